@@ -1,0 +1,27 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test install lint clean
+
+demo: install  ## the default experiment, from images to report
+	$(BIN)/python -m tasks run
+
+test: install lint  ## lint, types and tests
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(STAMP)  ## the environment, once and whenever requirements.txt changes
+
+$(STAMP): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	touch $@
+
+clean:  ## the environment and the caches of tools, not data/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,94 @@
+"""How much of a bare training loop's speed does a retrained cell keep?
+
+The floor is the same network, optimizer and schedule in a bare loop over a resident random tensor: no images, no
+removal, no order, nothing but forward, backward, step. Both are timed in turn, epoch by epoch, in one process with one
+thread; the ratio of each pair is independent of how busy the machine is.
+
+``python -m benchmarks.retrain_speed [--images 3000] [--pairs 7]``
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from roar_pipeline import inputs, training, vgg
+from roar_pipeline.config import Retrain
+from roar_pipeline.removal import removal_levels
+
+CLASSES = 10
+SIZE = 48
+
+
+def bare_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
+    """Return a function that trains one epoch on a random tensor."""
+    torch.manual_seed(0)
+    model = vgg.build(recipe, CLASSES).train()
+    optimizer = training._optimizer(model, recipe)
+    batch = torch.randn(recipe.batch, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    labels = (torch.rand(recipe.batch, CLASSES) < 0.2).float()
+
+    def run() -> None:
+        for _ in range(images // recipe.batch):
+            loss = training.soft_margin(model(batch), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
+    """Return a function that trains one epoch of a cell, 30 % of the pixels removed in memory, batch by batch."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
+    levels = np.stack([removal_levels(rng.random((SIZE, SIZE)), str(i), 0) for i in range(images)])
+    held = inputs.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    held = inputs.with_removal(held, levels, 30, "remove")
+    labels = (torch.rand(images, CLASSES) < 0.2).float()
+    model = vgg.build(recipe, CLASSES)
+    optimizer = training._optimizer(model, recipe)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])
+
+    def run() -> None:
+        training.train_epoch(model, held, labels, recipe, optimizer, scheduler, training._classify, seed=0)
+
+    return run
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """Time one call, in CPU seconds of this process."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def main() -> None:
+    """Print both speeds and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=3000, help="per epoch")
+    parser.add_argument("--pairs", type=int, default=7, help="epochs of each kind")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = Retrain()
+    bare, cell = bare_epoch(recipe, arguments.images), cell_epoch(recipe, arguments.images)
+    seconds(bare), seconds(cell)
+    pairs = [(seconds(bare), seconds(cell)) for _ in range(arguments.pairs)]
+    floors, cells = zip(*pairs, strict=True)
+    ratios = [floor / own for floor, own in pairs]
+    trained = arguments.images // recipe.batch * recipe.batch
+    print("| what | images per CPU second, median |\n|---|---|")
+    print(f"| bare loop | {trained / statistics.median(floors):.0f} |")
+    print(f"| a cell's epoch | {trained / statistics.median(cells):.0f} |")
+    print(
+        f"\nratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f})"
+    )
+    print(f"bytes kept per image for removal at every percentage: {SIZE * SIZE} (uint8 levels);")
+    print(f"float32 x 3 at one percentage: {SIZE * SIZE * 3 * 4}, {3 * 4} times as many")
+
+
+if __name__ == "__main__":
+    main()

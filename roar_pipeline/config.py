@@ -1,0 +1,352 @@
+"""The settings: one frozen dataclass per section of ``luigi.cfg``, with defaults, units and checks.
+
+Every field is part of the identity of the stages that read its section, but for those of ``Execution``,
+``Grid`` and ``Paths``, which decide where, how and how much is computed and never what comes out.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from roar_pipeline.errors import InputError
+
+__all__ = [
+    "LOSSES",
+    "Dataset",
+    "Distillation",
+    "Execution",
+    "Grid",
+    "Maps",
+    "Metrics",
+    "Network",
+    "Removal",
+    "Report",
+    "Retrain",
+    "Scenes",
+    "Settings",
+    "Student",
+    "Teacher",
+    "Training",
+    "fingerprint",
+    "parse",
+]
+
+LOSSES = ("plain", "naive_kd", "ewa", "swa", "sswa")
+"""Ways to train a student (PROTOCOL 4)."""
+
+Arch = Literal["vgg11_small", "vgg11_bn", "vgg16_bn"]
+Layer = Literal["last_relu", "last_pool"]
+
+
+def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a field of a section: its default, its description and the bounds of its value (inclusive)."""
+    return field(default=default, metadata={"text": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where everything is kept."""
+
+    data: str = setting("data", "folder of data sets and of runs/, the cache")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images: a folder in VOC layout, or the generated set when ``root`` is empty."""
+
+    root: str = setting("", "folder in VOC layout (holds JPEGImages, Annotations, ...); empty: the generated set")
+    classes: tuple[str, ...] = setting((), "class names in mask order, from index 1; empty: VOC's twenty")
+    train_split: str = setting("train", "ImageSets/Main list to train on")
+    validation_split: str = setting("val", "ImageSets/Main list for validation curves and checkpoint = best")
+    test_split: str = setting("test", "ImageSets/Main list that every reported number is measured on")
+    segmentation_split: str = setting("test", "ImageSets/Segmentation list used for localization; empty: none")
+    height: int = setting(48, "pixels after the plain resize", low=8)
+    width: int = setting(48, "pixels after the plain resize", low=8)
+    mean: tuple[float, ...] = setting((), "channel means in 0..1; empty: measured on the training split")
+    std: tuple[float, ...] = setting((), "channel standard deviations in 0..1; empty: measured likewise")
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The generated default set (DESIGN 6)."""
+
+    seed: int = setting(0, "of the generator", low=0)
+    train: int = setting(3000, "images", low=1)
+    validation: int = setting(400, "images", low=1)
+    test: int = setting(800, "images", low=1)
+    size: int = setting(48, "pixels, height and width", low=16)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier: convolutional blocks, average pooling to ``pool`` x ``pool`` cells, dropout, one Linear."""
+
+    arch: Arch = setting("vgg11_small", "vgg11_small (VGG-11 without its fifth block), vgg11_bn or vgg16_bn")
+    width: int = setting(16, "channels of the first convolution before reduction (torchvision: 64)", low=1)
+    pool: int = setting(1, "cells per side that features are averaged to before the Linear layer", low=1)
+    dropout: float = setting(0.2, "probability", low=0, high=0.99)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained."""
+
+    epochs: int = setting(6, "passes over the training split", low=0)
+    batch: int = setting(16, "images per step", low=1)
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "adamw or sgd")
+    lr: float = setting(0.01, "learning rate (one_cycle: its peak)", low=0)
+    weight_decay: float = setting(0.02, "of the optimizer", low=0)
+    momentum: float = setting(0.9, "of sgd; adamw ignores it", low=0, high=1)
+    schedule: Literal["one_cycle", "steps", "constant"] = setting("one_cycle", "one_cycle, steps or constant")
+    milestones: tuple[int, ...] = setting((), "epochs at which steps multiplies the rate by gamma")
+    gamma: float = setting(0.1, "factor of steps", low=0)
+    augment: Literal["none", "flip", "padded_crop", "resized_crop"] = setting(
+        "none", "none, flip, padded_crop (and flip) or resized_crop (and flip)"
+    )
+    checkpoint: Literal["last", "best"] = setting("last", "last epoch, or best validation map_samples")
+    precision: Literal["float32", "bfloat16"] = setting("float32", "float32, or autocast to bfloat16")
+
+
+@dataclass(frozen=True)
+class Teacher(Training, Network):
+    """The network to explain and to compress."""
+
+    weights: Literal["none", "imagenet"] = setting("none", "imagenet: start from torchvision's weights")
+
+
+@dataclass(frozen=True)
+class Student(Training, Network):
+    """A network like the teacher with every width divided by ``reduction``, trained from scratch."""
+
+    reduction: int = setting(4, "divisor of every width", low=1)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The losses of Park et al. 2020 (PROTOCOL 4)."""
+
+    alpha: float = setting(0.9, "share of the distillation term", low=0, high=1)
+    temperature: float = setting(4.0, "of the sigmoids", low=1e-6)
+    weight: float = setting(18.0, "of the map matching term", low=0)
+    layer: Layer = setting("last_relu", "maps are matched at last_relu (before the last pool) or last_pool")
+    drop: float = setting(0.3, "share of teacher channels that sswa drops per batch", low=0, high=0.99)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Attribution maps (PROTOCOL 5)."""
+
+    explain: Literal["predicted", "top1", "labels"] = setting(
+        "predicted", "classes explained: predicted, top1 or labels (leaks the label into the test images)"
+    )
+    layer: Layer = setting("last_relu", "layer of Grad-CAM")
+    batch: int = setting(64, "images per forward pass", low=1)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Which pixels go and what takes their place (PROTOCOL 6)."""
+
+    fill: Literal["mean"] = setting("mean", "mean: the training split's channel means")
+    tie_seed: int = setting(0, "of the order of tied pixels and of the random control", low=0)
+
+
+@dataclass(frozen=True)
+class Retrain(Training, Network):
+    """The network that is trained from scratch on images with pixels removed (PROTOCOL 7)."""
+
+    width: int = setting(8, "channels of the first convolution", low=1)
+    save_model: bool = setting(False, "keep model.pt beside metrics.json")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How predictions and maps are scored (PROTOCOL 8)."""
+
+    f1_threshold: float = setting(0.5, "probability from which a class counts as predicted", low=0, high=1)
+    void: Literal["ignore", "background"] = setting("ignore", "pixels marked 255: ignore, or background")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the report covers."""
+
+    models: tuple[str, ...] = setting(
+        ("teacher", "naive_kd", "ewa", "swa", "sswa"), "teacher, or a loss, or loss/reduction such as sswa/8"
+    )
+    methods: tuple[str, ...] = setting(("gradcam",), "attribution methods; the random control is always added")
+    percents: tuple[int, ...] = setting((10, 30, 50, 70, 90), "percentages removed", low=1, high=99)
+    directions: tuple[str, ...] = setting(("remove",), "remove (ROAR) and/or keep (KAR)")
+    seeds: tuple[int, ...] = setting((0,), "of the retrained networks", low=0)
+    model_seeds: tuple[int, ...] = setting(
+        (),
+        "of teachers and students, each crossed with every seed; empty: paired, seed s explains models of seed s",
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report shows."""
+
+    examples: int = setting(4, "images shown with their maps", low=0)
+    bootstrap: int = setting(1000, "resamples of the 95 % intervals", low=0)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How work is run; never part of an identity."""
+
+    engine: Literal["local"] = setting("local", "local: in this machine's worker processes")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
+    threads: int = setting(1, "CPU threads per worker process", low=1)
+    cells_per_process: int = setting(5, "retrained cells that share one process, its imports and its images", low=1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All sections."""
+
+    paths: Paths = Paths()
+    dataset: Dataset = Dataset()
+    scenes: Scenes = Scenes()
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    distillation: Distillation = Distillation()
+    maps: Maps = Maps()
+    removal: Removal = Removal()
+    retrain: Retrain = Retrain()
+    metrics: Metrics = Metrics()
+    grid: Grid = Grid()
+    report: Report = Report()
+    execution: Execution = Execution()
+
+
+Section = TypeVar("Section")
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return the sha256 of a plain mapping in canonical JSON: the same value, the same 64 hex digits, anywhere."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(sections: Mapping[str, Mapping[str, str]]) -> Settings:
+    """Turn the text of the sections into ``Settings``.
+
+    Args:
+        sections: section name to key to text, as a configuration file holds them. What is missing keeps its default.
+
+    Raises:
+        InputError: names every mistake at once, each with what is allowed.
+    """
+    known = {f.name: cast(type, f.type) for f in dataclasses.fields(Settings)}
+    mistakes: list[str] = []
+    parsed: dict[str, Any] = {}
+    for name, texts in sections.items():
+        if name not in known:
+            mistakes.append(f"unknown section [{name}]. Known: {', '.join(known)}.")
+        else:
+            parsed[name] = _parse_section(known[name], name, texts, mistakes)
+    if not mistakes:
+        settings = Settings(**parsed)
+        mistakes = _contradictions(settings)
+    if mistakes:
+        raise InputError("Mistakes in the settings:\n" + "\n".join(f"  - {m}" for m in mistakes))
+    return settings
+
+
+def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], mistakes: list[str]) -> Section:
+    hints = get_type_hints(section)
+    fields = {f.name: f for f in dataclasses.fields(section)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, text in texts.items():
+        if key not in fields:
+            mistakes.append(f"[{name}] has no key '{key}'. Known: {', '.join(fields)}.")
+            continue
+        try:
+            values[key] = _parse_value(hints[key], text.strip())
+            _check_bounds(values[key], fields[key].metadata)
+        except ValueError as error:
+            mistakes.append(f"[{name}] {key} = {text.strip()}: {error}.")
+    return section(**values) if not mistakes else section()
+
+
+def _parse_value(kind: Any, text: str) -> Any:
+    if get_origin(kind) is tuple:
+        items = [item.strip() for item in text.replace("\n", ",").split(",")]
+        return tuple(_parse_value(get_args(kind)[0], item) for item in items if item)
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(f"not one of {', '.join(get_args(kind))}")
+        return text
+    if get_origin(kind) in (Union, types.UnionType):
+        raise TypeError(f"settings have one type each, got {kind}")
+    return _PARSERS[kind](text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("not a number") from None
+    if value - value != 0:
+        raise ValueError("not a finite number")
+    return value
+
+
+def _flag(text: str) -> bool:
+    try:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+    except KeyError:
+        raise ValueError("not true or false") from None
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {int: _whole, float: _number, str: str, bool: _flag}
+
+
+def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
+    for item in value if isinstance(value, tuple) else (value,):
+        if metadata["low"] is not None and item < metadata["low"]:
+            raise ValueError(f"{item} is below {metadata['low']}")
+        if metadata["high"] is not None and item > metadata["high"]:
+            raise ValueError(f"{item} is above {metadata['high']}")
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Find mistakes that need more than one value to see."""
+    mistakes = []
+    for key in ("mean", "std"):
+        if len(getattr(settings.dataset, key)) not in (0, 3):
+            mistakes.append(f"[dataset] {key} needs three numbers, one per channel, or none.")
+    if settings.dataset.std and min(settings.dataset.std) <= 0:
+        mistakes.append("[dataset] std must be above 0.")
+    for name in ("models", "methods", "percents", "directions", "seeds"):
+        values = getattr(settings.grid, name)
+        if len(set(values)) != len(values):
+            mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
+    for direction in settings.grid.directions:
+        if direction not in ("remove", "keep"):
+            mistakes.append(f"[grid] directions: '{direction}' is not one of remove, keep.")
+    if settings.retrain.augment == "resized_crop":
+        mistakes.append(
+            "[retrain] augment = resized_crop would resize images whose pixels are already removed. "
+            "Use none, flip or padded_crop."
+        )
+    if settings.retrain.checkpoint == "best":
+        mistakes.append("[retrain] checkpoint = best picks an epoch by its score, which favors noisy cells. Use last.")
+    if settings.teacher.weights == "imagenet" and (
+        settings.teacher.arch == "vgg11_small" or settings.teacher.width != 64
+    ):
+        mistakes.append("[teacher] weights = imagenet needs arch = vgg11_bn or vgg16_bn and width = 64.")
+    return mistakes

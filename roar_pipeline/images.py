@@ -1,0 +1,246 @@
+"""Decoded and resized images with labels, ids and masks in one HDF5 file: what every later stage reads.
+
+Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
+
+Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
+K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
+the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. Splits that name the same
+list are one group under two names.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from roar_pipeline import voc
+from roar_pipeline.config import Dataset
+from roar_pipeline.errors import InputError
+from roar_pipeline.files import whole_file
+
+__all__ = ["FILE", "SPLITS", "Info", "Split", "prepare", "read_info", "read_split"]
+
+FILE = "images.h5"
+SPLITS = ("train", "validation", "test")
+
+_FORMAT = "roar-pipeline images 1"
+_MOST_MISTAKES = 10
+_BLOCK = 256
+"""Images read at once where a pass over a split needs no more than sums."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split in memory.
+
+    Attributes:
+        ids: N image ids in the list's order. images: (N, H, W, 3), RGB 0..255. labels: (N, K), 1 where the
+        image shows the class. segmentation: (M, H, W), 0 background, 1..K class index plus one, 255 void; M
+        > 0 in the test split only. segmentation_rows: (M,), the row in this split that each mask belongs
+        to, ascending.
+    """
+
+    ids: list[str]
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    segmentation: npt.NDArray[np.uint8]
+    segmentation_rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What all splits share; ``mean`` and ``std`` are (3,), of RGB in 0..1."""
+
+    classes: tuple[str, ...]
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    height: int
+    width: int
+
+
+def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, ...]) -> None:
+    """Decode, resize and check the splits of a VOC folder once, into ``directory/images.h5``.
+
+    ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset``
+    has them. Validation and test may be the same list [PROTOCOL 2]; a test image among the training images
+    is an error. Masks of images outside the test split are left out and counted in the attribute
+    ``unused_masks``.
+
+    Raises:
+        InputError: the folder, a list, a file or the class list is at fault; up to ten faults of files at once.
+    """
+    _check_classes(classes)
+    voc.check_layout(root, dataset)
+    lists = dict(zip(SPLITS, (dataset.train_split, dataset.validation_split, dataset.test_split), strict=True))
+    ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
+    _check_disjoint(ids, dataset)
+    rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
+    with whole_file(directory / FILE) as scratch, h5py.File(scratch, "w") as file:
+        failures: dict[str, str] = {}
+        groups: dict[str, Any] = {}
+        for split, name in lists.items():
+            if name in groups:
+                file[split] = groups[name]
+            else:
+                groups[name] = file.create_group(split)
+                _store_split(groups[name], root, ids[name], dataset, classes, failures)
+        _check_files(root, failures)
+        _store_masks(file.create_group("masks"), root, ids[dataset.test_split], rows, dataset, classes)
+        mean, std = _mean_std(file["train/images"], dataset)
+        file.attrs.update({"format": _FORMAT, "classes": list(classes), "mean": mean, "std": std})
+        file.attrs["unused_masks"] = unused
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if not 0 < len(classes) < voc.VOID or len(set(classes)) != len(classes):
+        got = ", ".join(classes) or "none"
+        raise InputError(f"[dataset] classes must be 1 to {voc.VOID - 1} different names, got {got}.")
+
+
+def _check_disjoint(ids: dict[str, list[str]], dataset: Dataset) -> None:
+    known = set(ids[dataset.train_split])
+    if shared := [image_id for image_id in ids[dataset.test_split] if image_id in known]:
+        raise InputError(
+            f"{len(shared)} of {len(ids[dataset.test_split])} test images ({dataset.test_split}) are also "
+            f"training images ({dataset.train_split}), {shared[0]} for one: every number would be too good. "
+            "Set [dataset] train_split and test_split to lists that share no image."
+        )
+
+
+def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:
+    """Return the rows of the test split that have a mask, ascending, and the count of other images' masks."""
+    if not dataset.segmentation_split:
+        return [], 0
+    listed = set(voc.read_split(root, dataset.segmentation_split, "Segmentation"))
+    rows = [row for row, image_id in enumerate(test_ids) if image_id in listed]
+    if not rows:
+        raise InputError(
+            f"None of the {len(listed)} masks of ImageSets/Segmentation/{dataset.segmentation_split}.txt "
+            f"belongs to a test image ({dataset.test_split}). Set [dataset] segmentation_split to a list of "
+            "test images, or to nothing: then there is no localization."
+        )
+    return rows, len(listed) - len(rows)
+
+
+def _store_split(
+    group: Any, root: Path, ids: list[str], dataset: Dataset, classes: Sequence[str], failures: dict[str, str]
+) -> None:
+    height, width = dataset.height, dataset.width
+    encoded = [image_id.encode() for image_id in ids]
+    group.create_dataset("ids", data=encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded))))
+    images = group.create_dataset("images", (len(ids), height, width, 3), np.uint8)
+    labels = group.create_dataset("labels", (len(ids), len(classes)), np.uint8)
+    for row, image_id in enumerate(ids):
+        _store_row(labels, row, failures, voc.read_labels, root, image_id, classes)
+        _store_row(images, row, failures, voc.read_image, root, image_id, height, width)
+
+
+def _store_masks(
+    group: Any, root: Path, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str]
+) -> None:
+    height, width = dataset.height, dataset.width
+    group.create_dataset("rows", data=np.array(rows, dtype=np.int64))
+    segmentation = group.create_dataset("segmentation", (len(rows), height, width), np.uint8)
+    failures: dict[str, str] = {}
+    read = voc.read_segmentation
+    for mask, row in enumerate(rows):
+        _store_row(segmentation, mask, failures, read, root, ids[row], classes, height, width)
+    _check_files(root, failures)
+
+
+def _store_row(
+    column: Any, row: int, failures: dict[str, str], read: Callable[..., Any], root: Path, *where: Any
+) -> None:
+    """Store what ``read(root, *where)`` gives, or note why it cannot be had; give up at ten such notes.
+
+    ``failures`` maps a mistake to its first message: a class that is not declared is one mistake, in however many
+    files it occurs.
+    """
+    try:
+        column[row] = read(root, *where)
+    except voc.UndeclaredClassError as error:
+        failures.setdefault(error.name, str(error))
+    except InputError as error:
+        failures[str(error)] = str(error)
+    if len(failures) == _MOST_MISTAKES:
+        _check_files(root, failures)
+
+
+def _check_files(root: Path, failures: dict[str, str]) -> None:
+    """Raise what was noted, if anything was."""
+    if len(failures) == 1:
+        raise InputError(*failures.values())
+    if failures:
+        count = f"The first {len(failures)}" if len(failures) == _MOST_MISTAKES else str(len(failures))
+        listed = "\n".join(f"  - {failure}" for failure in failures.values())
+        raise InputError(f"{count} mistakes in {root}:\n{listed}")
+
+
+def _mean_std(images: Any, dataset: Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the channels' mean and std in 0..1: those of ``dataset``, else exactly those of all pixels."""
+    count = math.prod(images.shape[:3])
+    sums, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK]
+        sums += block.sum(axis=(0, 1, 2), dtype=np.int64)
+        squares += np.square(block, dtype=np.uint16).sum(axis=(0, 1, 2), dtype=np.int64)
+    # Python's integers, as the product below outgrows 64 bits on a set of VOC's size.
+    variances = [(count * int(q) - int(s) ** 2) / (count * 255) ** 2 for s, q in zip(sums, squares, strict=True)]
+    mean = np.array(dataset.mean or sums / (count * 255), dtype=np.float64)
+    std = np.array(dataset.std or np.sqrt(variances), dtype=np.float64)
+    if not (std > 0).all():
+        raise InputError(
+            f"A color channel is the same in all pixels of the training images ({dataset.train_split}), so "
+            "it cannot be normalized. Check the images, or set [dataset] std."
+        )
+    return mean, std
+
+
+def read_info(path: Path) -> Info:
+    """Read what all splits of ``images.h5`` share.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        height, width = file["train/images"].shape[1:3]
+        classes = tuple(str(name) for name in file.attrs["classes"])
+        return Info(classes, file.attrs["mean"], file.attrs["std"], int(height), int(width))
+
+
+def read_split(path: Path, split: str) -> Split:
+    """Read one of ``SPLITS`` of ``images.h5`` into memory.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote, or has no such split.
+    """
+    if split not in SPLITS:
+        raise InputError(f"There is no split '{split}'. Known: {', '.join(SPLITS)}.")
+    with _open(path) as file:
+        group, masks = file[split], file["masks"]
+        count = len(masks["rows"]) if split == "test" else 0
+        return Split(
+            ids=list(group["ids"].asstr()[:]),
+            images=group["images"][:],
+            labels=group["labels"][:],
+            segmentation=masks["segmentation"][:count],
+            segmentation_rows=masks["rows"][:count],
+        )
+
+
+def _open(path: Path) -> Any:
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Run PrepareImages.") from None
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file: {error}. Delete it and run PrepareImages.") from error
+    if file.attrs.get("format") != _FORMAT:
+        file.close()
+        raise InputError(f"{path} was not written by PrepareImages of this version. Name another file.")
+    return file

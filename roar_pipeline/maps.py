@@ -1,0 +1,215 @@
+"""HDF5 files of maps (``maps.h5``) and of removal levels (``levels.h5``): what is in them, and reading them.
+
+Legend: N images of a split, P pairs of (test image with a segmentation, class present in it), K classes,
+H x W pixels.
+
+``maps.h5`` is written by ``dump``. It holds the groups ``train`` and ``test``, a row per image (ids,
+maps, explained, scores), and ``localization``, a row per pair (rows, class_index, maps, scores).
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from roar_pipeline import removal
+from roar_pipeline.errors import InputError
+from roar_pipeline.files import whole_file
+from roar_pipeline.stores import Group, dump, write_column
+
+__all__ = [
+    "Group",
+    "Levels",
+    "Pairs",
+    "Rows",
+    "dump",
+    "image_group",
+    "pair_group",
+    "read_levels",
+    "read_pairs",
+    "read_rows",
+    "removal_audits",
+    "write_levels",
+]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A slice of the maps of a split."""
+
+    ids: list[str]
+    maps: NDArray[np.float32]
+    """(N, H, W), raw, several explained classes merged."""
+    explained: NDArray[np.uint8]
+    """(N, K), 1 = this class is in the map."""
+    scores: NDArray[np.float32]
+    """(N, K), the model's."""
+    zero_maps: int
+    """Maps of the whole group without any positive value."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The maps to localize."""
+
+    maps: NDArray[np.float32]
+    """(P, H, W), raw, of one class each."""
+    rows: NDArray[np.int64]
+    """(P,), the image's row in the test split."""
+    class_index: NDArray[np.int64]
+    """(P,)."""
+    scores: NDArray[np.float32]
+    """(P,), the model's for that image and class."""
+    zero_maps: int
+    """Maps without any positive value."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The removal levels of a split and what is known about them."""
+
+    ids: list[str]
+    levels: NDArray[np.uint8]
+    """(N, H, W), the percentage at which each pixel goes, 1..100."""
+    tied_shares: dict[str, NDArray[np.float64]]
+    """By direction: (101,), at each percentage the share of removed pixels that ties decide, image mean."""
+    total_variation: NDArray[np.float64]
+    """(N,), of each image's map."""
+    object_shares: dict[str, NDArray[np.float64]]
+    """By direction: (101,), share of object pixels removed; NaN without segmentations, as for ``train``."""
+
+
+def image_group(ids: Sequence[str], classes: int, height: int, width: int) -> Group:
+    """Describe ``train`` or ``test``: compute must give maps, explained and scores."""
+    computed = {
+        "maps": ((height, width), "f4"),
+        "explained": ((classes,), "u1"),
+        "scores": ((classes,), "f4"),
+    }
+    return Group(len(ids), {"ids": ids}, computed)
+
+
+def pair_group(rows: NDArray[np.int64], class_index: NDArray[np.int64], height: int, width: int) -> Group:
+    """Describe ``localization``: compute must give maps and scores."""
+    computed = {"maps": ((height, width), "f4"), "scores": ((), "f4")}
+    return Group(len(rows), {"rows": rows, "class_index": class_index}, computed)
+
+
+def read_rows(path: Path, group: str, rows: slice = slice(None)) -> Rows:
+    """Read the maps of ``train`` or ``test``, all or a slice of them."""
+    with _opened(path, group) as held:
+        return Rows(
+            ids=_strings(held["ids"][rows]),
+            maps=held["maps"][rows],
+            explained=held["explained"][rows],
+            scores=held["scores"][rows],
+            zero_maps=int(held.attrs["zero_maps"]),
+        )
+
+
+def read_pairs(path: Path) -> Pairs:
+    """Read the maps to localize."""
+    with _opened(path, "localization") as held:
+        columns = {name: held[name][()] for name in ("maps", "rows", "class_index", "scores")}
+        return Pairs(**columns, zero_maps=int(held.attrs["zero_maps"]))
+
+
+def write_levels(
+    path: Path,
+    maps_path: Path,
+    tie_seed: int,
+    segmentation: NDArray[np.uint8],
+    segmentation_rows: NDArray[np.int64],
+) -> None:
+    """Rank the maps of ``train`` and ``test`` and store their removal levels.
+
+    Args:
+        path: of levels.h5.
+        maps_path: of maps.h5.
+        tie_seed: of the order of equal pixels.
+        segmentation: (M, H, W) of test images, M may be 0.
+        segmentation_rows: (M,), their rows in the test split.
+    """
+    with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
+        for name in ("train", "test"):
+            group = file.create_group(name)
+            _rank(group, maps_path, name, tie_seed)
+            masked = segmentation_rows if name == "test" else segmentation_rows[:0]
+            levels = np.zeros((len(masked), *segmentation.shape[1:]), dtype=np.uint8)
+            for place, row in enumerate(masked):
+                levels[place] = group["levels"][row]
+            for direction in removal.DIRECTIONS:
+                shares = removal.object_shares(levels, segmentation[: len(masked)], direction)
+                group.create_dataset(f"object_shares_{direction}", data=shares)
+
+
+def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int) -> None:
+    with _opened(maps_path, name) as held:
+        ids, maps = _strings(held["ids"][()]), held["maps"]
+        write_column(group, "ids", ids)
+        levels = group.create_dataset("levels", maps.shape, np.uint8)
+        variation = np.empty(len(ids))
+        tied = {direction: np.zeros(101) for direction in removal.DIRECTIONS}
+        for row, image_id in enumerate(ids):
+            map_ = maps[row]
+            levels[row] = removal.removal_levels(map_, image_id, tie_seed)
+            variation[row] = removal.total_variation(map_)
+            for direction, total in tied.items():
+                total += removal.tied_shares(map_, direction)
+    group.create_dataset("total_variation", data=variation)
+    for direction, total in tied.items():
+        group.create_dataset(f"tied_shares_{direction}", data=total / max(len(ids), 1))
+
+
+def read_levels(path: Path, split: str) -> Levels:
+    """Read the removal levels of ``train`` or ``test``."""
+    with _opened(path, split) as held:
+        return Levels(
+            ids=_strings(held["ids"][()]),
+            levels=held["levels"][()],
+            tied_shares={d: held[f"tied_shares_{d}"][()] for d in removal.DIRECTIONS},
+            total_variation=held["total_variation"][()],
+            object_shares={d: held[f"object_shares_{d}"][()] for d in removal.DIRECTIONS},
+        )
+
+
+def removal_audits(path: Path, percent: int, direction: str) -> dict[str, float | int | None]:
+    """Return what PROTOCOL 8 wants printed beside a cell, from its levels.h5.
+
+    Returns:
+        asked_percent and actual_percent_{train,test} of pixels *removed* (so 100 - percent is asked in
+        direction keep), tied_share_{train,test}, object_share (None without segmentations) and
+        total_variation (mean over test maps).
+    """
+    splits = {name: read_levels(path, name) for name in ("train", "test")}
+    share = splits["test"].object_shares[direction][percent]
+    audits: dict[str, float | int | None] = {"asked_percent": percent if direction == "remove" else 100 - percent}
+    for name, held in splits.items():
+        audits[f"actual_percent_{name}"] = 100 * float(removal.removed(held.levels, percent, direction).mean())
+    for name, held in splits.items():
+        audits[f"tied_share_{name}"] = float(held.tied_shares[direction][percent])
+    audits["object_share"] = None if np.isnan(share) else float(share)
+    audits["total_variation"] = float(splits["test"].total_variation.mean())
+    return audits
+
+
+@contextlib.contextmanager
+def _opened(path: Path, group: str) -> Iterator[h5py.Group]:
+    """Open a group of a store; a file that is none of ours is the user's to remove."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file[group]
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"{path} does not hold what {path.name} should ({group}: {error}). Remove its folder and rerun."
+        ) from error
+
+
+def _strings(encoded: NDArray[np.bytes_]) -> list[str]:
+    return [value.decode() for value in encoded]

@@ -1,0 +1,85 @@
+"""The report's page: a template filled with tables and pictures, all in one HTML file."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from roar_pipeline import config
+from roar_pipeline.tables import Table
+
+__all__ = ["CurveSection", "Page", "Picture", "render"]
+
+_TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its caption."""
+
+    path: Path
+    title: str
+    caption: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, as an address that needs no file and no network."""
+        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class CurveSection:
+    """The curves of a direction: the leading metric with its tables, then the other metrics."""
+
+    name: str
+    wide: bool
+    lead: Picture
+    lead_tables: Sequence[Table]
+    gap_tables: Sequence[Table]
+    others: Sequence[Picture]
+    other_tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template is filled with; ``colors`` are of row names."""
+
+    audits: Sequence[Table]
+    cautions: Sequence[str]
+    classes: Sequence[str]
+    colors: Mapping[str, str]
+    curves: Sequence[CurveSection]
+    examples: Sequence[Picture]
+    f1_threshold: float
+    facts: Mapping[str, str]
+    files: Sequence[str]
+    findings: Sequence[str]
+    localization: Sequence[Table]
+    models: Sequence[Table]
+    options: config.Report
+    over: Mapping[str, str]
+    seeds: int
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML. Whatever comes from data or settings is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = _plain
+    return environment.get_template(_TEMPLATE).render(page=page)
+
+
+def _plain(value: Any) -> str:
+    """Write a setting as the settings file would."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "–"

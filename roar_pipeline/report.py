@@ -1,0 +1,201 @@
+"""The report: one HTML page that opens from disk, its figures, and the numbers behind them as CSV and text.
+
+Files written: ``report.html`` (self-contained), ``table.txt`` (for the terminal), ``results.csv`` (a row per retrained
+cell), ``curves.csv`` (a row per point of a curve), ``models.csv``, ``localization.csv``, and the figures. The same
+input gives the same bytes.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline import config, records, remarks, tables
+from roar_pipeline.examples import collect, example_figure, shown_rows
+from roar_pipeline.figures import color, roar_figure
+from roar_pipeline.files import whole_file
+from roar_pipeline.images import Split, read_info, read_split
+from roar_pipeline.overview import LEADING, Overview, gather
+from roar_pipeline.page import CurveSection, Page, Picture, render
+from roar_pipeline.results import METRICS, method_label
+from roar_pipeline.summaries import OVER
+from roar_pipeline.tables import Table
+
+__all__ = ["build"]
+
+_WIDTH = 110
+"""Characters of a line of table.txt."""
+
+_NAMES = {"remove": "ROAR", "keep": "KAR"}
+_DONE = {"remove": "removed", "keep": "kept"}
+
+
+def build(
+    directory: Path,
+    *,
+    settings: Mapping[str, Mapping[str, Any]],
+    models: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+    localizations: Sequence[Mapping[str, Any]],
+    images: Path,
+    examples: Sequence[Mapping[str, Any]],
+    report: config.Report,
+    f1_threshold: float,
+    classes: tuple[str, ...],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the report of a grid into ``directory``.
+
+    Args:
+        directory: of the report.
+        settings: section to key to value, as printed at the end of the page.
+        models: model, seed and the path of metrics.json (metrics) of every trained model.
+        cells: model, method, percent, direction, seed, model_seed, directory, settings and fingerprint of every
+            retrained cell; the clean cells have neither model nor method, controls no model.
+        localizations: model, method, seed and path of every localization.json; controls have neither model nor seed.
+        images: path of images.h5.
+        examples: model, method, maps and levels (paths) of the rows of the example figures, in their order.
+        report: what to show.
+        f1_threshold: probability from which a class counts as predicted.
+        classes: names by class index.
+        notes: further remarks for the reader.
+
+    Raises:
+        ValueError: the grid lacks a cell, or a direction its random control.
+    """
+    test = read_split(images, "test")
+    overview = gather(models, cells, localizations, images, test, report.bootstrap, f1_threshold, classes)
+    cautions = [*remarks.warnings(settings, overview.clean, overview.grid), *notes]
+    _write_records(directory, overview)
+    page = Page(
+        audits=[table for direction in overview.directions for table in _audits(overview, direction)],
+        cautions=cautions,
+        classes=classes,
+        colors={curve.label: color(curve.model) for curve in overview.grid},
+        curves=[_curve_section(directory, overview, direction) for direction in overview.directions],
+        examples=_examples(directory, overview, images, test, examples, report.examples),
+        f1_threshold=f1_threshold,
+        facts=_facts(overview, test),
+        files=sorted(p.name for p in directory.glob("*.csv")),
+        findings=remarks.findings(overview.grid, overview.summaries[LEADING]),
+        localization=_localization_tables(overview),
+        models=_model_tables(overview),
+        options=report,
+        over=OVER,
+        seeds=len(overview.clean),
+        settings=settings,
+    )
+    _write_text(directory / "table.txt", _text(page))
+    _write_text(directory / "report.html", render(page))
+
+
+def _write_records(directory: Path, overview: Overview) -> None:
+    rows = {
+        "results.csv": records.cell_records(overview.cells, overview.clean, overview.classes),
+        "curves.csv": records.curve_records(overview.grid, overview.summaries),
+        "models.csv": records.model_records(overview.models, overview.classes),
+        "localization.csv": records.localization_records(overview.localizations),
+    }
+    for name, of_file in rows.items():
+        if of_file:
+            records.write_csv(directory / name, of_file)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def _text(page: Page) -> str:
+    """Return what a terminal shows: models, localization, the leading metric's curves, and the cautions."""
+    shown = [*page.models[:1], *page.localization, *(table for s in page.curves for table in s.lead_tables)]
+    notes = [textwrap.fill(f"- {line}", _WIDTH, subsequent_indent="  ") for line in page.cautions]
+    return "\n".join([*(tables.to_text(table, _WIDTH) for table in shown), *notes, ""])
+
+
+def _curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
+    """Draw a figure per metric, as PNG for the page and PDF for a paper, and set the tables beside it."""
+    panels = overview.panels(direction)
+    pictures: dict[str, Picture] = {}
+    roar: dict[str, list[Table]] = {metric: [] for metric in METRICS}
+    gaps: list[Table] = []
+    for metric, label in METRICS.items():
+        stem = f"{_NAMES[direction].lower()}_{metric}"
+        paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
+        drawn = {method: [(curve, s[metric]) for curve, s in pairs] for method, pairs in panels.items()}
+        roar_figure(paths, drawn, overview.spread_of_clean(metric), overview.blank[metric], metric)
+        pictures[metric] = Picture(paths[0], f"{label} by pixels {_DONE[direction]}")
+        for method, pairs in drawn.items():
+            grid, summaries = [curve for curve, _ in pairs], [summary for _, summary in pairs]
+            title = f"{_NAMES[direction]}, {method_label(method)}: {label}, %, by pixels {_DONE[direction]}"
+            roar[metric].append(tables.roar_table(grid, summaries, overview.clean, metric, title))
+            if metric == LEADING and any(curve.model is not None for curve in grid):
+                title = f"{_NAMES[direction]}, {method_label(method)}: F1 minus random's, percentage points"
+                gaps.append(tables.gap_table(grid, summaries, title))
+    others = [metric for metric in METRICS if metric != LEADING]
+    return CurveSection(
+        name=_NAMES[direction],
+        wide=len(panels) > 1,
+        lead=pictures[LEADING],
+        lead_tables=roar[LEADING],
+        gap_tables=gaps,
+        others=[pictures[metric] for metric in others],
+        other_tables=[table for metric in others for table in roar[metric]],
+    )
+
+
+def _audits(overview: Overview, direction: str) -> list[Table]:
+    grid = [curve for curve in overview.grid if curve.direction == direction]
+    found = tables.audit_tables(grid, _NAMES[direction])
+    return found if direction != overview.directions[0] else [*found, tables.variation_table(grid)]
+
+
+def _model_tables(overview: Overview) -> list[Table]:
+    if not overview.models:
+        return []
+    found = overview.models
+    return [tables.classification_table(found), tables.class_table(found, overview.classes)]
+
+
+def _localization_tables(overview: Overview) -> list[Table]:
+    methods = dict.fromkeys(row.method for row in overview.localizations if row.model is not None)
+    return [tables.localization_table(overview.localizations, method) for method in methods]
+
+
+def _examples(
+    directory: Path,
+    overview: Overview,
+    images: Path,
+    test: Split,
+    sources: Sequence[Mapping[str, Any]],
+    count: int,
+) -> list[Picture]:
+    """Draw the example images with the maps of ``sources``, controls last, at the grid's percentages."""
+    if not sources or not count:
+        return []
+    direction, percents = overview.grid[0].direction, overview.grid[0].percents
+    headers = [f"{percent} % {_DONE[direction]}" for percent in percents]
+    rows = shown_rows(test, count)
+    ordered = sorted(sources, key=lambda source: source["model"] is None)
+    shown = collect(ordered, test, read_info(images), rows, percents, direction)
+    pictures = []
+    for number, (row, example) in enumerate(zip(rows, shown, strict=True), start=1):
+        path = directory / f"examples_{number}.png"
+        example_figure(path, example, headers)
+        labels = ", ".join(example.labels.values()) or "none of the classes"
+        pictures.append(Picture(path, test.ids[row], f"shows {labels}"))
+    return pictures
+
+
+def _facts(overview: Overview, test: Split) -> dict[str, str]:
+    """Return the size of the experiment."""
+    methods = dict.fromkeys(curve.method for curve in overview.grid if curve.model is not None)
+    return {
+        "models": f"{len(dict.fromkeys(run.model for run in overview.models))}",
+        "methods": ", ".join(map(method_label, methods)) or "none",
+        "percentages": ", ".join(map(str, overview.grid[0].percents)),
+        "seeds": f"{len(overview.clean)}",
+        "networks retrained": f"{len(overview.cells)}",
+        "test images": f"{len(test.ids):,}",
+        "classes": f"{len(overview.classes)}",
+    }

@@ -1,0 +1,189 @@
+"""What the grid measured, read back and set in order: cells, curves, models.
+
+Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
+
+A *curve* is one (direction, method, model): its cells at every percentage and run. The clean cells (0 %) belong to all
+curves. Controls have no model.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline.files import read_json
+
+__all__ = [
+    "METRICS",
+    "Cell",
+    "Curve",
+    "ModelRun",
+    "above_clean",
+    "full_labels",
+    "group",
+    "method_label",
+    "model_label",
+    "read_cells",
+    "read_models",
+]
+
+METRICS = {"f1_samples": "F1 (samples)", "map_classes": "mAP (classes)", "map_samples": "mAP (samples)"}
+"""Measured scores and their names for people; the first leads the report."""
+
+_MODELS = {"teacher": "Teacher", "plain": "Plain", "naive_kd": "Naive KD", "ewa": "EWA", "swa": "SWA", "sswa": "SSWA"}
+_METHODS = {"gradcam": "Grad-CAM", "ebp": "EBP", "lrp": "LRP", "rap": "RAP"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One retrained network; ``test`` holds ``METRICS`` and per_class, ``removal`` the audits (None if clean)."""
+
+    model: str | None
+    method: str | None
+    percent: int
+    direction: str
+    seed: int
+    model_seed: int | None
+    directory: Path
+    fingerprint: str
+    settings: Mapping[str, Any]
+    test: Mapping[str, Any]
+    removal: Mapping[str, Any] | None
+
+    @property
+    def run(self) -> tuple[int, int | None]:
+        """The seeds that tell the runs of one curve apart."""
+        return self.seed, self.model_seed
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Cells (P, R) of one method's maps of one model, removed or kept at rising percentages."""
+
+    direction: str
+    method: str
+    model: str | None
+    cells: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def percents(self) -> tuple[int, ...]:
+        """The percentages of the grid, without the clean 0."""
+        return tuple(point[0].percent for point in self.cells)
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What tells curves apart."""
+        return self.direction, self.method, self.model
+
+    @property
+    def label(self) -> str:
+        """What a figure calls the curve: its model, or the control."""
+        return method_label(self.method) if self.model is None else model_label(self.model)
+
+    def values(self, metric: str) -> list[list[float | None]]:
+        """Return a metric of every cell (P, R)."""
+        return [[cell.test[metric] for cell in point] for point in self.cells]
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One trained teacher or student."""
+
+    model: str
+    seed: int
+    parameters: int
+    test: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+
+
+def model_label(model: str) -> str:
+    """Return a model's name for people: ``sswa/8`` is SSWA /8."""
+    loss, _, reduction = model.partition("/")
+    return _MODELS.get(loss, loss) + (f" /{reduction}" if reduction else "")
+
+
+def method_label(method: str) -> str:
+    """Return a method's name for people."""
+    return _METHODS.get(method, method.replace("_", " ").capitalize())
+
+
+def full_labels(grid: Sequence[Curve]) -> list[str]:
+    """Name the curves of one table, with their method where there are several."""
+    several = len({curve.method for curve in grid if curve.model is not None}) > 1
+    return [
+        f"{curve.label} ({method_label(curve.method)})" if several and curve.model is not None else curve.label
+        for curve in grid
+    ]
+
+
+def read_cells(cells: Iterable[Mapping[str, Any]]) -> list[Cell]:
+    """Read every cell's ``metrics.json``."""
+    read = []
+    for cell in cells:
+        measured = read_json(Path(cell["directory"]) / "metrics.json")
+        read.append(
+            Cell(
+                model=cell["model"],
+                method=cell["method"],
+                percent=cell["percent"],
+                direction=cell["direction"],
+                seed=cell["seed"],
+                model_seed=cell["model_seed"],
+                directory=Path(cell["directory"]),
+                fingerprint=cell["fingerprint"],
+                settings=cell["settings"],
+                test=measured["test"],
+                removal=measured["removal"],
+            )
+        )
+    return read
+
+
+def read_models(models: Iterable[Mapping[str, Any]]) -> list[ModelRun]:
+    """Read every model's ``metrics.json``."""
+    runs = []
+    for model in models:
+        measured = read_json(Path(model["metrics"]))
+        runs.append(
+            ModelRun(model["model"], model["seed"], measured["parameters"], measured["test"], measured["history"])
+        )
+    return runs
+
+
+def group(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], list[Curve]]:
+    """Split cells into the clean ones, by seed, and the curves, in the order of their first cells.
+
+    Raises:
+        ValueError: a curve lacks a cell, so that its runs could not be paired with those of other curves.
+    """
+    clean = tuple(sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed))
+    found: dict[tuple[str, str, str | None], dict[int, list[Cell]]] = {}
+    for cell in cells:
+        if cell.method is not None:
+            points = found.setdefault((cell.direction, cell.method, cell.model), {})
+            points.setdefault(cell.percent, []).append(cell)
+    grouped = []
+    for key, points in found.items():
+        ordered = tuple(
+            tuple(sorted(points[percent], key=lambda cell: (cell.seed, cell.model_seed or 0)))
+            for percent in sorted(points)
+        )
+        grouped.append(Curve(*key, ordered))
+        _check_complete(grouped[-1], {cell.seed for cell in clean}, grouped[0].percents)
+    return clean, grouped
+
+
+def _check_complete(curve: Curve, seeds: set[int], percents: tuple[int, ...]) -> None:
+    runs = {tuple(cell.run for cell in point) for point in curve.cells}
+    if curve.percents != percents or len(runs) != 1 or {seed for seed, _ in next(iter(runs))} != seeds:
+        raise ValueError(
+            f"cells are missing: {curve.direction} {curve.method} of {curve.model} has percents {curve.percents} and "
+            f"runs {sorted(runs)}; others have percents {percents} and clean seeds {sorted(seeds)}"
+        )
+
+
+def above_clean(cell: Cell, clean: Sequence[Cell], metric: str) -> bool | None:
+    """Tell whether a cell scores above the clean cell of its seed; None if either is undefined."""
+    reference = next((c.test[metric] for c in clean if c.seed == cell.seed), None)
+    value = cell.test[metric]
+    return None if value is None or reference is None else bool(value > reference)

@@ -1,0 +1,325 @@
+"""The table of contents: one function per stage of the chain. Each loads, calls, saves.
+
+A stage takes the directory of its result and plain arguments (paths, numbers, frozen dataclasses), and may be killed at
+any moment and called again. It runs unchanged in a test, in a worker process and on a cluster node. Modules that are
+slow to import (torch, scikit-learn, matplotlib) are imported by the stages that use them, so that no stage pays for
+another's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roar_pipeline import config, images
+from roar_pipeline.files import whole_file, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "distill_student",
+    "dump_maps",
+    "evaluate_localization",
+    "generate_scenes",
+    "prepare_images",
+    "rank_pixels",
+    "report",
+    "retrain",
+    "train_teacher",
+]
+
+Facts = dict[str, Any]
+"""What a stage tells the manifest about the way it ran."""
+
+
+def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
+    """Write the default set as a folder in VOC layout, ``directory/VOC2012``."""
+    from roar_pipeline.scenes import generate
+
+    generate(directory / "VOC2012", scenes)
+
+
+def prepare_images(directory: Path, *, root: Path, dataset: config.Dataset, classes: tuple[str, ...]) -> None:
+    """Decode and resize every image of a VOC folder once: ``images.h5``."""
+    images.prepare(directory, root, dataset, classes)
+
+
+def train_teacher(
+    directory: Path,
+    *,
+    images_path: Path,
+    teacher: config.Teacher,
+    metrics: config.Metrics,
+    seed: int,
+    execution: config.Execution,
+) -> Facts:
+    """Train the teacher: ``model.pt``, ``metrics.json``, ``curves.png``."""
+    from roar_pipeline import training, vgg
+
+    device = training.set_up_device(execution)
+    info = _fitting_info(images_path, teacher)
+    model = vgg.build(teacher, len(info.classes), seed=seed)
+    if teacher.weights == "imagenet":
+        vgg.load_imagenet_features(model, teacher.arch)
+    _fit(directory, model.to(device), images_path, teacher, metrics, seed=seed, reduction=1, loss=None)
+    return {"device": str(device), "threads": execution.threads}
+
+
+def distill_student(
+    directory: Path,
+    *,
+    images_path: Path,
+    teacher_path: Path | None,
+    loss: str,
+    student: config.Student,
+    distillation: config.Distillation,
+    metrics: config.Metrics,
+    seed: int,
+    execution: config.Execution,
+) -> Facts:
+    """Train a student under a loss of PROTOCOL 4 (plain needs no teacher): the teacher's files, of the student."""
+    import torch
+
+    from roar_pipeline import training, vgg
+    from roar_pipeline.distillation import concatenate, distillation_loss, teacher_targets
+    from roar_pipeline.inputs import batch_of
+
+    device = training.set_up_device(execution)
+    info = _fitting_info(images_path, student)
+    model = vgg.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
+    teacher = vgg.load(teacher_path, device) if teacher_path else None
+    targets = None
+    if teacher is not None and student.augment == "none":
+        inputs, _ = _resident(images_path, "train", device)
+        chunks = torch.arange(len(inputs), device=device).split(256)
+        targets = concatenate(
+            teacher_targets(loss, teacher, batch_of(inputs, index), distillation.layer) for index in chunks
+        )
+    step_loss = distillation_loss(loss, distillation, teacher, targets)
+    _fit(
+        directory,
+        model,
+        images_path,
+        student,
+        metrics,
+        seed=seed,
+        reduction=student.reduction,
+        loss=step_loss,
+    )
+    return {"device": str(device), "threads": execution.threads}
+
+
+def dump_maps(
+    directory: Path,
+    *,
+    images_path: Path,
+    model_path: Path | None,
+    method: str,
+    maps: config.Maps,
+    tie_seed: int,
+    fingerprint: str,
+    execution: config.Execution,
+) -> Facts:
+    """Compute a method's maps of the train and test images, and of every pair to localize: ``maps.h5``."""
+    from roar_pipeline import dumping
+
+    if model_path is None:
+        dumping.dump_control(directory, fingerprint, images_path, method, tie_seed)
+        return {"device": "cpu", "threads": 1}
+    from roar_pipeline import training, vgg
+
+    device = training.set_up_device(execution)
+    model = vgg.load(model_path, device)
+    dumping.dump_explanations(directory, fingerprint, images_path, model, method, maps)
+    return {"device": str(device), "threads": execution.threads}
+
+
+def rank_pixels(directory: Path, *, images_path: Path, maps_path: Path, tie_seed: int) -> None:
+    """Turn maps into removal levels, all percentages at once: ``levels.h5``."""
+    from roar_pipeline import dumping
+
+    dumping.rank(directory, images_path, maps_path, tie_seed)
+
+
+def retrain(
+    directory: Path,
+    *,
+    images_path: Path,
+    levels_path: Path | None,
+    percent: int,
+    direction: str,
+    recipe: config.Retrain,
+    metrics: config.Metrics,
+    seed: int,
+    execution: config.Execution,
+) -> Facts:
+    """Train one cell of the grid from scratch and test it: ``metrics.json``, ``scores.npy``, optionally ``model.pt``.
+
+    Args:
+        directory: of the result.
+        images_path: images.h5.
+        levels_path: levels.h5; None for the clean cell.
+        percent: removed (or kept, if direction is keep) in train and test images alike; 0 is the clean cell.
+        direction: remove (ROAR) or keep (KAR).
+        recipe: the network and how it is trained.
+        metrics: how it is scored.
+        seed: of the network's weights and of its training.
+        execution: device and threads.
+    """
+    import torch
+
+    from roar_pipeline import maps, training, vgg
+    from roar_pipeline.inputs import with_removal
+    from roar_pipeline.metrics import evaluate
+
+    device = training.set_up_device(execution)
+    info = _fitting_info(images_path, recipe)
+    splits, audits = {}, None
+    for name in ("train", "test"):
+        inputs, split = _resident(images_path, name, device)
+        if levels_path is not None:
+            inputs = with_removal(inputs, maps.read_levels(levels_path, name).levels, percent, direction)
+        splits[name] = inputs, split.labels
+    if levels_path is not None:
+        audits = maps.removal_audits(levels_path, percent, direction)
+    inputs, labels = splits["train"]
+    model = vgg.build(recipe, len(info.classes), seed=seed).to(device)
+    history = training.train(
+        model,
+        inputs,
+        torch.from_numpy(labels).to(device, torch.float32),
+        recipe,
+        seed=seed,
+        checkpoint=directory / "partial-checkpoint.pt",
+    )
+    inputs, labels = splits["test"]
+    scores = training.predict(model, inputs)
+    if recipe.save_model:
+        vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction=1)
+    with whole_file(directory / "scores.npy") as scratch:
+        np.save(scratch, scores)
+    write_json(
+        directory / "metrics.json",
+        {
+            "percent": percent,
+            "direction": direction,
+            "seed": seed,
+            "test": evaluate(labels, scores, metrics.f1_threshold),
+            "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
+            "removal": audits,
+        },
+    )
+    return {"device": str(device), "threads": execution.threads}
+
+
+def evaluate_localization(
+    directory: Path,
+    *,
+    images_path: Path,
+    maps_path: Path,
+    model: str | None,
+    method: str,
+    metrics: config.Metrics,
+) -> None:
+    """Score maps against the objects' masks, pair by pair and summed up: ``localization.json``."""
+    from roar_pipeline.localization import localize
+
+    write_json(directory / "localization.json", localize(images_path, maps_path, model, method, metrics.void))
+
+
+def report(
+    directory: Path,
+    *,
+    settings: Mapping[str, Mapping[str, Any]],
+    models: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+    localizations: Sequence[Mapping[str, Any]],
+    images_path: Path,
+    examples: Sequence[Mapping[str, Any]],
+    options: config.Report,
+    f1_threshold: float,
+) -> None:
+    """Put everything together: ``report.html``, ``results.csv``, ``table.txt`` and the figures."""
+    from roar_pipeline.report import build
+
+    build(
+        directory,
+        settings=settings,
+        models=models,
+        cells=cells,
+        localizations=localizations,
+        images=images_path,
+        examples=examples,
+        report=options,
+        f1_threshold=f1_threshold,
+        classes=images.read_info(images_path).classes,
+    )
+
+
+def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
+    """Read what the images are, and check that the network can take their size."""
+    from roar_pipeline import vgg
+    from roar_pipeline.errors import InputError
+
+    info = images.read_info(images_path)
+    if min(info.height, info.width) < vgg.smallest_side(network.arch):
+        raise InputError(
+            f"Images of {info.height} x {info.width} pixels are too small for {network.arch}, whose max-pools need "
+            f"{vgg.smallest_side(network.arch)} per side. Set [dataset] height and width, or another arch."
+        )
+    return info
+
+
+def _resident(images_path: Path, split: str, device: "torch.device") -> tuple[Any, images.Split]:
+    from roar_pipeline.inputs import hold
+
+    info = images.read_info(images_path)
+    held = images.read_split(images_path, split)
+    return hold(held.images, info.mean, info.std, device), held
+
+
+def _fit(
+    directory: Path,
+    model: Any,
+    images_path: Path,
+    recipe: config.Teacher | config.Student,
+    metrics: config.Metrics,
+    *,
+    seed: int,
+    reduction: int,
+    loss: Any,
+) -> None:
+    """Train a teacher or student on the training split, and save it with its figures."""
+    import torch
+
+    from roar_pipeline import training, vgg
+    from roar_pipeline.figures import training_curves
+    from roar_pipeline.metrics import evaluate
+
+    device = next(model.parameters()).device
+    inputs, train_split = _resident(images_path, "train", device)
+    held = {name: _resident(images_path, name, device) for name in ("validation", "test")}
+
+    def scored(name: str) -> dict[str, Any]:
+        split_inputs, split = held[name]
+        return evaluate(split.labels, training.predict(model, split_inputs), metrics.f1_threshold)
+
+    history = training.train(
+        model,
+        inputs,
+        torch.from_numpy(train_split.labels).to(device, torch.float32),
+        recipe,
+        seed=seed,
+        checkpoint=directory / "partial-checkpoint.pt",
+        loss=loss,
+        validate=lambda _: scored("validation"),
+    )
+    vgg.save(directory / "model.pt", model, recipe, train_split.labels.shape[1], reduction)
+    with whole_file(directory / "curves.png") as scratch:
+        training_curves(history, scratch)
+    write_json(
+        directory / "metrics.json",
+        {"test": scored("test"), "parameters": vgg.parameter_count(model), "history": history},
+    )

@@ -1,0 +1,240 @@
+"""Tables as plain rows of text, and their two forms for people: fixed-width text and, in the report, HTML.
+
+Scores are percent with one decimal, mean ± sample standard deviation over runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from roar_pipeline.curves import mean_std
+from roar_pipeline.results import METRICS, Cell, Curve, ModelRun, above_clean, full_labels, method_label, model_label
+from roar_pipeline.summaries import OVER, Localization, Summary
+
+__all__ = [
+    "MISSING",
+    "Table",
+    "audit_tables",
+    "class_table",
+    "classification_table",
+    "gap_table",
+    "localization_table",
+    "percent_text",
+    "roar_table",
+    "to_text",
+    "variation_table",
+]
+
+MISSING = "–"
+FLAG = "†"
+"""Marks scores above the clean cell's."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows; the first column names the row and is set left, the others right.
+
+    ``groups`` are headings over the columns but the first: (text, number of columns), or none at all. ``notes`` stand
+    below.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    groups: tuple[tuple[str, int], ...] = ()
+
+
+def percent_text(value: float | None, decimals: int = 1) -> str:
+    """Write a share as percent without the sign: .7214 is 72.1."""
+    return MISSING if value is None else f"{100 * value:.{decimals}f}"
+
+
+def _spread_texts(pairs: Sequence[tuple[float | None, float | None]], marks: Sequence[str] | None = None) -> list[str]:
+    """Write a column of (mean, std), each with its mark, so that right-aligned cells have their points aligned."""
+    marks = marks or [""] * len(pairs)
+    stds = ["" if std is None else f" ±{percent_text(std)}" for _, std in pairs]
+    ends = [std + mark for std, mark in zip(stds, marks, strict=True)]
+    width = max(map(len, ends), default=0)
+    return [f"{percent_text(mean)}{end:<{width}}" for (mean, _), end in zip(pairs, ends, strict=True)]
+
+
+def _of_columns(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]], *notes: str) -> Table:
+    rows = tuple(zip(names, *columns.values(), strict=True))
+    return Table(title, ("", *columns), rows, tuple(note for note in notes if note))
+
+
+def _of_groups(
+    title: str, names: Sequence[str], groups: Mapping[str, Mapping[str, Sequence[str]]], *notes: str
+) -> Table:
+    columns = [(name, cells) for columns in groups.values() for name, cells in columns.items()]
+    rows = tuple(zip(names, *(cells for _, cells in columns), strict=True))
+    spans = tuple((name, len(columns)) for name, columns in groups.items())
+    return Table(title, ("", *(name for name, _ in columns)), rows, tuple(note for note in notes if note), spans)
+
+
+def to_text(table: Table, width: int = 110) -> str:
+    """Set a table in plain text; columns (or whole groups) that do not fit go below, the first column repeated."""
+    cells = [table.header, *table.rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
+    lines = [table.title]
+    for block in _blocks(table, widths, width):
+        columns = [column for _, members in block for column in members]
+        rule = "-" * (widths[0] + sum(2 + widths[column] for column in columns))
+        if table.groups:
+            spans = [sum(2 + widths[column] for column in members) - 2 for _, members in block]
+            heads = [f"{name:-^{span}}" for (name, _), span in zip(block, spans, strict=True)]
+            lines.append("  ".join([" " * widths[0], *heads]))
+        for index, row in enumerate(cells):
+            texts = [f"{row[0]:<{widths[0]}}", *(f"{row[column]:>{widths[column]}}" for column in columns)]
+            lines += ["  ".join(texts).rstrip(), *([rule] if index == 0 else [])]
+        lines.append("")
+    return "\n".join([*lines[:-1], *table.notes]) + "\n"
+
+
+def _blocks(table: Table, widths: Sequence[int], width: int) -> list[list[tuple[str, list[int]]]]:
+    """Share out the columns, group by group, over blocks of at most ``width`` characters (or of one group)."""
+    units: list[tuple[str, list[int]]] = []
+    first = 1
+    for name, span in table.groups or [("", 1)] * (len(widths) - 1):
+        units.append((name, list(range(first, first + span))))
+        first += span
+    blocks: list[list[tuple[str, list[int]]]] = []
+    used = width
+    for unit in units:
+        needed = sum(2 + widths[column] for column in unit[1])
+        if used + needed > width or not blocks:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1].append(unit)
+        used += needed
+    return blocks
+
+
+def classification_table(models: Sequence[ModelRun]) -> Table:
+    """Tabulate what the models score on clean test images, over seeds."""
+    names = list(dict.fromkeys(run.model for run in models))
+    runs = [[run for run in models if run.model == name] for name in names]
+    columns = {"parameters": [f"{of_model[0].parameters:,}" for of_model in runs]}
+    for metric, label in METRICS.items():
+        spread = [mean_std([run.test[metric] for run in of_model]) for of_model in runs]
+        columns[label] = _spread_texts(spread)
+    labels = [model_label(name) for name in names]
+    return _of_columns("Models on clean test images, %", labels, columns)
+
+
+def class_table(models: Sequence[ModelRun], classes: Sequence[str]) -> Table:
+    """Tabulate every class's average precision, one column per model, means over seeds."""
+    columns: dict[str, list[str]] = {}
+    for name in dict.fromkeys(run.model for run in models):
+        per_run = [run.test["per_class"] for run in models if run.model == name]
+        columns[model_label(name)] = [percent_text(mean_std(values)[0]) for values in zip(*per_run, strict=True)]
+    return _of_columns("Average precision by class, %", classes, columns)
+
+
+def localization_table(rows: Sequence[Localization], method: str) -> Table:
+    """Tabulate a method's AUC and pointing accuracy of every model and control over own, all and common pairs."""
+    keys = list(dict.fromkeys((r.model, r.method) for r in rows if r.method == method or r.model is None))
+    keys.sort(key=lambda key: key[0] is None)
+
+    def of(over: str) -> list[list[Localization]]:
+        return [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
+
+    groups: dict[str, dict[str, list[str]]] = {name: {} for name in ("AUC", "pointing", "pairs", "maps")}
+    for over in OVER:
+        groups["AUC"][over] = _spread_texts([mean_std([r.auc for r in found]) for found in of(over)])
+        groups["pointing"][over] = _spread_texts([mean_std([r.pointing for r in found]) for found in of(over)])
+        groups["pairs"][over] = [_range_text([r.pairs for r in found]) for found in of(over)]
+    groups["maps"]["empty"] = [_range_text([r.zero_maps for r in found]) for found in of("all")]
+    names = [method_label(m) if model is None else model_label(model) for model, m in keys]
+    undefined = max(r.undefined for found in of("all") for r in found)
+    note = f"Pairs without a value, because their class covers no or every pixel of the resized mask: {undefined}."
+    title = f"Localization of {method_label(method)} maps, %"
+    return _of_groups(title, names, groups, note if undefined else "")
+
+
+def _range_text(counts: Sequence[int]) -> str:
+    if not counts:
+        return MISSING
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)}–{max(counts)}"
+
+
+def roar_table(
+    grid: Sequence[Curve], summaries: Sequence[Summary], clean: Sequence[Cell], metric: str, title: str
+) -> Table:
+    """Tabulate a metric by percentage, one row per curve, with the clean score and RACU."""
+    columns: dict[str, list[str]] = {}
+    whole = mean_std([cell.test[metric] for cell in clean])
+    columns["clean"] = _spread_texts([whole] * len(grid))
+    flagged = False
+    for point, percent in enumerate(grid[0].percents):
+        marks = [FLAG if any(above_clean(cell, clean, metric) for cell in curve.cells[point]) else "" for curve in grid]
+        flagged |= any(marks)
+        spread = [(s.mean[point], s.std[point]) for s in summaries]
+        columns[f"{percent} %"] = _spread_texts(spread, marks)
+    columns["RACU"] = [
+        MISSING if curve.model is None or s.racu is None else f"{s.racu:.2f}"
+        for curve, s in zip(grid, summaries, strict=True)
+    ]
+    note = f"{FLAG} above the clean cell of the same seed in at least one run." if flagged else ""
+    return _of_columns(title, [curve.label for curve in grid], columns, note)
+
+
+def gap_table(grid: Sequence[Curve], summaries: Sequence[Summary], title: str) -> Table:
+    """Tabulate the paired difference to random removal with its 95 % interval, in percentage points."""
+    rows = [(c, s) for c, s in zip(grid, summaries, strict=True) if c.model is not None]
+    columns: dict[str, list[str]] = {}
+    for point, percent in enumerate(grid[0].percents):
+        columns[f"{percent} %"] = [_gap_text(s.gap[point], s.gap_interval[point]) for _, s in rows]
+    columns["RACU"] = [
+        MISSING if s.racu is None else f"{s.racu:.2f}{_interval_text(s.racu_interval, 1, 2)}" for _, s in rows
+    ]
+    return _of_columns(title, [c.label for c, _ in rows], columns)
+
+
+def _gap_text(gap: float | None, interval: tuple[float, float] | None) -> str:
+    return MISSING if gap is None else f"{_signed(100 * gap, 1)}{_interval_text(interval, 100, 1)}"
+
+
+def _interval_text(interval: tuple[float, float] | None, scale: float, decimals: int) -> str:
+    if interval is None:
+        return ""
+    return " [" + ", ".join(_signed(scale * end, decimals) for end in interval) + "]"
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def audit_tables(grid: Sequence[Curve], name: str) -> list[Table]:
+    """Tabulate the audits of every curve by percentage, means over runs, train and test apart where they may differ."""
+
+    def by_percent(title: str, write: Callable[[Mapping[str, float | None]], str]) -> Table:
+        columns = {
+            f"{percent} %": [write(_mean_audits(curve.cells[point])) for curve in grid]
+            for point, percent in enumerate(grid[0].percents)
+        }
+        return _of_columns(f"{name}: {title}", full_labels(grid), columns)
+
+    def both(key: str, decimals: int, scale: float) -> Callable[[Mapping[str, float | None]], str]:
+        return lambda audits: " / ".join(
+            MISSING if (value := audits[f"{key}_{split}"]) is None else f"{scale * value:.{decimals}f}"
+            for split in ("train", "test")
+        )
+
+    return [
+        by_percent("object pixels removed, test, %", lambda audits: percent_text(audits["object_share"])),
+        by_percent("removed pixels decided by ties, train / test, %", both("tied_share", 1, 100)),
+        by_percent("pixels removed, train / test, %", both("actual_percent", 2, 1)),
+    ]
+
+
+def variation_table(grid: Sequence[Curve]) -> Table:
+    """Tabulate the total variation of every curve's maps, means over runs."""
+    variations = [_mean_audits(curve.cells[0])["total_variation"] for curve in grid]
+    texts = [MISSING if value is None else f"{value:.3f}" for value in variations]
+    return _of_columns("Maps, test", full_labels(grid), {"total variation": texts})
+
+
+def _mean_audits(cells: Sequence[Cell]) -> dict[str, float | None]:
+    audits = [cell.removal for cell in cells if cell.removal is not None]
+    return {key: mean_std([of_cell[key] for of_cell in audits])[0] for key in audits[0]}

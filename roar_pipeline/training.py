@@ -1,0 +1,214 @@
+"""The training loop, and prediction.
+
+Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K), ``labels`` float multi-hot (N, K).
+Order, augmentation and dropout of an epoch come from (seed, epoch) alone, so a resumed training is the uninterrupted
+one, byte for byte on the CPU.
+"""
+
+import contextlib
+import copy
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roar_pipeline.config import Execution, Training
+from roar_pipeline.errors import InputError
+from roar_pipeline.files import whole_file
+from roar_pipeline.inputs import Inputs, batch_of
+from roar_pipeline.seeding import derived_seed
+
+__all__ = ["Loss", "predict", "set_up_device", "soft_margin", "train"]
+
+Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor], Tensor]
+"""(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split) -> scalar."""
+
+
+def set_up_device(execution: Execution) -> torch.device:
+    """Choose the device and the thread count of this process.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(execution.threads)
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("[execution] device = cuda, but torch finds no CUDA device. Use auto or cpu.")
+    if execution.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda")
+
+
+def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label soft-margin loss: binary cross-entropy on scores, mean over N * K."""
+    return F.binary_cross_entropy_with_logits(scores, labels)
+
+
+def train(
+    model: nn.Sequential,
+    inputs: Inputs,
+    labels: Tensor,
+    recipe: Training,
+    *,
+    seed: int,
+    checkpoint: Path,
+    loss: Loss | None = None,
+    validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Train the model in place and return its history, one row per epoch: ``epoch``, ``loss``, ``validation``.
+
+    Args:
+        model: on the device of ``inputs``.
+        inputs: N images in memory.
+        labels: multi-hot (N, K), float, on the same device.
+        recipe: epochs, optimizer, schedule and the rest.
+        seed: of order, augmentation and dropout.
+        checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
+        loss: ``soft_margin`` of scores and labels unless given.
+        validate: called after every epoch; with ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
+
+    Raises:
+        InputError: the loss is not finite after an epoch, or there are fewer than two images.
+    """
+    if len(inputs) < 2:
+        raise InputError(f"Training needs at least two images, got {len(inputs)}.")
+    optimizer = _optimizer(model, recipe)
+    scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe.batch))
+    history: list[dict[str, Any]] = []
+    best: dict[str, Tensor] | None = None
+    if (saved := _read_checkpoint(checkpoint)) is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        history, best = saved["history"], saved["best"]
+    with _own_random_stream(inputs.images.device):
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            value = train_epoch(
+                model,
+                inputs,
+                labels,
+                recipe,
+                optimizer,
+                scheduler,
+                loss or _classify,
+                derived_seed(seed, "epoch", epoch),
+            )
+            if not np.isfinite(value):
+                raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
+            validation = validate(model) if validate else None
+            history.append({"epoch": epoch, "loss": value, "validation": validation})
+            if recipe.checkpoint == "best" and _is_best(history):
+                best = copy.deepcopy(model.state_dict())
+            with whole_file(checkpoint) as scratch:
+                torch.save(
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "scheduler": scheduler.state_dict(),
+                        "history": history,
+                        "best": best,
+                    },
+                    scratch,
+                )
+    if best is not None:
+        model.load_state_dict(best)
+    return history
+
+
+def train_epoch(
+    model: nn.Sequential,
+    inputs: Inputs,
+    labels: Tensor,
+    recipe: Training,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    loss: Loss,
+    seed: int,
+) -> float:
+    """Train one epoch and return its mean loss. A remainder smaller than a batch waits for another epoch's order."""
+    device = inputs.images.device
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(inputs), generator=generator).to(device)
+    batch = min(recipe.batch, len(inputs))
+    steps = _steps(len(inputs), recipe.batch)
+    total = torch.zeros((), device=device)
+    model.train()
+    for index in order[: steps * batch].split(batch):
+        images = batch_of(inputs, index, recipe.augment, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            value = loss(model, images, labels[index], index)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        scheduler.step()
+        total += value.detach()
+    return float(total / steps)
+
+
+def predict(model: nn.Module, inputs: Inputs, batch: int = 256) -> np.ndarray:
+    """Return the scores, float32 (N, K), of all images; the model is left in the mode it came in."""
+    device = inputs.images.device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            chunks = torch.arange(len(inputs), device=device).split(batch)
+            scores = torch.cat([model(batch_of(inputs, index)) for index in chunks])
+    finally:
+        model.train(was_training)
+    result: np.ndarray = scores.float().cpu().numpy()
+    return result
+
+
+def _classify(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+    return soft_margin(model(images), labels)
+
+
+def _steps(images: int, batch: int) -> int:
+    return max(1, images // batch)
+
+
+def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a schedule that is advanced once per step."""
+    if recipe.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(1, recipe.epochs * steps))
+    milestones = [epoch * steps for epoch in recipe.milestones] if recipe.schedule == "steps" else []
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, recipe.gamma)
+
+
+def _is_best(history: list[dict[str, Any]]) -> bool:
+    """Tell whether the last epoch beats all before it in validation ``map_samples``."""
+    values = [(row["validation"] or {}).get("map_samples") or 0.0 for row in history]
+    return values[-1] > max(values[:-1], default=-1.0)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the checkpoint; None where there is none, or one that cannot be read and must be made again."""
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception:
+        path.unlink()
+        return None
+    return saved
+
+
+@contextlib.contextmanager
+def _own_random_stream(device: torch.device) -> Iterator[None]:
+    """Give torch's global generators, which dropout draws from, back as they were."""
+    with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
+        yield

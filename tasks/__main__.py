@@ -1,0 +1,51 @@
+"""``python -m tasks run``: the grid's report, with one worker per core, and its table at the end."""
+
+import argparse
+import os
+import sys
+
+from luigi.cmdline import luigi_run
+from luigi.cmdline_parser import CmdlineParser
+
+import tasks  # noqa: F401, registers the families
+from roar_pipeline.errors import InputError
+from tasks import progress
+
+
+def main() -> int:
+    """Run the command line and return its exit code, Luigi's own for what Luigi runs."""
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="compute the report; further options go to luigi (--seeds 0,1, ...)")
+    run.add_argument("--workers", type=int, default=os.cpu_count(), help="tasks at a time (default: one per core)")
+    known, rest = parser.parse_known_args()
+    return _run(known.workers, rest)
+
+
+def _run(workers: int, rest: list[str]) -> int:
+    scheduler = [] if "--scheduler-url" in rest else ["--local-scheduler"]
+    arguments = ["--module", "tasks", "Report", *scheduler, "--workers", str(workers), *rest]
+    try:
+        with CmdlineParser.global_instance(arguments) as parser:
+            report = parser.get_task_obj()
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 40
+    if report.complete():
+        sys.stdout.write(f"Nothing to do: all {len(progress.closure(report))} tasks are done.\n")
+    elif code := _luigi(arguments):
+        return code
+    sys.stdout.write(f"\n{report.table_path.read_text(encoding='utf-8')}\nReport: {report.path}\n")
+    return 0
+
+
+def _luigi(arguments: list[str]) -> int:
+    try:
+        luigi_run(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What every task of the chain shares: identity, directory, manifest as the one target, execution.
+
+A task declares its stage function, the sections of the settings that it reads, and what it requires; its fingerprint
+follows (DESIGN 3): stage, version, parameters and settings, and the fingerprints of its inputs.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+
+from roar_pipeline import files
+from roar_pipeline.config import fingerprint
+from roar_pipeline.errors import InputError
+from tasks import execution, progress
+from tasks.settings import settings
+
+__all__ = ["ManifestTarget", "StageTask"]
+
+
+class ManifestTarget(luigi.Target):
+    """The manifest of a result: exists when the result is whole and is the one that is wanted."""
+
+    def __init__(self, directory: Path, expected: str) -> None:
+        self.path = str(directory / files.MANIFEST)
+        self._directory, self._expected = directory, expected
+
+    def exists(self) -> bool:
+        """Tell whether the result is there."""
+        return files.is_done(self._directory, self._expected)
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class StageTask(luigi.Task):
+    """A stage of the chain as a Luigi task."""
+
+    stage: ClassVar[str]
+    """Name of the function in ``roar_pipeline.stages``."""
+    version: ClassVar[int] = 1
+    """Raised by hand when the stage's results change for the same identity."""
+    sections: ClassVar[tuple[str, ...]] = ()
+    """Sections of the settings that decide what comes out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fingerprint  # noqa: B018, bad input is found here, before anything is scheduled
+
+    def named(self) -> Mapping[str, Any]:
+        """Return the parameters that are part of the identity, in the order in which the label shows them."""
+        return {}
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return the settings that are part of the identity."""
+        return {name: _plain(getattr(settings(), name)) for name in self.sections}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the stage function's keyword arguments."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """What the result is, in plain data."""
+        return {
+            "stage": self.task_family,
+            "version": self.version,
+            "parameters": dict(self.named()),
+            "settings": self.identity_settings(),
+            "inputs": sorted({task.fingerprint for task in self.deps()}),
+        }
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The identity's sha256."""
+        return fingerprint(self.identity)
+
+    @functools.cached_property
+    def directory(self) -> Path:
+        """Where the result is: ``runs/<family>/<label>__<12 digits of the fingerprint>`` under the data folder."""
+        label = ",".join(f"{key}={value}" for key, value in self.named().items())
+        safe = re.sub(r"[^\w=,.+-]", "-", label)
+        name = f"{safe}__{self.fingerprint[:12]}" if safe else self.fingerprint[:12]
+        family: str = self.task_family
+        return Path(settings().paths.data).resolve() / "runs" / family / name
+
+    def output(self) -> luigi.Target:
+        """Return the manifest."""
+        return ManifestTarget(self.directory, self.fingerprint)
+
+    def run(self) -> None:
+        """Make the result in this process, which Luigi has forked for it."""
+        execution.run(self.stage, self.directory, self.identity, self.arguments())
+        progress.announce(self)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Explain a failure to the scheduler: the message alone where the user can mend it."""
+        if isinstance(exception, InputError):
+            return str(exception)
+        explanation: str = super().on_failure(exception)
+        return explanation
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(section).items()}

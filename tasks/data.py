@@ -1,0 +1,73 @@
+"""From a data set to images in one file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline import scenes, voc
+from tasks.base import StageTask
+from tasks.settings import settings
+
+__all__ = ["GenerateScenes", "PrepareImages"]
+
+
+class GenerateScenes(StageTask):
+    """Write the generated default data set, a folder in VOC layout."""
+
+    stage = "generate_scenes"
+    sections = ("scenes",)
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return what to generate."""
+        return {"scenes": settings().scenes}
+
+    @property
+    def voc(self) -> Path:
+        """The folder."""
+        return self.directory / "VOC2012"
+
+
+class PrepareImages(StageTask):
+    """Decode and resize every image once, with its labels and masks."""
+
+    stage = "prepare_images"
+
+    def requires(self) -> list[StageTask]:
+        """Return the generator, unless there is a data set."""
+        return [] if settings().dataset.root else [GenerateScenes()]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return the size, and what the data set holds (its content, wherever it lies)."""
+        dataset = settings().dataset
+        size = {"size": f"{dataset.height}x{dataset.width}"}
+        if not dataset.root:
+            return {"set": "scenes", **size}
+        voc.check_layout(self._root, dataset)
+        cache = Path(settings().paths.data).resolve() / "dataset-digests.json"
+        return {"set": voc.content_digest(self._root, cache)[:12], **size}
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return [dataset] without the folder's place."""
+        chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k != "root"}
+        return {"dataset": chosen, "classes": list(self._classes)}
+
+    sections = ("dataset",)
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return where to read and what."""
+        return {"root": self._root, "dataset": settings().dataset, "classes": self._classes}
+
+    @property
+    def path(self) -> Path:
+        """images.h5."""
+        return self.directory / "images.h5"
+
+    @property
+    def _root(self) -> Path:
+        root = settings().dataset.root
+        return Path(root).expanduser().resolve() if root else GenerateScenes().voc
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        dataset = settings().dataset
+        return dataset.classes or (voc.CLASSES if dataset.root else scenes.CLASSES)

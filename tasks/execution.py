@@ -1,0 +1,39 @@
+"""Where a stage runs. The engine ``local`` runs it in the process that Luigi forked for the task."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline import files
+from tasks.gpus import claim_gpu
+from tasks.settings import settings
+
+__all__ = ["run"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run(stage: str, directory: Path, identity: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Make a result by a function of ``roar_pipeline.stages``, unless another process has made it meanwhile."""
+    _die_with_parent()
+    _limit_threads(settings().execution.threads)
+    with claim_gpu(settings().execution.device):
+        from roar_pipeline import stages
+
+        files.produce(directory, identity, getattr(stages, stage), arguments)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the Luigi process is gone, however it went. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_threads(threads: int) -> None:
+    """Set what numerical libraries read when they are first imported: idle threads sleep instead of spinning."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

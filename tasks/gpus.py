@@ -1,0 +1,70 @@
+"""GPUs without importing torch: how many there are, and one for each process that wants one."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from luigi.configuration import get_config
+
+__all__ = ["claim_gpu", "gpu_resources", "visible_gpus"]
+
+
+def visible_gpus() -> list[str]:
+    """Return the CUDA devices this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    known = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i, _ in enumerate(known.iterdir())] if known.is_dir() else []
+
+
+def gpu_resources(device: str) -> dict[str, int]:
+    """Return the Luigi resources of a task that trains on ``device`` (auto, cpu or cuda).
+
+    ``[resources] gpu`` is the number of tasks that run on GPUs at a time: one per GPU unless it is set, and more where
+    several small networks are to share one.
+    """
+    gpus = visible_gpus()
+    if device == "cpu" or not gpus:
+        return {}
+    if not get_config().getint("resources", "gpu", 0):
+        get_config().set("resources", "gpu", str(len(gpus)))
+    return {"gpu": 1}
+
+
+@contextlib.contextmanager
+def claim_gpu(device: str) -> Iterator[None]:
+    """Let the body see one GPU, the emptiest place of this machine's; do nothing where there is none to claim.
+
+    A place is a file lock, which the kernel frees on any death. Luigi's resources bound how many processes come here
+    per scheduler; the locks keep apart those of several.
+    """
+    gpus = visible_gpus()
+    if device == "cpu" or not gpus:
+        yield
+        return
+    slots = max(1, -(-get_config().getint("resources", "gpu", len(gpus)) // len(gpus)))
+    with _free_place([(gpu, slot) for slot in range(slots) for gpu in gpus]) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        try:
+            yield
+        finally:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+
+
+@contextlib.contextmanager
+def _free_place(places: list[tuple[str, int]]) -> Iterator[str]:
+    while True:
+        for gpu, slot in places:
+            path = Path(tempfile.gettempdir()) / f"roar-pipeline-{os.getuid()}-gpu-{gpu}-{slot}.lock"
+            with path.open("a") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield gpu
+                return
+        time.sleep(0.5)

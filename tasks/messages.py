@@ -1,0 +1,33 @@
+"""What the terminal shows: bad input as its message alone, one line per finished task."""
+
+import logging
+
+from luigi.parameter import ParameterException
+
+from roar_pipeline.errors import InputError
+
+__all__ = ["install"]
+
+
+class _WithoutTraceback(logging.Filter):
+    """Reduce a logged error that the user can mend to its message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (InputError, ParameterException)):
+            task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+            record.msg, record.args, record.exc_info = f"{task}: {error}" if task else str(error), None, None
+        return True
+
+
+def install() -> None:
+    """Teach Luigi's logger our errors, and give the progress lines a logger of their own."""
+    luigi_logger = logging.getLogger("luigi-interface")
+    if not any(isinstance(f, _WithoutTraceback) for f in luigi_logger.filters):
+        luigi_logger.addFilter(_WithoutTraceback())
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours = logging.getLogger("roar")
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False

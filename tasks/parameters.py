@@ -1,0 +1,103 @@
+"""Parameters that check what they are given, and say what would be right."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import luigi
+
+from roar_pipeline.attribution import CONTROLS, check_method
+from roar_pipeline.config import LOSSES
+from roar_pipeline.errors import InputError
+
+__all__ = [
+    "NO_MODEL",
+    "DirectionParameter",
+    "MethodParameter",
+    "ModelParameter",
+    "PercentsParameter",
+    "SeedParameter",
+]
+
+NO_MODEL = "none"
+"""The model of what depends on none: the clean cell and the controls."""
+
+
+class ModelParameter(luigi.Parameter):
+    """``teacher``; a student by its loss, or by loss and reduction (``sswa/8``); or ``none``."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        loss, slash, reduction = x.partition("/")
+        if x in ("teacher", NO_MODEL) or (
+            loss in LOSSES and (not slash or (reduction.isdigit() and int(reduction) > 0))
+        ):
+            return x
+        raise InputError(
+            f"unknown model '{x}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its reduction, "
+            f"such as sswa/8; and {NO_MODEL} for the clean cell and the controls ({', '.join(CONTROLS)})."
+        )
+
+
+class LossParameter(luigi.Parameter):
+    """How a student is trained."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x not in LOSSES:
+            raise InputError(f"unknown loss '{x}'. Known: {', '.join(LOSSES)}.")
+        return x
+
+
+class MethodParameter(luigi.Parameter):
+    """An attribution method, a control, or ``none`` for the clean cell."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x != NO_MODEL:
+            check_method(x)
+        return x
+
+
+class DirectionParameter(luigi.Parameter):
+    """``remove`` (ROAR) or ``keep`` (KAR)."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x not in ("remove", "keep"):
+            raise InputError(f"unknown direction '{x}'. Known: remove (ROAR), keep (KAR).")
+        return x
+
+
+class SeedParameter(luigi.IntParameter):
+    """A whole number from 0."""
+
+    def parse(self, s: str) -> int:
+        """Read the number."""
+        if not s.strip().isdigit():
+            raise InputError(f"seed must be a whole number from 0, got '{s}'.")
+        return int(s)
+
+
+class PercentsParameter(luigi.Parameter):
+    """One whole percentage, or several between commas, which then share a process; 0 is the clean cell.
+
+    The value is a tuple, so that Luigi can batch cells: a batch is the cell of all its members' percentages.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(batch_method=_union, **kwargs)
+
+    def parse(self, s: str) -> tuple[int, ...]:
+        """Read the numbers."""
+        texts = [text.strip() for text in s.split(",")]
+        if not all(text.isdigit() and int(text) < 100 for text in texts):
+            raise InputError(f"percent must be a whole number in 1..99, or 0 for the clean cell, got '{s}'.")
+        return _union([tuple(map(int, texts))])
+
+    def serialize(self, x: tuple[int, ...]) -> str:
+        """Write them as ``parse`` reads them."""
+        return ",".join(map(str, x))
+
+
+def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sorted({percent for value in values for percent in value}))

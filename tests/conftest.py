@@ -1,0 +1,107 @@
+"""A small chain, run once for all tests that look at what real Luigi processes leave behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "dataset": {"height": 32, "width": 32},
+    "scenes": {"train": 48, "validation": 12, "test": 24, "size": 32},
+    "teacher": {"width": 4, "epochs": 2},
+    "student": {"width": 4, "reduction": 2, "epochs": 1},
+    "retrain": {"width": 2, "epochs": 1},
+    "grid": {"models": "teacher, sswa", "percents": "30, 60"},
+    "report": {"examples": 1, "bootstrap": 50},
+    "execution": {"device": "cpu"},
+}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder to run Luigi in, with the shipped ``luigi.cfg`` and an overlay of one's own."""
+
+    folder: Path
+
+    def configure(self, **sections: dict[str, object]) -> None:
+        """Write the overlay: the small chain's settings, with these changes."""
+        merged = {name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in {*SMALL, *sections}}
+        text = "".join(f"[{n}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for n, keys in merged.items())
+        (self.folder / "overlay.cfg").write_text(text, encoding="utf-8")
+        shipped = (ROOT / "luigi.cfg").read_text(encoding="utf-8")
+        (self.folder / "luigi.cfg").write_text(shipped, encoding="utf-8")
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a command run here."""
+        return {**os.environ, "LUIGI_CONFIG_PATH": str(self.folder / "overlay.cfg"), "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start ``luigi --module tasks ... --local-scheduler`` in a process group of its own."""
+        command = [str(Path(sys.executable).parent / "luigi"), "--module", "tasks", *arguments, "--local-scheduler"]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def luigi(self, *arguments: str) -> tuple[int, str]:
+        """Run a task to its end; return exit code and output."""
+        process = self.start(*arguments)
+        output, _ = process.communicate()
+        return process.returncode, output
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run any command here; return exit code and output."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def results(self, family: str) -> list[Path]:
+        """Return the finished results of a family, oldest first."""
+        manifests = (self.folder / "data" / "runs" / family).glob("*/manifest.json")
+        return [m.parent for m in sorted(manifests, key=lambda m: m.stat().st_mtime)]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of finished results per family."""
+        families = sorted(p.name for p in (self.folder / "data" / "runs").iterdir())
+        return {family: len(self.results(family)) for family in families}
+
+
+def contents(directory: Path, names: Sequence[str] | None = None) -> dict[str, bytes]:
+    """Return the bytes of a result's files, but for the manifest, which tells times and places."""
+    files = {p.name: p for p in directory.iterdir() if p.is_file() and p.name not in ("manifest.json", ".lock")}
+    return {name: files[name].read_bytes() for name in (names or sorted(files))}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    place = Workplace(tmp_path)
+    place.configure()
+    return place
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The small chain, finished. Tests may add results, and leave those that are there."""
+    place = Workplace(tmp_path_factory.mktemp("chain with spaces ü"))
+    place.configure()
+    code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
+    assert code == 0, output
+    (place.folder / "output.txt").write_text(output, encoding="utf-8")
+    return place

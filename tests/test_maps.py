@@ -1,0 +1,460 @@
+"""Stores of maps and levels: kills, resumes, bytes, audits."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from roar_pipeline import stores
+from roar_pipeline.attribution.controls import random as random_control
+from roar_pipeline.errors import InputError
+from roar_pipeline.files import write_json
+from roar_pipeline.maps import (
+    Group,
+    dump,
+    image_group,
+    pair_group,
+    read_levels,
+    read_pairs,
+    read_rows,
+    removal_audits,
+    write_levels,
+)
+from roar_pipeline.removal import object_shares, removal_levels, removed, tied_shares, total_variation
+
+HEIGHT, WIDTH, CLASSES, BATCH = 9, 11, 3, 4
+TRAIN, TEST = [f"train {n}" for n in range(14)], ["a", "Größe", "2007_000033", "b", "c"]
+PAIR_ROWS, PAIR_CLASSES = np.array([4, 0, 2, 2, 1, 1]), np.array([0, 1, 0, 2, 1, 2])
+
+
+def groups(train=TRAIN, pairs=6):
+    size = CLASSES, HEIGHT, WIDTH
+    return {
+        "train": image_group(train, *size),
+        "test": image_group(TEST, *size),
+        "localization": pair_group(PAIR_ROWS[:pairs], PAIR_CLASSES[:pairs], HEIGHT, WIDTH),
+    }
+
+
+def row(group, n):
+    """The columns of one row, from its group and number alone; every third map has no positive value."""
+    rng = np.random.default_rng([sum(group.encode()), n])
+    map_ = np.maximum(rng.normal(size=(HEIGHT, WIDTH)), 0) * (n % 3 > 0)
+    if group == "localization":
+        return {"maps": map_, "scores": rng.normal()}
+    return {"maps": map_, "explained": rng.integers(0, 2, CLASSES), "scores": rng.normal(size=CLASSES)}
+
+
+def compute(group, rows):
+    each = [row(group, n) for n in range(rows.start, rows.stop)]
+    dtypes = {"maps": np.float32, "explained": np.uint8, "scores": np.float32}
+    return {name: np.array([r[name] for r in each], dtypes[name]) for name in each[0]}
+
+
+def dump_some(directory, function=compute, fingerprint="f" * 64, batch=BATCH, **changes):
+    given = groups(**changes)
+    dump(directory / "maps.h5", fingerprint, given, batch, function, {"method": "gradcam", "explain": "top1"})
+    return directory / "maps.h5"
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The digest of a dump that nothing interrupts."""
+    return digest(dump_some(tmp_path_factory.mktemp("undisturbed")))
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Commit after every batch."""
+    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
+
+
+def test_what_is_dumped_is_read(tmp_path):
+    path = dump_some(tmp_path)
+    for name, ids in (("train", TRAIN), ("test", TEST)):
+        rows, wanted = read_rows(path, name), compute(name, slice(0, len(ids)))
+        assert rows.ids == ids
+        for column in ("maps", "explained", "scores"):
+            found = getattr(rows, column)
+            assert found.dtype == wanted[column].dtype
+            np.testing.assert_array_equal(found, wanted[column])
+        assert rows.zero_maps == len(range(0, len(ids), 3))
+    part = read_rows(path, "train", slice(5, 8))
+    assert part.ids == TRAIN[5:8]
+    np.testing.assert_array_equal(part.maps, read_rows(path, "train").maps[5:8])
+    pairs, wanted = read_pairs(path), compute("localization", slice(0, 6))
+    np.testing.assert_array_equal(pairs.rows, PAIR_ROWS)
+    np.testing.assert_array_equal(pairs.class_index, PAIR_CLASSES)
+    np.testing.assert_array_equal(pairs.maps, wanted["maps"])
+    np.testing.assert_array_equal(pairs.scores, wanted["scores"])
+    assert pairs.zero_maps == 2
+    with h5py.File(path) as file:
+        assert dict(file.attrs) == {"fingerprint": "f" * 64, "method": "gradcam", "explain": "top1"}
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith("partial-")] == ["maps.h5"]
+
+
+def test_a_set_without_segmentations_has_no_pairs(tmp_path):
+    pairs = read_pairs(dump_some(tmp_path, pairs=0))
+    assert pairs.maps.shape == (0, HEIGHT, WIDTH)
+    assert pairs.zero_maps == 0
+
+
+def test_the_same_dump_has_the_same_bytes(tmp_path, monkeypatch):
+    """Also when it commits at other times."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    first = digest(dump_some(tmp_path / "a"))
+    assert digest(dump_some(tmp_path / "b")) == first
+    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
+    assert digest(dump_some(tmp_path / "c")) == first
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def interrupted_after(batches, seen):
+    """A compute that fails at the batch after so many, noting what it was asked for."""
+
+    def function(group, rows):
+        if len(seen) == batches:
+            raise InterruptionError
+        seen.append((group, rows.start))
+        return compute(group, rows)
+
+    return function
+
+
+ALL_BATCHES = [("train", n) for n in (0, 4, 8, 12)] + [("test", n) for n in (0, 4)]
+ALL_BATCHES += [("localization", n) for n in (0, 4)]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("batches", range(9))
+def test_an_interrupted_dump_goes_on_where_it_stopped(tmp_path, batches, undisturbed):
+    seen = []
+    if batches < 8:
+        with pytest.raises(InterruptionError):
+            dump_some(tmp_path, interrupted_after(batches, seen))
+        assert not (tmp_path / "maps.h5").exists()
+    path = dump_some(tmp_path, interrupted_after(99, seen))
+    assert seen == ALL_BATCHES
+    assert digest(path) == undisturbed
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: (d / "partial-maps.h5").write_bytes(b"no hdf5"),
+        lambda d: (d / "partial-maps.h5").unlink(),
+        lambda d: (d / "partial-maps.json").write_text("{"),
+        lambda d: (d / "partial-maps.json").unlink(),
+        lambda d: (d / "partial-maps.json").write_text("[]"),
+        lambda d: h5py.File(d / "partial-maps.h5", "w").close(),
+        lambda d: os.truncate(d / "partial-maps.h5", 3000),
+    ],
+    ids=["h5 unreadable", "h5 gone", "journal broken", "journal gone", "journal foreign", "h5 foreign", "h5 cut"],
+)
+def test_a_spoiled_scratch_file_is_begun_again(tmp_path, spoil, undisturbed):
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(5, []))
+    spoil(tmp_path)
+    seen = []
+    path = dump_some(tmp_path, interrupted_after(99, seen))
+    assert seen == ALL_BATCHES
+    assert digest(path) == undisturbed
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("changes", [{"fingerprint": "0" * 64}, {"train": TRAIN[:12]}, {"pairs": 3}, {"batch": 3}])
+def test_a_scratch_file_of_another_result_is_begun_again(tmp_path, changes):
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(5, []))
+    seen = []
+    path = dump_some(tmp_path, interrupted_after(99, seen), **changes)
+    assert seen[0] == ("train", 0)
+    (tmp_path / "undisturbed").mkdir()
+    assert digest(path) == digest(dump_some(tmp_path / "undisturbed", **changes))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_journal_speaks_of_rows_that_are_on_disk_only(tmp_path, monkeypatch):
+    """At every entry the file holds, for whoever opens it then, the rows the journal is about to claim."""
+    steps = []
+
+    def look(path, journal):
+        steps.append("journal")
+        copy = shutil.copy(tmp_path / "partial-maps.h5", tmp_path / "copy.h5")
+        for group, finished in journal["zero_maps"].items():
+            with h5py.File(copy) as file:
+                claimed = min(len(finished) * BATCH, len(file[group]["maps"]))
+                if claimed:
+                    np.testing.assert_array_equal(
+                        file[group]["maps"][:claimed], compute(group, slice(0, claimed))["maps"]
+                    )
+        write_json(path, journal)
+
+    fsync = os.fsync
+    monkeypatch.setattr(stores, "write_json", look)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (steps.append("fsync"), fsync(descriptor)))
+    dump_some(tmp_path)
+    entries = [n for n, step in enumerate(steps) if step == "journal"]
+    assert len(entries) == len(ALL_BATCHES) + 1
+    assert all(steps[n - 1] == "fsync" for n in entries)
+
+
+def test_a_scratch_file_has_its_full_size_from_the_start(tmp_path):
+    """Whatever is written later changes no metadata, and a full disk shows before hours of work."""
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(0, []))
+    size = (tmp_path / "partial-maps.h5").stat().st_size
+    assert size == dump_some(tmp_path).stat().st_size
+    with h5py.File(tmp_path / "maps.h5") as file:
+        assert file["train"]["maps"].chunks is None
+
+
+def test_a_journal_never_outlives_its_scratch_file(tmp_path, monkeypatch, undisturbed):
+    """The rows of a file begun again are not those that the journal of its predecessor speaks of."""
+    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(5, []))
+    (tmp_path / "partial-maps.h5").write_bytes(b"no hdf5")
+    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 1e9)
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(2, []))
+    assert digest(dump_some(tmp_path)) == undisturbed
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("batches", [0, 5, 8])
+@pytest.mark.parametrize("scratch", ["stays", "gone"])
+def test_an_older_file_in_the_place_of_the_result_is_replaced(tmp_path, undisturbed, batches, scratch):
+    """As after a run that was killed on its way to repair a damaged result, at the latest before the rename."""
+    if batches < 8:
+        with pytest.raises(InterruptionError):
+            dump_some(tmp_path, interrupted_after(batches, []))
+    else:
+        dump_some(tmp_path).rename(tmp_path / "partial-maps.h5")
+    (tmp_path / "maps.h5").write_bytes(b"damaged")
+    if scratch == "gone":
+        (tmp_path / "partial-maps.h5").unlink()
+        if batches == 8:
+            (tmp_path / "partial-maps.json").unlink()
+    assert digest(dump_some(tmp_path)) == undisturbed
+
+
+def test_a_finished_dump_is_not_repeated_unless_its_file_is_gone(tmp_path):
+    path, seen = dump_some(tmp_path), []
+    dump_some(tmp_path, interrupted_after(0, seen))
+    wanted = digest(path)
+    path.unlink()
+    assert digest(dump_some(tmp_path)) == wanted
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+import test_maps
+from roar_pipeline import stores
+stores._COMMIT_SECONDS = 0.0
+directory, chance = Path(sys.argv[2]), random.Random(int(sys.argv[3]))
+
+def slowly(group, rows):
+    time.sleep(0.002)
+    return test_maps.compute(group, rows)
+
+(directory / "timed").mkdir()
+started = time.monotonic()
+test_maps.dump_some(directory / "timed", slowly)
+seconds = time.monotonic() - started
+kills = 0
+while not (directory / "maps.h5").exists() and kills < 200:
+    writer = os.fork()
+    if not writer:
+        test_maps.dump_some(directory, slowly)
+        os._exit(0)
+    time.sleep(chance.uniform(0, 0.7 * seconds))
+    os.kill(writer, signal.SIGKILL)
+    ended = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
+    if ended not in (0, -signal.SIGKILL):
+        sys.exit(f"a writer failed after {kills} kills")
+    kills += ended == -signal.SIGKILL
+print(kills)
+"""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(tmp_path, seed, undisturbed):
+    """SIGKILL the writer again and again, until one gets through; every one must find a usable state."""
+    command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(tmp_path), str(seed)]
+    kills = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert 0 < kills < 200
+    assert digest(dump_some(tmp_path)) == undisturbed
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_maps_that_are_not_finite_are_refused(tmp_path, bad):
+    def diverged(group, rows):
+        columns = compute(group, rows)
+        if rows.start == 8:
+            columns["maps"][1, 0, 0] = bad
+        return columns
+
+    with pytest.raises(InputError, match=r"1 maps of train rows 8\.\.11 are not finite \(first: row 9\)"):
+        dump_some(tmp_path, diverged)
+    assert not (tmp_path / "maps.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda c: c.pop("scores"), lambda c: c.update(more=c["maps"]), lambda c: c.update(maps=c["maps"][:1])],
+)
+def test_columns_other_than_announced_are_refused(tmp_path, change):
+    def wrong(group, rows):
+        columns = compute(group, rows)
+        change(columns)
+        return columns
+
+    with pytest.raises(ValueError, match=r"columns of train must be \{'maps': \(4, 9, 11\)"):
+        dump_some(tmp_path, wrong)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_rows(path, "train"),
+        read_pairs,
+        lambda path: read_levels(path, "test"),
+        lambda path: removal_audits(path, 30, "remove"),
+        lambda path: write_levels(path.with_name("levels.h5"), path, 0, *no_masks()),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path, read):
+    (tmp_path / "text.h5").write_text("not a store")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.create_group("train")
+    for name in ("text.h5", "other.h5"):
+        with pytest.raises(InputError, match=rf"{name} does not hold what {name} should .*Remove its folder and rerun"):
+            read(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read(tmp_path / "missing.h5")
+    assert not (tmp_path / "levels.h5").exists()
+
+
+def no_masks():
+    return np.zeros((0, HEIGHT, WIDTH), np.uint8), np.zeros(0, np.int64)
+
+
+def some_masks():
+    segmentation = np.random.default_rng(0).choice(np.array([0, 1, 2, 255], np.uint8), (2, HEIGHT, WIDTH))
+    return segmentation, np.array([4, 1])
+
+
+@pytest.fixture
+def levels_path(tmp_path):
+    path = tmp_path / "levels.h5"
+    write_levels(path, dump_some(tmp_path), 7, *some_masks())
+    return path
+
+
+def test_levels_are_those_of_each_map_alone(tmp_path):
+    maps_path = dump_some(tmp_path)
+    write_levels(tmp_path / "levels.h5", maps_path, 7, *some_masks())
+    for name in ("train", "test"):
+        found, rows = read_levels(tmp_path / "levels.h5", name), read_rows(maps_path, name)
+        wanted = [removal_levels(m, i, 7) for m, i in zip(rows.maps, rows.ids, strict=True)]
+        assert found.ids == rows.ids
+        assert found.levels.dtype == np.uint8
+        np.testing.assert_array_equal(found.levels, wanted)
+        np.testing.assert_array_equal(found.total_variation, [total_variation(m) for m in rows.maps])
+        for direction in ("remove", "keep"):
+            shares = np.mean([tied_shares(m, direction) for m in rows.maps], axis=0)
+            np.testing.assert_allclose(found.tied_shares[direction], shares, atol=1e-12)
+            if name == "test":
+                segmentation, rows_ = some_masks()
+                objects = object_shares(found.levels[rows_], segmentation, direction)
+                np.testing.assert_array_equal(found.object_shares[direction], objects)
+            else:
+                assert np.isnan(found.object_shares[direction]).all()
+
+
+def test_levels_have_the_same_bytes_twice(tmp_path, levels_path):
+    write_levels(tmp_path / "again.h5", tmp_path / "maps.h5", 7, *some_masks())
+    assert digest(levels_path) == digest(tmp_path / "again.h5")
+    write_levels(tmp_path / "other.h5", tmp_path / "maps.h5", 8, *some_masks())
+    assert digest(levels_path) != digest(tmp_path / "other.h5")
+
+
+def test_levels_take_a_byte_per_pixel(tmp_path):
+    """The original code keeps a float32 map of three channels."""
+    for count in (100, 200):
+        group = {
+            name: Group(count, {"ids": [f"{n}" for n in range(count)]}, {"maps": ((48, 48), "f4")})
+            for name in ("train", "test")
+        }
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        zeros = lambda _, rows: {"maps": np.zeros((rows.stop - rows.start, 48, 48), np.float32)}  # noqa: E731
+        dump(directory / "maps.h5", "f", group, 50, zeros, {})
+        write_levels(directory / "levels.h5", directory / "maps.h5", 0, *no_masks())
+    sizes = [(tmp_path / count / "levels.h5").stat().st_size for count in ("100", "200")]
+    assert (sizes[1] - sizes[0]) / 200 < 48 * 48 * 1.01
+
+
+@pytest.mark.parametrize(
+    ("percent", "direction", "asked"), [(30, "remove", 30), (30, "keep", 70), (70, "keep", 30), (99, "remove", 99)]
+)
+def test_audits_of_a_cell(levels_path, percent, direction, asked):
+    audits = removal_audits(levels_path, percent, direction)
+    splits = {name: read_levels(levels_path, name) for name in ("train", "test")}
+    segmentation, rows = some_masks()
+    inside = np.isin(segmentation, [1, 2])
+    gone = removed(splits["test"].levels[rows], percent, direction)
+    assert audits == {
+        "asked_percent": asked,
+        "actual_percent_train": pytest.approx(100 * round(asked * 99 / 100) / 99),
+        "actual_percent_test": pytest.approx(100 * round(asked * 99 / 100) / 99),
+        "tied_share_train": splits["train"].tied_shares[direction][percent],
+        "tied_share_test": splits["test"].tied_shares[direction][percent],
+        "object_share": pytest.approx(gone[inside].mean()),
+        "total_variation": pytest.approx(splits["test"].total_variation.mean()),
+    }
+    assert json.loads(json.dumps(audits)) == audits
+
+
+def test_without_masks_no_object_share(tmp_path):
+    write_levels(tmp_path / "levels.h5", dump_some(tmp_path), 0, *no_masks())
+    assert removal_audits(tmp_path / "levels.h5", 50, "remove")["object_share"] is None
+
+
+def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
+    """Identity 3, through the files."""
+    ids = {"train": TRAIN, "test": TEST}
+
+    def levels_of(name, maps_of):
+        directory = tmp_path / name
+        directory.mkdir()
+        given = {n: Group(len(i), {"ids": i}, {"maps": ((HEIGHT, WIDTH), "f4")}) for n, i in ids.items()}
+        dump(directory / "maps.h5", name, given, BATCH, lambda g, rows: {"maps": maps_of(ids[g][rows])}, {})
+        write_levels(directory / "levels.h5", directory / "maps.h5", 3, *no_masks())
+        return directory / "levels.h5"
+
+    at_random = levels_of("random", lambda i: random_control(i, HEIGHT, WIDTH, 3))
+    constant = levels_of("constant", lambda i: np.ones((len(i), HEIGHT, WIDTH), np.float32))
+    for split in ids:
+        np.testing.assert_array_equal(read_levels(at_random, split).levels, read_levels(constant, split).levels)
+    assert not read_levels(at_random, "test").tied_shares["remove"].any()
+    np.testing.assert_array_equal(read_levels(constant, "test").tied_shares["remove"], [0] + [1] * 99 + [0])
