@@ -83,9 +83,8 @@ def main() -> None:
     print("| what | images per CPU second, median |\n|---|---|")
     print(f"| bare loop | {trained / statistics.median(floors):.0f} |")
     print(f"| a cell's epoch | {trained / statistics.median(cells):.0f} |")
-    print(
-        f"\nratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f})"
-    )
+    low, median, high = min(ratios), statistics.median(ratios), max(ratios)
+    print(f"\nratio, median of {len(ratios)} pairs: {median:.3f} ({low:.3f}..{high:.3f})")
     print(f"bytes kept per image for removal at every percentage: {SIZE * SIZE} (uint8 levels);")
     print(f"float32 x 3 at one percentage: {SIZE * SIZE * 3 * 4}, {3 * 4} times as many")
 

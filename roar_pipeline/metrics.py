@@ -122,7 +122,7 @@ def localization_auc(
         return None
     inside, outside = split
     is_inside = np.repeat([True, False], [inside.size, outside.size])
-    return float(roc_auc_score(is_inside, np.concatenate([inside, outside])))
+    return float(roc_auc_score(is_inside, np.concatenate([inside, outside]).astype(np.float64)))
 
 
 def pointing(map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_value: int, void: str) -> float | None:
