@@ -20,6 +20,7 @@ install: $(STAMP)  ## the environment, once and whenever requirements.txt change
 
 $(STAMP): requirements.txt
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.txt into $(VENV): torch with CUDA, 6 GB, a minute or two ..."
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 

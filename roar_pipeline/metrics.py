@@ -36,7 +36,7 @@ def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> l
 
     Without interpolation, as VOC since 2010; equal scores are taken in together, so order never matters.
     """
-    positive = _checked(labels, scores)
+    positive, scores = _checked(labels, scores)
     return [
         float(average_precision_score(p, s)) if p.any() else None for p, s in zip(positive.T, scores.T, strict=True)
     ]
@@ -52,7 +52,7 @@ def map_samples(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 
     What the official code of Park et al. 2020 calls mAP.
     """
-    positive = _checked(labels, scores)
+    positive, scores = _checked(labels, scores)
     labeled = positive.any(axis=1)
     if not labeled.any():
         return None
@@ -75,7 +75,7 @@ def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -
 
     That 0 is scikit-learn's ``zero_division=0``.
     """
-    positive = _checked(labels, scores)
+    positive, scores = _checked(labels, scores)
     chosen = predicted(scores, threshold)
     hits = (positive & chosen).sum(axis=1)
     total = positive.sum(axis=1) + chosen.sum(axis=1)
@@ -84,7 +84,7 @@ def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -
 
 def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> float | None:
     """Return the mean of the images' F1; None without images."""
-    positive = _checked(labels, scores)
+    positive, scores = _checked(labels, scores)
     if not len(positive):
         return None
     return float(f1_score(positive, predicted(scores, threshold), average="samples", zero_division=0))
@@ -185,8 +185,8 @@ def _inside_outside(
     return (inside, outside) if inside.size and outside.size else None
 
 
-def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the labels as booleans, after a look at shapes and values."""
+def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return labels as booleans and scores in double precision, whose differences never overflow, once checked."""
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (N, K)")
     bad = np.count_nonzero(~np.isfinite(scores).all(axis=1))
@@ -195,7 +195,7 @@ def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.bool_]:
             f"The scores of {bad} of {len(scores)} images are not finite: training diverged. "
             "Lower the lr of its section."
         )
-    return labels.astype(bool)
+    return labels.astype(bool), scores.astype(np.float64)
 
 
 def _mean_of_defined(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:

@@ -9,7 +9,7 @@ from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.gpus import gpu_resources
-from tasks.models import model_task
+from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter, SeedParameter
 from tasks.settings import settings
 
@@ -34,7 +34,7 @@ class ExplanationTask(StageTask):
             return {"method": self.method}
         if NO_MODEL in (self.model, self.method):
             raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
-        return {"model": self.model, "method": self.method, "seed": self.seed}
+        return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
 
 
 class DumpMaps(ExplanationTask):

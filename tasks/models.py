@@ -14,7 +14,7 @@ from tasks.gpus import gpu_resources
 from tasks.parameters import LossParameter, SeedParameter
 from tasks.settings import settings
 
-__all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "model_task"]
+__all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
 
 
 class ModelTask(StageTask):
@@ -113,6 +113,11 @@ class DistillStudent(ModelTask):
     def _student(self) -> Student:
         student = settings().student
         return dataclasses.replace(student, reduction=self.reduction or student.reduction)
+
+
+def full_name(model: str) -> str:
+    """Return a model's name with its reduction, where it has one: ``sswa`` is ``sswa/4`` if [student] says 4."""
+    return model if model == "teacher" or "/" in model else f"{model}/{settings().student.reduction}"
 
 
 def model_task(model: str, seed: int) -> ModelTask:

@@ -90,13 +90,23 @@ class PercentsParameter(luigi.Parameter):
     def parse(self, s: str) -> tuple[int, ...]:
         """Read the numbers."""
         texts = [text.strip() for text in s.split(",")]
-        if not all(text.isdigit() and int(text) < 100 for text in texts):
-            raise InputError(f"percent must be a whole number in 1..99, or 0 for the clean cell, got '{s}'.")
-        return _union([tuple(map(int, texts))])
+        if not all(text.isdigit() for text in texts):
+            raise _not_a_percentage(s)
+        return tuple(map(int, texts))
+
+    def normalize(self, x: tuple[int, ...]) -> tuple[int, ...]:
+        """Check the numbers, and put them in order."""
+        if not x or not all(0 <= percent <= 99 for percent in x):
+            raise _not_a_percentage(self.serialize(x))
+        return _union([x])
 
     def serialize(self, x: tuple[int, ...]) -> str:
         """Write them as ``parse`` reads them."""
         return ",".join(map(str, x))
+
+
+def _not_a_percentage(got: str) -> InputError:
+    return InputError(f"percent must be a whole number in 1..99, or 0 for the clean cell, got '{got}'.")
 
 
 def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:

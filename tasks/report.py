@@ -13,7 +13,7 @@ from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
-from tasks.models import model_task
+from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter
 from tasks.retraining import Retrain
 from tasks.settings import settings
@@ -56,6 +56,8 @@ class Report(StageTask):
             raise InputError(
                 f"[grid] models and methods cannot be '{NO_MODEL}': clean cells and controls are always in."
             )
+        if len({full_name(model) for model in grid.models}) < len(grid.models):
+            raise InputError(f"[grid] models names one model twice: {', '.join(grid.models)}.")
         return grid
 
     def replicates(self) -> list[tuple[int, int]]:

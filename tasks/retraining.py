@@ -11,6 +11,7 @@ from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import RankPixels
 from tasks.gpus import gpu_resources
+from tasks.models import full_name
 from tasks.parameters import (
     NO_MODEL,
     DirectionParameter,
@@ -71,7 +72,9 @@ class Retrain(StageTask):
             raise InputError(
                 f"percent {self.percent[0]} removes pixels: give --method, and --model unless it is a control."
             )
-        of_model = {} if self.method in CONTROLS else {"model": self.model, "model_seed": self.explained_seed}
+        of_model = (
+            {} if self.method in CONTROLS else {"model": full_name(self.model), "model_seed": self.explained_seed}
+        )
         cell = {"percent": ",".join(map(str, self.percent)), "direction": self.direction, "seed": self.seed}
         return {"method": self.method, **of_model, **cell}
 

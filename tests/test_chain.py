@@ -100,7 +100,7 @@ def test_metrics_of_a_cell_are_scikit_learns(chain: Workplace) -> None:
 
 
 def test_manifest_tells_what_the_result_is(chain: Workplace) -> None:
-    directory = cells(chain)["method=gradcam,model=sswa,model_seed=0,percent=30,direction=remove,seed=0"]
+    directory = cells(chain)["method=gradcam,model=sswa-2,model_seed=0,percent=30,direction=remove,seed=0"]
     manifest = read_manifest(directory)
     assert manifest is not None
     assert directory.name.endswith(manifest["fingerprint"][:12])
@@ -143,14 +143,14 @@ def test_another_learning_rate_makes_a_new_result_beside_the_old(chain: Workplac
     rates = [
         (read_manifest(p) or {})["identity"]["settings"]["retrain"]["lr"]
         for p in chain.results("Retrain")
-        if p.name.startswith("method=gradcam,model=sswa,model_seed=0,percent=60")
+        if p.name.startswith("method=gradcam,model=sswa-2,model_seed=0,percent=60")
     ]
     assert sorted(rates) == [0.01, 0.02]
 
 
 def test_the_same_cell_again_gives_the_same_bytes(chain: Workplace) -> None:
     """PROTOCOL 9, identity 6: alone in its process or third in a batch of cells."""
-    directory = cells(chain)["method=gradcam,model=sswa,model_seed=0,percent=60,direction=remove,seed=0"]
+    directory = cells(chain)["method=gradcam,model=sswa-2,model_seed=0,percent=60,direction=remove,seed=0"]
     before = contents(directory)
     (directory / "manifest.json").unlink()
     code, output = chain.luigi(*CELL)
@@ -172,7 +172,7 @@ def test_one_cell_makes_just_what_it_needs(workplace: Workplace) -> None:
         "Retrain": 1,
     }
     (cell,) = workplace.results("Retrain")
-    assert cell.name.startswith("method=gradcam,model=plain,model_seed=3,percent=50,direction=remove,seed=3__")
+    assert cell.name.startswith("method=gradcam,model=plain-2,model_seed=3,percent=50,direction=remove,seed=3__")
 
 
 def test_several_percentages_in_one_command_are_several_results(chain: Workplace) -> None:

@@ -1,0 +1,236 @@
+"""Identity, and what a task requires, without running anything."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import luigi
+import pytest
+from luigi.configuration import get_config
+from luigi.task_register import Register
+from voc_folder import CLASSES, write_voc_folder
+
+import tasks
+from roar_pipeline.errors import InputError
+from tasks import gpus, progress
+from tasks.settings import settings
+
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Iterator[Configure]:
+    """Set keys as a configuration file would: ``configure("retrain", lr=0.5)``; all is forgotten afterwards."""
+    saved = {name: dict(get_config()[name]) for name in get_config().sections()}
+
+    def forget() -> None:
+        settings.cache_clear()
+        Register.clear_instance_cache()
+
+    def change(section: str, **keys: object) -> None:
+        for key, value in keys.items():
+            get_config().set(section, key, str(value))
+        forget()
+
+    change("paths", data=tmp_path)
+    yield change
+    for name in get_config().sections():
+        get_config().remove_section(name)
+    get_config().read_dict(saved)
+    forget()
+
+
+def cell(**changes: object) -> tasks.Retrain:
+    return tasks.Retrain(**{"model": "sswa", "method": "gradcam", "percent": (50,), "seed": 0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("retrain", "lr", 0.5),
+        ("retrain", "augment", "flip"),
+        ("student", "epochs", 9),
+        ("teacher", "precision", "bfloat16"),
+        ("distillation", "drop", 0.5),
+        ("maps", "explain", "top1"),
+        ("removal", "tie_seed", 4),
+        ("dataset", "height", 64),
+        ("scenes", "seed", 1),
+        ("metrics", "f1_threshold", 0.622),
+    ],
+)
+def test_what_changes_a_number_changes_the_fingerprint(
+    configure: Configure, section: str, key: str, value: object
+) -> None:
+    before = cell()
+    identity = before.fingerprint
+    configure(section, **{key: value})
+    assert cell().fingerprint != identity
+    assert cell().directory != before.directory
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("execution", "threads", 2),
+        ("execution", "device", "cpu"),
+        ("execution", "cells_per_process", 9),
+        ("grid", "percents", "1, 2"),
+        ("report", "examples", 0),
+        ("paths", "data", "/elsewhere"),
+        ("metrics", "void", "background"),
+    ],
+)
+def test_what_changes_no_number_does_not(configure: Configure, section: str, key: str, value: object) -> None:
+    identity = cell().fingerprint
+    configure(section, **{key: value})
+    assert cell().fingerprint == identity
+
+
+def test_a_raised_version_changes_all_that_is_built_on_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell_before, images_before = cell().fingerprint, tasks.PrepareImages().fingerprint
+    Register.clear_instance_cache()
+    monkeypatch.setattr(tasks.DumpMaps, "version", 99)
+    assert cell().fingerprint != cell_before
+    assert tasks.PrepareImages().fingerprint == images_before
+
+
+def test_the_clean_cell_belongs_to_no_model_and_controls_neither(configure: Configure) -> None:
+    clean = tasks.Retrain(percent=(0,), seed=0)
+    assert cell(percent=(0,)).fingerprint == clean.fingerprint
+    assert cell(percent=(0,), direction="keep").directory == clean.directory
+    assert [type(t).__name__ for t in clean.requires()] == ["PrepareImages"]
+    random = cell(model="none", method="random")
+    assert cell(model="teacher", method="random").directory == random.directory
+    assert {type(t).__name__ for t in progress.closure(random).values()} == {
+        "Retrain",
+        "RankPixels",
+        "DumpMaps",
+        "PrepareImages",
+        "GenerateScenes",
+    }
+
+
+def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
+    assert cell(model="sswa/4").fingerprint == cell(model="sswa").fingerprint
+    assert cell(model="sswa/8").fingerprint != cell(model="sswa").fingerprint
+    plain = tasks.DistillStudent(loss="plain", seed=0)
+    assert not any(isinstance(t, tasks.FineTuneTeacher) for t in plain.requires())
+    identity = plain.fingerprint
+    configure("distillation", alpha=0.1)
+    assert tasks.DistillStudent(loss="plain", seed=0).fingerprint == identity
+    configure("student", reduction=8)
+    assert tasks.DistillStudent(loss="ewa", reduction=4).directory.name.startswith("loss=ewa,reduction=4,seed=0__")
+
+
+def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
+    configure("grid", seeds="0, 1", percents="30", models="sswa")
+    report = tasks.Report()
+    assert report.replicates() == [(0, 0), (1, 1)]
+    names = sorted(t.directory.name.split("__")[0] for t in report.requires() if isinstance(t, tasks.Retrain))
+    assert names == [
+        "method=gradcam,model=sswa-4,model_seed=0,percent=30,direction=remove,seed=0",
+        "method=gradcam,model=sswa-4,model_seed=1,percent=30,direction=remove,seed=1",
+        "method=random,percent=30,direction=remove,seed=0",
+        "method=random,percent=30,direction=remove,seed=1",
+        "percent=0,seed=0",
+        "percent=0,seed=1",
+    ]
+    configure("grid", model_seeds="5")
+    crossed = tasks.Report()
+    assert crossed.replicates() == [(5, 0), (5, 1)]
+    assert len([t for t in crossed.requires() if isinstance(t, tasks.FineTuneTeacher)]) == 0
+    assert {t.explained_seed for t in crossed.requires() if isinstance(t, tasks.Retrain) and t.model == "sswa"} == {5}
+
+
+def test_a_report_is_its_grid_from_file_or_command_line(configure: Configure) -> None:
+    given = tasks.Report(percents="30, 50", models="teacher").fingerprint
+    configure("grid", percents="30, 50", models="teacher")
+    assert tasks.Report().fingerprint == given
+
+
+def test_a_moved_data_set_is_the_same_and_a_changed_one_is_not(configure: Configure, tmp_path: Path) -> None:
+    root = write_voc_folder(tmp_path / "voc")
+    keys = {"classes": ", ".join(CLASSES), "height": 16, "width": 16}
+    configure("dataset", root=root, **keys)
+    before = tasks.PrepareImages().fingerprint
+    moved = root.rename(tmp_path / "moved ü")
+    configure("dataset", root=moved)
+    assert tasks.PrepareImages().fingerprint == before
+    annotation = moved / "Annotations" / "train_0.xml"
+    annotation.write_text(annotation.read_text().replace("circle", "square"))
+    configure("dataset", root=moved)
+    assert tasks.PrepareImages().fingerprint != before
+
+
+def test_several_percentages_are_batched_into_one_task(configure: Configure) -> None:
+    percent = dict(tasks.Retrain.get_params())["percent"]
+    batch = tasks.Retrain.from_str_params(
+        {**cell().to_str_params(), "percent": ["50", "10", "30"]}  # as Luigi's scheduler sends a batch
+    )
+    assert batch.percent == (10, 30, 50)
+    assert percent.serialize(batch.percent) == "10,30,50"
+    assert [Path(t.path).parent for t in luigi.task.flatten(batch.output())] == [
+        cell(percent=(p,)).directory for p in (10, 30, 50)
+    ]
+    assert batch.max_batch_size == settings().execution.cells_per_process
+
+
+def test_python_callers_get_the_same_checks(configure: Configure) -> None:
+    with pytest.raises(InputError, match="unknown model"):
+        cell(model="resnet")
+    with pytest.raises(InputError, match=r"1\.\.99"):
+        cell(percent=(100,))
+    with pytest.raises(InputError, match=r"one model twice: sswa, sswa/4"):
+        tasks.Report(models="sswa, sswa/4")
+
+
+def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure, tmp_path: Path) -> None:
+    done, waiting = cell(percent=(10,)), [cell(percent=(p,)) for p in (20, 30, 40)]
+    assert progress.seconds_left([done, *waiting], [done, *waiting], 2) is None
+    done.directory.mkdir(parents=True)
+    (done.directory / "manifest.json").write_text('{"seconds": 10.0}')
+    assert progress.seconds_left([done, *waiting], waiting, 2) == pytest.approx(15)
+
+
+def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert gpus.visible_gpus() == ["3", "5"]
+    assert gpus.gpu_resources("cpu") == {}
+    assert gpus.gpu_resources("auto") == {"gpu": 1}
+    assert get_config().getint("resources", "gpu") == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.visible_gpus() == []
+    assert gpus.gpu_resources("auto") == {}
+
+
+def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from tasks.gpus import claim_gpu\n"
+        "with claim_gpu('auto'):\n    print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
+
+    def claim() -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    first, second = claim(), claim()
+    assert first.stdout and second.stdout
+    assert sorted([first.stdout.readline(), second.stdout.readline()]) == ["0\n", "1\n"]
+    third = claim()
+    time.sleep(1)
+    assert third.stdout
+    os.set_blocking(third.stdout.fileno(), False)
+    assert third.stdout.readline() == ""
+    first.kill()
+    os.set_blocking(third.stdout.fileno(), True)
+    assert third.stdout.readline() in ("0\n", "1\n")
+    for process in (first, second, third):
+        process.kill()
+        process.communicate()
