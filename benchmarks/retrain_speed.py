@@ -54,7 +54,7 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])
 
     def run() -> None:
-        training.train_epoch(model, held, labels, recipe, optimizer, scheduler, training._classify, seed=0)
+        training.train_epoch(model, held, labels, recipe, optimizer, scheduler, training._classify, seed=0, epoch=1)
 
     return run
 

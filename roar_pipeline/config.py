@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from roar_pipeline.attribution import check_method
 from roar_pipeline.errors import InputError
 
 __all__ = [
@@ -31,8 +32,11 @@ __all__ = [
     "Student",
     "Teacher",
     "Training",
+    "check_model",
+    "distillation_keys",
     "fingerprint",
     "parse",
+    "training_keys",
 ]
 
 LOSSES = ("plain", "naive_kd", "ewa", "swa", "sswa")
@@ -120,7 +124,7 @@ class Teacher(Training, Network):
 
 @dataclass(frozen=True)
 class Student(Training, Network):
-    """A network like the teacher with every width divided by ``reduction``, trained from scratch."""
+    """A network with every width divided by ``reduction``, trained from scratch."""
 
     reduction: int = setting(4, "divisor of every width", low=1)
 
@@ -203,7 +207,7 @@ class Execution:
     engine: Literal["local"] = setting("local", "local: in this machine's worker processes")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
     threads: int = setting(1, "CPU threads per worker process", low=1)
-    cells_per_process: int = setting(5, "retrained cells that share one process, its imports and its images", low=1)
+    cells_per_process: int = setting(3, "retrained cells that share one process, its imports and its images", low=1)
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,40 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def check_model(name: str) -> None:
+    """Refuse what names no model of a grid: ``teacher``, a loss, or a loss and a reduction (``sswa/8``).
+
+    Raises:
+        InputError: lists the known names.
+    """
+    loss, slash, reduction = name.partition("/")
+    whole = reduction.isdigit() and reduction == str(int(reduction)) and int(reduction) > 0
+    if name != "teacher" and not (loss in LOSSES and (whole if slash else True)):
+        raise InputError(
+            f"unknown model '{name}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its reduction, "
+            "such as sswa/8."
+        )
+
+
+def training_keys(recipe: Training) -> dict[str, Any]:
+    """Return the settings of a network and its training that have a bearing on it."""
+    idle = {"momentum"} if recipe.optimizer == "adamw" else set()
+    idle |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
+    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
+
+
+def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
+    """Return the settings that have a bearing on a loss."""
+    names = {
+        "plain": (),
+        "naive_kd": ("alpha", "temperature"),
+        "ewa": ("alpha", "temperature", "weight", "layer"),
+        "swa": ("alpha", "temperature", "weight", "layer"),
+        "sswa": ("alpha", "temperature", "weight", "layer", "drop"),
+    }[loss]
+    return {name: getattr(settings, name) for name in names}
+
+
 def parse(sections: Mapping[str, Mapping[str, str]]) -> Settings:
     """Turn the text of the sections into ``Settings``.
 
@@ -251,15 +289,15 @@ def parse(sections: Mapping[str, Mapping[str, str]]) -> Settings:
             mistakes.append(f"unknown section [{name}]. Known: {', '.join(known)}.")
         else:
             parsed[name] = _parse_section(known[name], name, texts, mistakes)
-    if not mistakes:
-        settings = Settings(**parsed)
-        mistakes = _contradictions(settings)
+    settings = Settings(**parsed)
+    mistakes += _contradictions(settings)
     if mistakes:
         raise InputError("Mistakes in the settings:\n" + "\n".join(f"  - {m}" for m in mistakes))
     return settings
 
 
 def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], mistakes: list[str]) -> Section:
+    """Parse what can be parsed, and add the mistakes to those found before."""
     hints = get_type_hints(section)
     fields = {f.name: f for f in dataclasses.fields(section)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -268,11 +306,14 @@ def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], 
             mistakes.append(f"[{name}] has no key '{key}'. Known: {', '.join(fields)}.")
             continue
         try:
-            values[key] = _parse_value(hints[key], text.strip())
-            _check_bounds(values[key], fields[key].metadata)
+            if text.strip().startswith((";", "#")):
+                raise ValueError("a comment needs a line of its own")
+            value = _parse_value(hints[key], text.strip())
+            _check_bounds(value, fields[key].metadata)
+            values[key] = value
         except ValueError as error:
             mistakes.append(f"[{name}] {key} = {text.strip()}: {error}.")
-    return section(**values) if not mistakes else section()
+    return section(**values)
 
 
 def _parse_value(kind: Any, text: str) -> Any:
@@ -335,6 +376,14 @@ def _contradictions(settings: Settings) -> list[str]:
         values = getattr(settings.grid, name)
         if len(set(values)) != len(values):
             mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
+        if not values:
+            mistakes.append(f"[grid] {name} needs at least one.")
+    for check, names in ((check_model, settings.grid.models), (check_method, settings.grid.methods)):
+        for name in names:
+            try:
+                check(name)
+            except InputError as error:
+                mistakes.append(f"[grid] {error}")
     for direction in settings.grid.directions:
         if direction not in ("remove", "keep"):
             mistakes.append(f"[grid] directions: '{direction}' is not one of remove, keep.")

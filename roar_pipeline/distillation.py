@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roar_pipeline.config import Distillation
+from roar_pipeline.errors import InputError
 from roar_pipeline.training import Loss, soft_margin
 from roar_pipeline.vgg import split_at
 
@@ -69,9 +70,21 @@ def match(teacher_map: Tensor, student_map: Tensor) -> Tensor:
 
     The teacher's map is detached. A map that is zero everywhere stays zero. The mean over cells makes the term shrink
     with the map's size: a weight of 100 on 14 x 14 cells is one of 18 on 6 x 6.
+
+    Raises:
+        InputError: the maps have different sizes.
     """
+    if teacher_map.shape != student_map.shape:
+        raise InputError(
+            f"The teacher's map has {_cells(teacher_map)} cells and the student's {_cells(student_map)}: they cannot "
+            "be matched. Give [teacher] and [student] the same arch, or choose another [distillation] layer."
+        )
     teacher, student = (F.normalize(m.flatten(1), dim=1) for m in (teacher_map.detach(), student_map))
     return (teacher - student).square().mean()
+
+
+def _cells(map_: Tensor) -> str:
+    return " x ".join(map(str, map_.shape[1:]))
 
 
 def activation_map(activations: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import socket
@@ -38,6 +39,8 @@ __all__ = [
 MANIFEST = "manifest.json"
 SCRATCH = "partial-"
 """Prefix of files that may be incomplete, and that are gone once the result is done."""
+
+_log = logging.getLogger("roar")
 
 _LOCK = ".lock"
 _PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
@@ -90,7 +93,11 @@ def lock(directory: Path) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("Waiting for another process that is making %s", directory)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -112,10 +119,17 @@ def is_done(directory: Path, expected: str) -> bool:
 
 
 def _has_size(path: Path, entry: Mapping[str, Any]) -> bool:
+    if "count" in entry:
+        sizes = [file.stat().st_size for file in _files_below(path)]
+        return bool(len(sizes) == entry["count"] and sum(sizes) == entry["bytes"])
     try:
-        return path.is_dir() if "count" in entry else path.stat().st_size == entry["bytes"]
+        return bool(path.stat().st_size == entry["bytes"])
     except FileNotFoundError:
         return False
+
+
+def _files_below(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file())
 
 
 def produce(
@@ -169,7 +183,7 @@ def _manifest(directory: Path, identity: Mapping[str, Any], seconds: float, fact
 
 def _describe(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = _files_below(path)
         digest = hashlib.sha256()
         for file in files:
             digest.update(f"{file.relative_to(path).as_posix()}\0{_sha256(file)}\n".encode())

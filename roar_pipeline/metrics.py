@@ -90,8 +90,12 @@ def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> 
     return float(f1_score(positive, predicted(scores, threshold), average="samples", zero_division=0))
 
 
-def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float) -> dict[str, Any]:
-    """Return all prediction metrics, plain: map_classes, map_samples, f1_samples, per_class (K entries)."""
+def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0.5) -> dict[str, Any]:
+    """Return all prediction metrics, plain: map_classes, map_samples, f1_samples, per_class (K entries).
+
+    What is stored beside a model or a cell has F1 at 0.5; the report takes it from the scores, at the threshold that is
+    set, so that setting another one trains nothing again.
+    """
     per_class = average_precision_per_class(labels, scores)
     return {
         "map_classes": _mean_of_defined(per_class),

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from roar_pipeline import metrics
 from roar_pipeline.curves import mean_std
 from roar_pipeline.images import Split, read_split
@@ -79,7 +82,11 @@ def gather(
     Raises:
         ValueError: the grid lacks a cell, or a direction its random control.
     """
-    read = read_cells(cells)
+
+    def f1(scores: NDArray[np.float32]) -> float | None:
+        return metrics.f1_samples(test.labels, scores, f1_threshold)
+
+    read = read_cells(cells, f1)
     clean, grid = group(read)
     randoms = {curve.direction: curve for curve in grid if curve.method == RANDOM}
     if missing := {curve.direction for curve in grid} - randoms.keys():
@@ -92,7 +99,7 @@ def gather(
         intervals = drawn if metric == LEADING else None
         summaries[metric] = [summarize(c, randoms[c.direction], clean, blank[metric], metric, intervals) for c in grid]
     return Overview(
-        models=read_models(models),
+        models=read_models(models, f1),
         localizations=localization(localizations),
         cells=read,
         clean=clean,

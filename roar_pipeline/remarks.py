@@ -29,6 +29,13 @@ def warnings(settings: Mapping[str, Mapping[str, Any]], clean: Sequence[Cell], g
             "retrained network the label, so scores after removal are too high."
         )
     lines += _about_ties(grid)
+    dataset = settings.get("dataset", {})
+    best = [name for name in ("teacher", "student") if settings.get(name, {}).get("checkpoint") == "best"]
+    if best and dataset.get("validation_split") == dataset.get("test_split"):
+        lines.append(
+            f"The test split is also the validation split that picks the best epoch of {' and '.join(best)}: their own "
+            "scores are optimistic. Retrained networks always keep their last epoch."
+        )
     above = [
         f"{name} {point[0].percent} %"
         for name, curve in zip(full_labels(grid), grid, strict=True)

@@ -42,7 +42,6 @@ def build(
     report: config.Report,
     f1_threshold: float,
     classes: tuple[str, ...],
-    notes: Sequence[str] = (),
 ) -> None:
     """Write the report of a grid into ``directory``.
 
@@ -58,14 +57,13 @@ def build(
         report: what to show.
         f1_threshold: probability from which a class counts as predicted.
         classes: names by class index.
-        notes: further remarks for the reader.
 
     Raises:
         ValueError: the grid lacks a cell, or a direction its random control.
     """
     test = read_split(images, "test")
     overview = gather(models, cells, localizations, images, test, report.bootstrap, f1_threshold, classes)
-    cautions = [*remarks.warnings(settings, overview.clean, overview.grid), *notes]
+    cautions = remarks.warnings(settings, overview.clean, overview.grid)
     _write_records(directory, overview)
     page = Page(
         audits=[table for direction in overview.directions for table in _audits(overview, direction)],

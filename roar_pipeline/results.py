@@ -6,10 +6,13 @@ A *curve* is one (direction, method, model): its cells at every percentage and r
 curves. Controls have no model.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from roar_pipeline.files import read_json
 
@@ -116,11 +119,23 @@ def full_labels(grid: Sequence[Curve]) -> list[str]:
     ]
 
 
-def read_cells(cells: Iterable[Mapping[str, Any]]) -> list[Cell]:
-    """Read every cell's ``metrics.json``."""
+Scorer = Callable[[NDArray[np.float32]], float | None]
+"""From test scores (N, K) to a number."""
+
+
+def _read(directory: Path, f1: Scorer | None) -> dict[str, Any]:
+    """Read ``metrics.json``, with the F1 that ``f1`` finds in ``scores.npy`` instead of the stored one, if given."""
+    measured: dict[str, Any] = read_json(directory / "metrics.json")
+    if f1 is None:
+        return measured
+    return {**measured, "test": {**measured["test"], "f1_samples": f1(np.load(directory / "scores.npy"))}}
+
+
+def read_cells(cells: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> list[Cell]:
+    """Read every cell; ``f1`` scores its test predictions, at the report's threshold."""
     read = []
     for cell in cells:
-        measured = read_json(Path(cell["directory"]) / "metrics.json")
+        measured = _read(Path(cell["directory"]), f1)
         read.append(
             Cell(
                 model=cell["model"],
@@ -139,11 +154,11 @@ def read_cells(cells: Iterable[Mapping[str, Any]]) -> list[Cell]:
     return read
 
 
-def read_models(models: Iterable[Mapping[str, Any]]) -> list[ModelRun]:
-    """Read every model's ``metrics.json``."""
+def read_models(models: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> list[ModelRun]:
+    """Read every model; ``f1`` scores its test predictions, at the report's threshold."""
     runs = []
     for model in models:
-        measured = read_json(Path(model["metrics"]))
+        measured = _read(Path(model["metrics"]).parent, f1)
         runs.append(
             ModelRun(model["model"], model["seed"], measured["parameters"], measured["test"], measured["history"])
         )

@@ -6,6 +6,7 @@ slow to import (torch, scikit-learn, matplotlib) are imported by the stages that
 another's.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
     """Write the default set as a folder in VOC layout, ``directory/VOC2012``."""
     from roar_pipeline.scenes import generate
 
+    shutil.rmtree(directory / "VOC2012", ignore_errors=True)
     generate(directory / "VOC2012", scenes)
 
 
@@ -51,11 +53,10 @@ def train_teacher(
     *,
     images_path: Path,
     teacher: config.Teacher,
-    metrics: config.Metrics,
     seed: int,
     execution: config.Execution,
 ) -> Facts:
-    """Train the teacher: ``model.pt``, ``metrics.json``, ``curves.png``."""
+    """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
     from roar_pipeline import training, vgg
 
     device = training.set_up_device(execution)
@@ -63,7 +64,7 @@ def train_teacher(
     model = vgg.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
-    _fit(directory, model.to(device), images_path, teacher, metrics, seed=seed, reduction=1, loss=None)
+    _fit(directory, model.to(device), images_path, teacher, seed=seed, reduction=1, loss=None)
     return {"device": str(device), "threads": execution.threads}
 
 
@@ -75,7 +76,6 @@ def distill_student(
     loss: str,
     student: config.Student,
     distillation: config.Distillation,
-    metrics: config.Metrics,
     seed: int,
     execution: config.Execution,
 ) -> Facts:
@@ -93,7 +93,7 @@ def distill_student(
     targets = None
     if teacher is not None and student.augment == "none":
         inputs, _ = _resident(images_path, "train", device)
-        chunks = torch.arange(len(inputs), device=device).split(256)
+        chunks = torch.arange(len(inputs), device=device).split(training.PREDICT_BATCH)
         targets = concatenate(
             teacher_targets(loss, teacher, batch_of(inputs, index), distillation.layer) for index in chunks
         )
@@ -103,7 +103,6 @@ def distill_student(
         model,
         images_path,
         student,
-        metrics,
         seed=seed,
         reduction=student.reduction,
         loss=step_loss,
@@ -151,7 +150,6 @@ def retrain(
     percent: int,
     direction: str,
     recipe: config.Retrain,
-    metrics: config.Metrics,
     seed: int,
     execution: config.Execution,
 ) -> Facts:
@@ -164,7 +162,6 @@ def retrain(
         percent: removed (or kept, if direction is keep) in train and test images alike; 0 is the clean cell.
         direction: remove (ROAR) or keep (KAR).
         recipe: the network and how it is trained.
-        metrics: how it is scored.
         seed: of the network's weights and of its training.
         execution: device and threads.
     """
@@ -206,7 +203,7 @@ def retrain(
             "percent": percent,
             "direction": direction,
             "seed": seed,
-            "test": evaluate(labels, scores, metrics.f1_threshold),
+            "test": evaluate(labels, scores),
             "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
             "removal": audits,
         },
@@ -285,7 +282,6 @@ def _fit(
     model: Any,
     images_path: Path,
     recipe: config.Teacher | config.Student,
-    metrics: config.Metrics,
     *,
     seed: int,
     reduction: int,
@@ -302,9 +298,9 @@ def _fit(
     inputs, train_split = _resident(images_path, "train", device)
     held = {name: _resident(images_path, name, device) for name in ("validation", "test")}
 
-    def scored(name: str) -> dict[str, Any]:
-        split_inputs, split = held[name]
-        return evaluate(split.labels, training.predict(model, split_inputs), metrics.f1_threshold)
+    def validate(current: Any) -> dict[str, Any]:
+        split_inputs, split = held["validation"]
+        return evaluate(split.labels, training.predict(current, split_inputs))
 
     history = training.train(
         model,
@@ -314,12 +310,14 @@ def _fit(
         seed=seed,
         checkpoint=directory / "partial-checkpoint.pt",
         loss=loss,
-        validate=lambda _: scored("validation"),
+        validate=validate,
     )
     vgg.save(directory / "model.pt", model, recipe, train_split.labels.shape[1], reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
-    write_json(
-        directory / "metrics.json",
-        {"test": scored("test"), "parameters": vgg.parameter_count(model), "history": history},
-    )
+    test_inputs, test_split = held["test"]
+    scores = training.predict(model, test_inputs)
+    with whole_file(directory / "scores.npy") as scratch:
+        np.save(scratch, scores)
+    measured = {"test": evaluate(test_split.labels, scores), "parameters": vgg.parameter_count(model)}
+    write_json(directory / "metrics.json", {**measured, "history": history})

@@ -7,7 +7,7 @@ one, byte for byte on the CPU.
 
 import contextlib
 import copy
-import os
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,12 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.inputs import Inputs, batch_of
 from roar_pipeline.seeding import derived_seed
 
-__all__ = ["Loss", "predict", "set_up_device", "soft_margin", "train"]
+__all__ = ["PREDICT_BATCH", "Loss", "predict", "set_up_device", "soft_margin", "train"]
+
+_log = logging.getLogger("roar")
+
+PREDICT_BATCH = 64
+"""Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
 
 Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor], Tensor]
 """(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split) -> scalar."""
@@ -35,13 +40,13 @@ def set_up_device(execution: Execution) -> torch.device:
     Raises:
         InputError: CUDA is asked for and not there.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(execution.threads)
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise InputError("[execution] device = cuda, but torch finds no CUDA device. Use auto or cpu.")
     if execution.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
 
 
@@ -90,14 +95,7 @@ def train(
     with _own_random_stream(inputs.images.device):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             value = train_epoch(
-                model,
-                inputs,
-                labels,
-                recipe,
-                optimizer,
-                scheduler,
-                loss or _classify,
-                derived_seed(seed, "epoch", epoch),
+                model, inputs, labels, recipe, optimizer, scheduler, loss or _classify, seed=seed, epoch=epoch
             )
             if not np.isfinite(value):
                 raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
@@ -129,12 +127,14 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     loss: Loss,
+    *,
     seed: int,
+    epoch: int,
 ) -> float:
     """Train one epoch and return its mean loss. A remainder smaller than a batch waits for another epoch's order."""
     device = inputs.images.device
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(derived_seed(seed, "dropout", epoch))
+    generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     order = torch.randperm(len(inputs), generator=generator).to(device)
     batch = min(recipe.batch, len(inputs))
     steps = _steps(len(inputs), recipe.batch)
@@ -152,7 +152,7 @@ def train_epoch(
     return float(total / steps)
 
 
-def predict(model: nn.Module, inputs: Inputs, batch: int = 256) -> np.ndarray:
+def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:
     """Return the scores, float32 (N, K), of all images; the model is left in the mode it came in."""
     device = inputs.images.device
     was_training = model.training
@@ -201,8 +201,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except Exception:
-        path.unlink()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        _log.warning("%s cannot be read (%s): training starts anew.", path, error)
         return None
     return saved
 

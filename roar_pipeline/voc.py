@@ -219,7 +219,7 @@ def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} pixels"
 
 
-def content_digest(root: Path, cache: Path) -> str:
+def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     """Return a sha256 over the names and contents of all files that this module can read under ``root``.
 
     The same files in another place have the same digest. Contents are read only when a name, size or time
@@ -231,7 +231,7 @@ def content_digest(root: Path, cache: Path) -> str:
     """
     if not (root / _IMAGES).is_dir():
         raise InputError(_not_in_layout(root, [_IMAGES]))
-    files = sorted(_list_files(root))
+    files = sorted(_list_files(root, dataset))
     listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     key = str(root.resolve())
     remembered = _read_cache(cache).get(key)
@@ -245,9 +245,21 @@ def content_digest(root: Path, cache: Path) -> str:
     return digest.hexdigest()
 
 
-def _list_files(root: Path) -> Iterator[tuple[str, int, int]]:
+def _named_lists(dataset: Dataset) -> list[str]:
+    main = {dataset.train_split, dataset.validation_split, dataset.test_split}
+    masks = {dataset.segmentation_split} - {""}
+    return sorted(
+        [f"{_LISTS}/Main/{name}.txt" for name in main] + [f"{_LISTS}/Segmentation/{name}.txt" for name in masks]
+    )
+
+
+def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int]]:
     """Yield (name below root, bytes, time of change in ns); hidden files are a desktop's, not the set's."""
-    for folder in (_IMAGES, _ANNOTATIONS, _MASKS, f"{_LISTS}/Main", f"{_LISTS}/Segmentation"):
+    for name in _named_lists(dataset):
+        if (root / name).is_file():
+            stat = (root / name).stat()
+            yield name, stat.st_size, stat.st_mtime_ns
+    for folder in (_IMAGES, _ANNOTATIONS, _MASKS):
         if not (root / folder).is_dir():
             continue
         with os.scandir(root / folder) as entries:

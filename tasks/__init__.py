@@ -7,9 +7,11 @@ this package imports no torch: stages run in worker processes, which import what
 from tasks import messages
 from tasks.data import GenerateScenes, PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
+from tasks.gpus import offer_gpus
 from tasks.models import DistillStudent, FineTuneTeacher
 from tasks.report import Report
 from tasks.retraining import Retrain
+from tasks.settings import install_defaults
 
 __all__ = [
     "DistillStudent",
@@ -23,4 +25,6 @@ __all__ = [
     "Retrain",
 ]
 
+install_defaults()
+offer_gpus()
 messages.install()

@@ -9,7 +9,6 @@ from luigi.cmdline_parser import CmdlineParser
 
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import InputError
-from tasks import progress
 
 
 def main() -> int:
@@ -23,7 +22,8 @@ def main() -> int:
 
 
 def _run(workers: int, rest: list[str]) -> int:
-    scheduler = [] if "--scheduler-url" in rest else ["--local-scheduler"]
+    central = any(option.startswith("--scheduler-") for option in rest)
+    scheduler = [] if central else ["--local-scheduler"]
     arguments = ["--module", "tasks", "Report", *scheduler, "--workers", str(workers), *rest]
     try:
         with CmdlineParser.global_instance(arguments) as parser:
@@ -32,8 +32,10 @@ def _run(workers: int, rest: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 40
     if report.complete():
-        sys.stdout.write(f"Nothing to do: all {len(progress.closure(report))} tasks are done.\n")
-    elif code := _luigi(arguments):
+        shown = len({task.fingerprint for task in report.requires()})
+        sys.stdout.write(f"Nothing to do: the report is done, and so are the {shown} results that it shows.\n")
+    elif (code := _luigi(arguments)) and not report.complete():
+        sys.stderr.write("Not everything could be made, see above. What is done is kept: mend it and run again.\n")
         return code
     sys.stdout.write(f"\n{report.table_path.read_text(encoding='utf-8')}\nReport: {report.path}\n")
     return 0

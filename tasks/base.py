@@ -51,6 +51,10 @@ class StageTask(luigi.Task):
         super().__init__(*args, **kwargs)
         self.fingerprint  # noqa: B018, bad input is found here, before anything is scheduled
 
+    def parts(self) -> list[Any]:
+        """Return the tasks of one result each that this one stands for: itself, but for a batch."""
+        return [self]
+
     def named(self) -> Mapping[str, Any]:
         """Return the parameters that are part of the identity, in the order in which the label shows them."""
         return {}
@@ -94,7 +98,8 @@ class StageTask(luigi.Task):
 
     def run(self) -> None:
         """Make the result in this process, which Luigi has forked for it."""
-        execution.run(self.stage, self.directory, self.identity, self.arguments())
+        needs_gpu = "gpu" in self.resources
+        execution.run(self.stage, self.directory, self.identity, self.arguments(), needs_gpu=needs_gpu)
         progress.announce(self)
 
     def on_failure(self, exception: BaseException) -> str:

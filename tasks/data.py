@@ -31,6 +31,7 @@ class PrepareImages(StageTask):
     """Decode and resize every image once, with its labels and masks."""
 
     stage = "prepare_images"
+    sections = ("dataset",)
 
     def requires(self) -> list[StageTask]:
         """Return the generator, unless there is a data set."""
@@ -44,14 +45,12 @@ class PrepareImages(StageTask):
             return {"set": "scenes", **size}
         voc.check_layout(self._root, dataset)
         cache = Path(settings().paths.data).resolve() / "dataset-digests.json"
-        return {"set": voc.content_digest(self._root, cache)[:12], **size}
+        return {"set": voc.content_digest(self._root, dataset, cache)[:12], **size}
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return [dataset] without the folder's place."""
         chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k != "root"}
         return {"dataset": chosen, "classes": list(self._classes)}
-
-    sections = ("dataset",)
 
     def arguments(self) -> Mapping[str, Any]:
         """Return where to read and what."""

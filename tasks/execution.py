@@ -1,6 +1,8 @@
 """Where a stage runs. The engine ``local`` runs it in the process that Luigi forked for the task."""
 
+import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -17,20 +19,26 @@ __all__ = ["run"]
 _PR_SET_PDEATHSIG = 1
 
 
-def run(stage: str, directory: Path, identity: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+def run(
+    stage: str, directory: Path, identity: Mapping[str, Any], arguments: Mapping[str, Any], *, needs_gpu: bool
+) -> None:
     """Make a result by a function of ``roar_pipeline.stages``, unless another process has made it meanwhile."""
     _die_with_parent()
     _limit_threads(settings().execution.threads)
-    with claim_gpu(settings().execution.device):
+    with claim_gpu() if needs_gpu else contextlib.nullcontext():
         from roar_pipeline import stages
 
         files.produce(directory, identity, getattr(stages, stage), arguments)
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the Luigi process is gone, however it went. Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Ask the kernel to end this worker process when the Luigi process is gone, however it went. Linux only."""
+    parent = multiprocessing.parent_process()
+    if sys.platform != "linux" or parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent.pid:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _limit_threads(threads: int) -> None:

@@ -10,7 +10,7 @@ from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.gpus import gpu_resources
 from tasks.models import full_name, model_task
-from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter, SeedParameter
+from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter, WholeParameter
 from tasks.settings import settings
 
 __all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels"]
@@ -21,7 +21,7 @@ class ExplanationTask(StageTask):
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodParameter(description="attribution method or control")
-    seed = SeedParameter(default=0, description="of the model")
+    seed = WholeParameter(what="seed", default=0, description="of the model")
 
     @property
     def is_control(self) -> bool:
@@ -41,6 +41,7 @@ class DumpMaps(ExplanationTask):
     """Compute maps of the train and test images, and of every pair to localize."""
 
     stage = "dump_maps"
+    sections = ("maps",)
     priority = 60
 
     @property
@@ -58,8 +59,6 @@ class DumpMaps(ExplanationTask):
         if self.is_control:
             return {"tie_seed": settings().removal.tie_seed}
         return {"maps": super().identity_settings()["maps"]}
-
-    sections = ("maps",)
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the images, the model and the method."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from luigi.configuration import get_config
 
-__all__ = ["claim_gpu", "gpu_resources", "visible_gpus"]
+__all__ = ["claim_gpu", "gpu_resources", "offer_gpus", "visible_gpus"]
 
 
 def visible_gpus() -> list[str]:
@@ -22,30 +22,28 @@ def visible_gpus() -> list[str]:
 
 
 def gpu_resources(device: str) -> dict[str, int]:
-    """Return the Luigi resources of a task that trains on ``device`` (auto, cpu or cuda).
+    """Return the Luigi resources of a task that trains on ``device`` (auto, cpu or cuda)."""
+    return {} if device == "cpu" or not visible_gpus() else {"gpu": 1}
 
-    ``[resources] gpu`` is the number of tasks that run on GPUs at a time: one per GPU unless it is set, and more where
-    several small networks are to share one.
+
+def offer_gpus() -> None:
+    """Tell Luigi's local scheduler how many tasks may run on GPUs at a time: one per GPU.
+
+    ``[resources] gpu`` overrules it: more than the GPUs where several small networks are to share one. A luigid reads
+    its own configuration.
     """
-    gpus = visible_gpus()
-    if device == "cpu" or not gpus:
-        return {}
-    if not get_config().getint("resources", "gpu", 0):
+    if (gpus := visible_gpus()) and not get_config().has_option("resources", "gpu"):
         get_config().set("resources", "gpu", str(len(gpus)))
-    return {"gpu": 1}
 
 
 @contextlib.contextmanager
-def claim_gpu(device: str) -> Iterator[None]:
-    """Let the body see one GPU, the emptiest place of this machine's; do nothing where there is none to claim.
+def claim_gpu() -> Iterator[None]:
+    """Let the body see one GPU, the first that has a free place.
 
     A place is a file lock, which the kernel frees on any death. Luigi's resources bound how many processes come here
     per scheduler; the locks keep apart those of several.
     """
     gpus = visible_gpus()
-    if device == "cpu" or not gpus:
-        yield
-        return
     slots = max(1, -(-get_config().getint("resources", "gpu", len(gpus)) // len(gpus)))
     with _free_place([(gpu, slot) for slot in range(slots) for gpu in gpus]) as gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu

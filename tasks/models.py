@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import luigi
-
-from roar_pipeline.config import Student
+from roar_pipeline.config import Student, distillation_keys, training_keys
+from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.gpus import gpu_resources
-from tasks.parameters import LossParameter, SeedParameter
+from tasks.parameters import LossParameter, WholeParameter
 from tasks.settings import settings
 
 __all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
@@ -20,11 +19,7 @@ __all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model
 class ModelTask(StageTask):
     """A task whose result is a trained model."""
 
-    seed = SeedParameter(default=0, description="of the weights and of the training")
-
-    def identity_settings(self) -> Mapping[str, Any]:
-        """Return the sections, and the one key of [metrics] that the scores depend on."""
-        return {**super().identity_settings(), "f1_threshold": settings().metrics.f1_threshold}
+    seed = WholeParameter(what="seed", default=0, description="of the weights and of the training")
 
     @property
     def resources(self) -> dict[str, int]:
@@ -46,7 +41,6 @@ class FineTuneTeacher(ModelTask):
     """Train the teacher: the network to be explained and compressed."""
 
     stage = "train_teacher"
-    sections = ("teacher",)
     priority = 90
 
     def requires(self) -> list[StageTask]:
@@ -57,12 +51,15 @@ class FineTuneTeacher(ModelTask):
         """Return the seed."""
         return {"seed": self.seed}
 
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return what counts of [teacher]."""
+        return {"teacher": training_keys(settings().teacher)}
+
     def arguments(self) -> Mapping[str, Any]:
         """Return the recipe and the images."""
         return {
             "images_path": PrepareImages().path,
             "teacher": settings().teacher,
-            "metrics": settings().metrics,
             "seed": self.seed,
             "execution": settings().execution,
         }
@@ -75,7 +72,9 @@ class DistillStudent(ModelTask):
     priority = 80
 
     loss = LossParameter(description="plain (no teacher), naive_kd, ewa, swa or sswa")
-    reduction = luigi.IntParameter(default=0, description="divisor of every width; default: [student] reduction")
+    reduction = WholeParameter(
+        what="reduction", low=1, unset=0, description="divisor of every width; default: [student] reduction"
+    )
 
     def requires(self) -> list[StageTask]:
         """Return the images, and the teacher where the loss has one."""
@@ -86,15 +85,10 @@ class DistillStudent(ModelTask):
         """Return loss, reduction and seed."""
         return {"loss": self.loss, "reduction": self._student.reduction, "seed": self.seed}
 
-    @property
-    def sections(self) -> tuple[str, ...]:
-        """The student's, and the loss's where it is one of distillation."""
-        return ("student",) if self.loss == "plain" else ("student", "distillation")
-
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return the settings, with the reduction that counts."""
-        chosen = dict(super().identity_settings())
-        return {**chosen, "student": {**chosen["student"], "reduction": self._student.reduction}}
+        """Return what counts of [student], with the reduction of this one, and of [distillation]."""
+        distillation = distillation_keys(self.loss, settings().distillation)
+        return {"student": training_keys(self._student), "distillation": distillation}
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the recipe, the images and the teacher."""
@@ -104,7 +98,6 @@ class DistillStudent(ModelTask):
             "loss": self.loss,
             "student": self._student,
             "distillation": settings().distillation,
-            "metrics": settings().metrics,
             "seed": self.seed,
             "execution": settings().execution,
         }
@@ -112,7 +105,12 @@ class DistillStudent(ModelTask):
     @property
     def _student(self) -> Student:
         student = settings().student
-        return dataclasses.replace(student, reduction=self.reduction or student.reduction)
+        chosen = dataclasses.replace(student, reduction=self.reduction or student.reduction)
+        if chosen.width % chosen.reduction:
+            raise InputError(
+                f"reduction {chosen.reduction} does not divide [student] width {chosen.width}. Choose one that does."
+            )
+        return chosen
 
 
 def full_name(model: str) -> str:

@@ -5,17 +5,18 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline.attribution import CONTROLS, check_method
-from roar_pipeline.config import LOSSES
+from roar_pipeline.attribution import check_method
+from roar_pipeline.config import LOSSES, check_model
 from roar_pipeline.errors import InputError
 
 __all__ = [
     "NO_MODEL",
     "DirectionParameter",
+    "LossParameter",
     "MethodParameter",
     "ModelParameter",
     "PercentsParameter",
-    "SeedParameter",
+    "WholeParameter",
 ]
 
 NO_MODEL = "none"
@@ -27,15 +28,9 @@ class ModelParameter(luigi.Parameter):
 
     def normalize(self, x: str) -> str:
         """Check the name."""
-        loss, slash, reduction = x.partition("/")
-        if x in ("teacher", NO_MODEL) or (
-            loss in LOSSES and (not slash or (reduction.isdigit() and int(reduction) > 0))
-        ):
-            return x
-        raise InputError(
-            f"unknown model '{x}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its reduction, "
-            f"such as sswa/8; and {NO_MODEL} for the clean cell and the controls ({', '.join(CONTROLS)})."
-        )
+        if x != NO_MODEL:
+            check_model(x)
+        return x
 
 
 class LossParameter(luigi.Parameter):
@@ -68,14 +63,19 @@ class DirectionParameter(luigi.Parameter):
         return x
 
 
-class SeedParameter(luigi.IntParameter):
-    """A whole number from 0."""
+class WholeParameter(luigi.IntParameter):
+    """A whole number from ``low``, such as a seed; ``unset`` is the default and stands for what the task looks up."""
+
+    def __init__(self, *, what: str, low: int = 0, unset: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs if unset is None else {"default": unset, **kwargs})
+        self._what, self._low, self._unset = what, low, unset
 
     def parse(self, s: str) -> int:
         """Read the number."""
-        if not s.strip().isdigit():
-            raise InputError(f"seed must be a whole number from 0, got '{s}'.")
-        return int(s)
+        text = s.strip()
+        if not (text.isdigit() and int(text) >= self._low) and text != str(self._unset):
+            raise InputError(f"{self._what} must be a whole number from {self._low}, got '{s}'.")
+        return int(text)
 
 
 class PercentsParameter(luigi.Parameter):

@@ -26,7 +26,7 @@ _log = logging.getLogger("roar")
 
 @luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def _plan(task: "StageTask", dependency: "StageTask") -> None:
-    for each in (task, dependency):
+    for each in (*task.parts(), dependency):
         if each.fingerprint not in _planned:
             _planned.update(closure(each))
 
@@ -63,10 +63,10 @@ def closure(root: "StageTask") -> dict[str, "StageTask"]:
     found: dict[str, StageTask] = {}
     stack: list[StageTask] = [root]
     while stack:
-        task = stack.pop()
-        if task.fingerprint not in found:
-            found[task.fingerprint] = task
-            stack += task.deps()
+        for task in stack.pop().parts():
+            if task.fingerprint not in found:
+                found[task.fingerprint] = task
+                stack += task.deps()
     return found
 
 

@@ -14,7 +14,8 @@ from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
 from tasks.models import full_name, model_task
-from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter
+from tasks.parameters import NO_MODEL
+from tasks.progress import closure
 from tasks.retraining import Retrain
 from tasks.settings import settings
 
@@ -48,14 +49,6 @@ class Report(StageTask):
         grid = dataclasses.replace(
             settings().grid, **{k: getattr(config.parse({"grid": given}).grid, k) for k in given}
         )
-        for model in grid.models:
-            ModelParameter().normalize(model)
-        for method in grid.methods:
-            MethodParameter().normalize(method)
-        if NO_MODEL in (*grid.models, *grid.methods):
-            raise InputError(
-                f"[grid] models and methods cannot be '{NO_MODEL}': clean cells and controls are always in."
-            )
         if len({full_name(model) for model in grid.models}) < len(grid.models):
             raise InputError(f"[grid] models names one model twice: {', '.join(grid.models)}.")
         return grid
@@ -70,6 +63,10 @@ class Report(StageTask):
     def requires(self) -> list[StageTask]:
         """Return everything that the report shows."""
         return [PrepareImages(), *self._models(), *self._rankings(), *self._localizations(), *self._cells()]
+
+    def complete(self) -> bool:
+        """Tell whether the report is there and so is everything it shows: what is deleted is made again."""
+        return bool(super().complete()) and all(task.complete() for task in self.requires())
 
     def named(self) -> Mapping[str, Any]:
         """Return nothing: the grid is too long for a name."""
@@ -181,11 +178,11 @@ def _shown_settings() -> dict[str, Any]:
 def _describe(cell: Retrain) -> dict[str, Any]:
     clean = cell.percent == (0,)
     of_model = not clean and cell.method not in CONTROLS
-    flat = {
-        f"{section}.{key}" if isinstance(values, dict) else section: value
-        for section, values in cell.identity_settings().items()
-        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
-    }
+    flat: dict[str, Any] = {}
+    for task in closure(cell).values():
+        for section, values in task.identity_settings().items():
+            keys = values.items() if isinstance(values, dict) else [("", values)]
+            flat |= {f"{section}.{key}" if key else section: value for key, value in keys}
     return {
         "model": cell.model if of_model else None,
         "method": None if clean else cell.method,

@@ -1,11 +1,13 @@
 """The cells of the grid."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import luigi
 
 from roar_pipeline.attribution import CONTROLS
+from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
@@ -18,11 +20,13 @@ from tasks.parameters import (
     MethodParameter,
     ModelParameter,
     PercentsParameter,
-    SeedParameter,
+    WholeParameter,
 )
 from tasks.settings import settings
 
 __all__ = ["Retrain"]
+
+_log = logging.getLogger("roar")
 
 
 class Retrain(StageTask):
@@ -33,6 +37,7 @@ class Retrain(StageTask):
     """
 
     stage = "retrain"
+    sections = ("retrain",)
     priority = 70
 
     model = ModelParameter(
@@ -41,8 +46,10 @@ class Retrain(StageTask):
     method = MethodParameter(default=NO_MODEL, description="which maps: attribution method or control")
     percent = PercentsParameter(description="whole percentage of pixels removed (kept, if direction is keep); 0: clean")
     direction = DirectionParameter(default="remove", description="remove (ROAR) or keep (KAR)")
-    seed = SeedParameter(default=0, description="of the retrained network")
-    model_seed = luigi.IntParameter(default=-1, description="of the explained model; default: the same as seed")
+    seed = WholeParameter(what="seed", default=0, description="of the retrained network")
+    model_seed = WholeParameter(
+        what="model_seed", unset=-1, description="of the explained model; default: the same as seed"
+    )
 
     @property
     def resources(self) -> dict[str, int]:
@@ -52,9 +59,9 @@ class Retrain(StageTask):
     @property
     def max_batch_size(self) -> int:
         """How many cells Luigi may give to one process."""
-        return settings().execution.cells_per_process
+        return int(settings().execution.cells_per_process)
 
-    def cells(self) -> list["Retrain"]:
+    def parts(self) -> list["Retrain"]:
         """Return one task per percentage."""
         if len(self.percent) == 1:
             return [self]
@@ -80,11 +87,8 @@ class Retrain(StageTask):
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return recipe and scoring, and the fill where there is something to fill."""
-        chosen = dict(super().identity_settings())
-        chosen["f1_threshold"] = settings().metrics.f1_threshold
+        chosen = {"retrain": training_keys(settings().retrain)}
         return chosen if self.percent == (0,) else {**chosen, "fill": settings().removal.fill}
-
-    sections = ("retrain",)
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the images, the levels and the recipe."""
@@ -95,31 +99,33 @@ class Retrain(StageTask):
             "percent": percent,
             "direction": self.direction if percent else "remove",
             "recipe": settings().retrain,
-            "metrics": settings().metrics,
             "seed": self.seed,
             "execution": settings().execution,
         }
 
     def output(self) -> list[luigi.Target]:
         """Return the manifest of every cell."""
-        return [StageTask.output(cell) for cell in self.cells()]
+        return [StageTask.output(cell) for cell in self.parts()]
 
     def run(self) -> None:
         """Train the cells one after the other; a cell that fails does not keep the others from being tried."""
         failures: list[Exception] = []
-        for cell in self.cells():
+        for cell in self.parts():
             try:
                 StageTask.run(cell)
             except Exception as error:
                 failures.append(error)
+                _log.error("%s: %s", cell, error)
         if failures:
             raise failures[0]
 
     @property
     def explained_seed(self) -> int:
         """The seed of the model whose maps these are."""
-        return self.seed if self.model_seed < 0 else self.model_seed
+        return int(self.seed if self.model_seed < 0 else self.model_seed)
 
     @property
     def _levels(self) -> RankPixels:
+        if self.method in CONTROLS:
+            return RankPixels(method=self.method)
         return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)

@@ -6,16 +6,46 @@ Each section is also a ``luigi.Config``, so that any key can be given for one ru
 
 import dataclasses
 import functools
+import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import luigi
+import luigi.retcodes
+import luigi.scheduler
+import luigi.worker
 from luigi.configuration import get_config
 from luigi.task_register import Register
 
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
 
-__all__ = ["settings"]
+__all__ = ["install_defaults", "settings"]
+
+BAD_INPUT = 40
+"""Exit code of a command that was refused before anything was started."""
+
+_LUIGI_DEFAULTS = {
+    "core": {"autoload_range": "false"},
+    "worker": {"force_multiprocessing": "true", "check_complete_on_run": "true", "wait_interval": "0.2"},
+    "retcode": {
+        "already_running": "10",
+        "missing_data": "20",
+        "not_run": "25",
+        "task_failed": "30",
+        "scheduling_error": "35",
+        "unhandled_exception": str(BAD_INPUT),
+    },
+}
+"""What must hold wherever Luigi is started, also in a folder without our ``luigi.cfg``."""
+
+_CHECKED: dict[str, Any] = {
+    "retcode": luigi.retcodes.retcode,
+    "scheduler": luigi.scheduler.scheduler,
+    "worker": luigi.worker.worker,
+}
+"""Luigi's own sections whose every key is a parameter of these classes."""
 
 _LUIGI_SECTIONS = {
     "DEFAULT",
@@ -25,12 +55,9 @@ _LUIGI_SECTIONS = {
     "execution_summary",
     "logging",
     "resources",
-    "retcode",
-    "scheduler",
     "sendgrid",
     "smtp",
     "task_history",
-    "worker",
 }
 
 
@@ -44,10 +71,28 @@ def _luigi_section(name: str, section: type) -> type[luigi.Config]:
         f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"])
         for f in dataclasses.fields(section)
     }
-    return type(name, (luigi.Config,), {"__doc__": section.__doc__, "__module__": __name__, **parameters})
+    own = {"__doc__": section.__doc__, "__module__": __name__, "complete": _refuse}
+    return type(name, (luigi.Config,), {**own, **parameters})
+
+
+def _refuse(section: luigi.Config) -> bool:
+    """Stop who takes a section for a task, such as ``report`` for ``Report``."""
+    name = section.task_family
+    logging.getLogger("roar").error(
+        "%s is a section of the settings, no task. Tasks: %s.", name, ", ".join(_families())
+    )
+    raise SystemExit(BAD_INPUT)
 
 
 _SECTIONS = {f.name: _luigi_section(f.name, f.type) for f in dataclasses.fields(config.Settings)}  # type: ignore[arg-type]
+
+
+def install_defaults() -> None:
+    """Set what Luigi needs from us where no configuration file says otherwise."""
+    for section, keys in _LUIGI_DEFAULTS.items():
+        for key, value in keys.items():
+            if not get_config().has_option(section, key):
+                get_config().set(section, key, value)
 
 
 @functools.cache
@@ -71,8 +116,12 @@ def settings() -> config.Settings:
 def _unknown_keys() -> list[str]:
     """Find what the configuration files hold and nobody reads; Luigi itself says nothing, or only warns."""
     families = {name: [p for p, _ in cls.get_params()] for name, cls in _families().items()}
-    known = {name: [p for p, _ in section.get_params()] for name, section in _SECTIONS.items()} | families
+    sections = {**_SECTIONS, **_CHECKED}
+    known = {name: [p for p, _ in section.get_params()] for name, section in sections.items()} | families
     mistakes = []
+    overlay = os.environ.get("LUIGI_CONFIG_PATH")
+    if overlay and not Path(overlay).is_file():
+        mistakes.append(f"  - LUIGI_CONFIG_PATH names {overlay}, and there is no such file.")
     parser = get_config()
     for section in parser.sections():
         if section in _LUIGI_SECTIONS:

@@ -132,8 +132,11 @@ def _write_cell(
 
 
 def _write_model(root: Path, split: images.Split, model: str, seed: int) -> dict[str, Any]:
-    path = root / f"model_{model.replace('/', '-')}_{seed}.json"
-    test = metrics.evaluate(split.labels, _scores(split, 4.0, model, seed), 0.5)
+    path = root / f"model_{model.replace('/', '-')}_{seed}" / "metrics.json"
+    path.parent.mkdir()
+    scores = _scores(split, 4.0, model, seed)
+    np.save(path.parent / "scores.npy", scores)
+    test = metrics.evaluate(split.labels, scores)
     path.write_text(json.dumps({"test": test, "parameters": 12345, "history": []}))
     return {"model": model, "seed": seed, "metrics": path}
 

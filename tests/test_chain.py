@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -52,9 +53,20 @@ def test_a_second_run_runs_nothing_and_says_so(chain: Workplace) -> None:
     before = {p: p.stat().st_mtime_ns for p in (chain.folder / "data" / "runs").rglob("*")}
     code, output = chain.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
     assert code == 0
-    assert output.startswith("Nothing to do: all 21 tasks are done.\n")
+    assert output.startswith("Nothing to do: the report is done, and so are the 16 results that it shows.\n")
     assert output.splitlines()[-1].startswith("Report: ")
     assert {p: p.stat().st_mtime_ns for p in (chain.folder / "data" / "runs").rglob("*")} == before
+
+
+def test_a_deleted_cell_is_made_again_by_the_report(chain: Workplace) -> None:
+    directory = cells(chain)["percent=0,seed=0"]
+    before, report = contents(directory), contents(chain.results("Report")[0])
+    shutil.rmtree(directory)
+    code, output = chain.run(sys.executable, "-m", "tasks", "run")
+    assert code == 0, output
+    assert "[21/21] Retrain percent=0 seed=0" in output
+    assert contents(directory) == before
+    assert contents(chain.results("Report")[0]) == report
 
 
 def test_results_have_a_row_per_cell_with_settings_and_audits(chain: Workplace) -> None:
@@ -69,6 +81,8 @@ def test_results_have_a_row_per_cell_with_settings_and_audits(chain: Workplace) 
         assert 0 <= float(row["f1_samples"]) <= 1
         assert len(row["fingerprint"]) == 64
         assert row["retrain.lr"] == "0.01"
+        assert row["dataset.height"] == "32"
+        assert row["distillation.drop"] == ("0.3" if row["model"] == "sswa" else "")
         if row["percent"] != "0":
             pixels = 32 * 32
             exact = 100 * round(int(row["percent"]) * pixels / 100) / pixels

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from roar_pipeline import distillation as d
 from roar_pipeline import vgg
 from roar_pipeline.config import LOSSES, Distillation, Network
+from roar_pipeline.errors import InputError
 
 N, K, SIZE = 5, 4, 32
 MATCHING = ("ewa", "swa", "sswa")
@@ -91,6 +92,11 @@ def test_match() -> None:
     teacher, student = torch.rand(2, N, 3, 4, dtype=torch.float64)
     torch.testing.assert_close(d.match(teacher, student).item(), match_reference(teacher, student))
     torch.testing.assert_close(d.match(teacher, 7 * teacher), torch.zeros((), dtype=torch.float64))
+
+
+def test_maps_of_different_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"3 x 4 cells and the student's 1 x 1.*same arch"):
+        d.match(torch.rand(N, 3, 4), torch.rand(N, 1, 1))
 
 
 def test_match_gives_the_teacher_no_gradient_and_survives_a_zero_map() -> None:

@@ -27,10 +27,15 @@ def test_percent(workplace: Workplace, percent: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("DumpMaps", "--method", "nonsense"), "Unknown attribution method 'nonsense'. Known: gradcam"),
+        (("DumpMaps", "--method", "nonsense"), "unknown attribution method 'nonsense'. Known: gradcam"),
         (("DumpMaps", "--method", "gradcam"), "method gradcam needs a model"),
         (("Retrain", "--percent", "30"), "percent 30 removes pixels: give --method"),
-        (("Retrain", "--method", "random"), "missing|requires|percent"),
+        (("Retrain", "--method", "random"), "requires the 'percent' parameter to be set"),
+        (("DistillStudent", "--loss", "ewa", "--reduction", "-1"), "reduction must be a whole number from 1, got '-1'"),
+        (("DistillStudent", "--loss", "ewa", "--reduction", "3"), "reduction 3 does not divide"),
+        (("Retrain", "--percent", "0", "--model-seed", "x"), "model_seed must be a whole number from 0, got 'x'"),
+        (("Report", "--seeds", ","), "seeds needs at least one"),
+        (("report",), "report is a section of the settings, no task. Tasks: .*Report"),
         (
             ("Retrain", "--model", "swaa", "--method", "gradcam", "--percent", "30"),
             "unknown model 'swaa'. Known: teacher",
@@ -38,7 +43,7 @@ def test_percent(workplace: Workplace, percent: str) -> None:
         (("DistillStudent", "--loss", "mse"), "unknown loss 'mse'. Known: plain, naive_kd, ewa, swa, sswa"),
         (("FineTuneTeacher", "--seed", "one"), "seed must be a whole number from 0, got 'one'"),
         (("Retrain", "--method", "random", "--percent", "3", "--direction", "add"), "unknown direction 'add'"),
-        (("Report", "--models", "none"), "cannot be 'none'"),
+        (("Report", "--models", "none"), "unknown model 'none'"),
         (("Report", "--percents", "0"), re.escape("[grid] percents = 0: 0 is below 1")),
     ],
 )
@@ -48,12 +53,24 @@ def test_arguments(workplace: Workplace, arguments: tuple[str, ...], message: st
 
 def test_all_mistakes_of_the_configuration_at_once(workplace: Workplace) -> None:
     workplace.configure(
-        teacher={"learning_rate": 0.1}, retrian={"lr": 0.1}, grid={"seeds": "x"}, Retrain={"persent": 3}
+        teacher={"learning_rate": 0.1},
+        retrian={"lr": 0.1},
+        grid={"seeds": "x", "models": "foo", "methods": "bar", "percents": ""},
+        retrain={"augment": "resized_crop"},
+        dataset={"classes": "; a comment"},
+        Retrain={"persent": 3},
+        worker={"force_multiprocesing": "true"},
     )
     output = refused(workplace, "Report")
     assert "[teacher] has no key 'learning_rate'. Known: arch, width" in output
     assert "unknown section [retrian]. Known: " in output
     assert "[grid] seeds = x: not a whole number" in output
+    assert "[grid] unknown model 'foo'. Known: teacher" in output
+    assert "[grid] unknown attribution method 'bar'. Known: gradcam" in output
+    assert "[grid] percents needs at least one" in output
+    assert "[retrain] augment = resized_crop would resize" in output
+    assert "[dataset] classes = ; a comment: a comment needs a line of its own" in output
+    assert "[worker] has no key 'force_multiprocesing'" in output
     assert "[Retrain] has no key 'persent'. Known: model, method, percent" in output
 
 
@@ -62,6 +79,24 @@ def test_a_data_set_that_is_not_there(workplace: Workplace) -> None:
     output = refused(workplace, "Report")
     assert "nowhere" in output
     assert "[dataset] root" in output
+
+
+def test_a_configuration_file_that_is_not_there(workplace: Workplace) -> None:
+    (workplace.folder / "overlay.cfg").unlink()
+    output = refused(workplace, "Report")
+    assert "LUIGI_CONFIG_PATH names" in output
+    assert "there is no such file" in output
+
+
+def test_exit_codes_do_not_need_the_shipped_configuration(workplace: Workplace) -> None:
+    (workplace.folder / "luigi.cfg").unlink()
+    root = write_voc_folder(workplace.folder / "voc")
+    (root / "JPEGImages" / "train_1.jpg").write_bytes(b"")
+    workplace_keys = {"root": str(root), "classes": ", ".join(CLASSES)}
+    text = "[dataset]\n" + "".join(f"{k} = {v}\n" for k, v in workplace_keys.items())
+    (workplace.folder / "overlay.cfg").write_text(text, encoding="utf-8")
+    code, output = workplace.luigi("PrepareImages")
+    assert code == TASK_FAILED, output
 
 
 def test_half_a_data_set(workplace: Workplace) -> None:

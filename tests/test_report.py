@@ -102,7 +102,6 @@ def test_nothing_from_data_or_settings_is_taken_for_html(tmp_path, images_path):
     nasty = "<b onclick='x'>&"
     arguments["settings"]["dataset"]["root"] = nasty
     arguments["classes"] = (nasty, *arguments["classes"][1:])
-    arguments["notes"] = [nasty]
     page = (report_of(tmp_path, arguments) / "report.html").read_text(encoding="utf-8")
     assert "onclick" in page
     assert "<b onclick" not in page

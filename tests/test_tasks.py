@@ -10,6 +10,7 @@ from pathlib import Path
 import luigi
 import pytest
 from luigi.configuration import get_config
+from luigi.scheduler import Scheduler
 from luigi.task_register import Register
 from voc_folder import CLASSES, write_voc_folder
 
@@ -59,7 +60,6 @@ def cell(**changes: object) -> tasks.Retrain:
         ("removal", "tie_seed", 4),
         ("dataset", "height", 64),
         ("scenes", "seed", 1),
-        ("metrics", "f1_threshold", 0.622),
     ],
 )
 def test_what_changes_a_number_changes_the_fingerprint(
@@ -82,6 +82,9 @@ def test_what_changes_a_number_changes_the_fingerprint(
         ("report", "examples", 0),
         ("paths", "data", "/elsewhere"),
         ("metrics", "void", "background"),
+        ("metrics", "f1_threshold", 0.622),
+        ("retrain", "momentum", 0.5),
+        ("teacher", "milestones", "3"),
     ],
 )
 def test_what_changes_no_number_does_not(configure: Configure, section: str, key: str, value: object) -> None:
@@ -124,6 +127,12 @@ def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
     identity = plain.fingerprint
     configure("distillation", alpha=0.1)
     assert tasks.DistillStudent(loss="plain", seed=0).fingerprint == identity
+    swa, sswa = (tasks.DistillStudent(loss=loss, seed=0).fingerprint for loss in ("swa", "sswa"))
+    configure("distillation", drop=0.1)
+    assert tasks.DistillStudent(loss="swa", seed=0).fingerprint == swa
+    assert tasks.DistillStudent(loss="sswa", seed=0).fingerprint != sswa
+    with pytest.raises(InputError, match="reduction 3 does not divide"):
+        tasks.DistillStudent(loss="swa", reduction=3)
     configure("student", reduction=8)
     assert tasks.DistillStudent(loss="ewa", reduction=4).directory.name.startswith("loss=ewa,reduction=4,seed=0__")
 
@@ -203,7 +212,10 @@ def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> No
     assert gpus.visible_gpus() == ["3", "5"]
     assert gpus.gpu_resources("cpu") == {}
     assert gpus.gpu_resources("auto") == {"gpu": 1}
-    assert get_config().getint("resources", "gpu") == 2
+    assert tasks.Retrain(percent=(0,)).resources == {"gpu": 1}
+    assert tasks.PrepareImages().resources == {}
+    gpus.offer_gpus()
+    assert Scheduler()._resources == {"gpu": 2}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.visible_gpus() == []
     assert gpus.gpu_resources("auto") == {}
@@ -212,7 +224,7 @@ def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> No
 def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
     code = (
         "import os, sys; from tasks.gpus import claim_gpu\n"
-        "with claim_gpu('auto'):\n    print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+        "with claim_gpu():\n    print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
 

@@ -272,44 +272,44 @@ def test_missing_and_broken_mask(tmp_path: Path) -> None:
 
 def test_digest_knows_contents_and_not_places(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache.json"
-    digest = voc.content_digest(root, cache)
+    digest = voc.content_digest(root, dataset(), cache)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(root, elsewhere)
     (elsewhere / "README").write_text("not read, not hashed")
     (elsewhere / "JPEGImages/.DS_Store").write_text("nor this")
-    assert voc.content_digest(elsewhere, cache) == digest
+    assert voc.content_digest(elsewhere, dataset(), cache) == digest
     assert set(json.loads(cache.read_text())) == {str(root), str(elsewhere)}
     (elsewhere / "JPEGImages/train_0.jpg").rename(elsewhere / "JPEGImages/other.jpg")
-    assert voc.content_digest(elsewhere, cache) != digest
+    assert voc.content_digest(elsewhere, dataset(), cache) != digest
     write_annotation(root, "train_0", ["big star"])
-    assert voc.content_digest(root, cache) != digest
+    assert voc.content_digest(root, dataset(), cache) != digest
 
 
 def test_digest_does_not_read_contents_twice(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache.json"
-    digest = voc.content_digest(root, cache)
+    digest = voc.content_digest(root, dataset(), cache)
     os.utime(root / "JPEGImages/train_1.jpg", ns=(1, 1))
-    assert voc.content_digest(root, cache) == digest
+    assert voc.content_digest(root, dataset(), cache) == digest
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read again"))
-    assert voc.content_digest(root, cache) == digest
+    assert voc.content_digest(root, dataset(), cache) == digest
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"ROOT": 3}', '{"ROOT": {"listing": "?"}}', None])
 def test_lost_or_broken_cache_costs_only_time(root: Path, tmp_path: Path, text: str | None) -> None:
     cache = tmp_path / "folder" / "cache.json"
-    digest = voc.content_digest(root, cache)
+    digest = voc.content_digest(root, dataset(), cache)
     if text is None:
         cache.unlink()
     else:
         cache.write_text(text.replace("ROOT", str(root)))
-    assert voc.content_digest(root, cache) == digest
+    assert voc.content_digest(root, dataset(), cache) == digest
     assert json.loads(cache.read_text())[str(root)]["digest"] == digest
     assert list(cache.parent.iterdir()) == [cache]
 
 
 def test_digest_of_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not in VOC layout: no JPEGImages"):
-        voc.content_digest(tmp_path, tmp_path / "cache.json")
+        voc.content_digest(tmp_path, dataset(), tmp_path / "cache.json")
 
 
 def test_voc_has_twenty_classes() -> None:

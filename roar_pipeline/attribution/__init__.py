@@ -53,7 +53,7 @@ def check_method(name: str) -> None:
     """
     if name not in METHODS and name not in CONTROLS:
         raise InputError(
-            f"Unknown attribution method '{name}'. Known: {', '.join(METHODS)}; controls without a model: "
+            f"unknown attribution method '{name}'. Known: {', '.join(METHODS)}; controls without a model: "
             f"{', '.join(CONTROLS)}. Choose one in [grid] methods or with --method."
         )
 
