@@ -147,7 +147,14 @@ class Maps:
     explain: Literal["predicted", "top1", "labels"] = setting(
         "predicted", "classes explained: predicted, top1 or labels (leaks the label into the test images)"
     )
-    layer: Layer = setting("last_relu", "layer of Grad-CAM")
+    layer: str = setting(
+        "last_relu", "of Grad-CAM and EBP: last_relu or last_pool; Grad-CAM also takes a module's path"
+    )
+    steps: int = setting(25, "of integrated gradients", low=1)
+    baseline: Literal["black", "mean"] = setting("black", "where integrated gradients starts: black, or mean color")
+    samples: int = setting(15, "of the SmoothGrad family", low=1)
+    spread: float = setting(0.15, "of their noise, in units of an image's own range", low=0)
+    noise_seed: int = setting(0, "of their noise", low=0)
     batch: int = setting(64, "images per forward pass", low=1)
 
 
@@ -207,6 +214,7 @@ class Execution:
     engine: Literal["local"] = setting("local", "local: in this machine's worker processes")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
     threads: int = setting(1, "CPU threads per worker process", low=1)
+    methods_per_process: int = setting(20, "methods of one model that share one pass over the images", low=1)
     cells_per_process: int = setting(3, "retrained cells that share one process, its imports and its images", low=1)
 
 

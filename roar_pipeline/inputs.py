@@ -13,7 +13,7 @@ from torch import Tensor
 
 from roar_pipeline.removal import removed
 
-__all__ = ["AUGMENTATIONS", "Inputs", "batch_of", "hold", "with_removal"]
+__all__ = ["AUGMENTATIONS", "Inputs", "batch_of", "black_of", "hold", "with_removal"]
 
 _PADDING_SHARE = 8
 """padded_crop pads one eighth of the side, 4 pixels of 32 (He et al. 2016, section 4.2)."""
@@ -45,6 +45,11 @@ def hold(images: np.ndarray, mean: np.ndarray, std: np.ndarray, device: torch.de
         return torch.from_numpy(np.tile(values * 255, images.shape[2])).to(device, torch.float32)
 
     return Inputs(torch.from_numpy(images).to(device), along_a_row(mean), along_a_row(std))
+
+
+def black_of(mean: np.ndarray, std: np.ndarray, device: torch.device) -> Tensor:
+    """Return a black image's normalized values (1, 3, 1, 1)."""
+    return torch.from_numpy(-mean / std).to(device, torch.float32).view(1, -1, 1, 1)
 
 
 def with_removal(inputs: Inputs, levels: np.ndarray, percent: int, direction: str) -> Inputs:

@@ -1,66 +1,154 @@
-"""Attribution methods by name (PROTOCOL 5). A method is imported, and torch with it, when it is asked for.
+"""Attribution methods by name (PROTOCOL 5). Nothing here imports torch: methods are loaded when they are computed.
 
-A method has one interface: ``method(model, images, image_index, class_index, *, layer) -> maps``.
+A name is a method's or a control's, and may end in a variant: ``gradcam``, ``gradient_abs``, ``lrp+blur``, ``random``.
+``module:function`` names a function of one's own, called as ``function(model, images, image_index, class_index)``.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels.
 
-- ``model``: an ``nn.Sequential`` as ``roar_pipeline.vgg`` builds it. Lent for the call, run in eval mode,
-  given back as it was: training flags, gradients, hooks.
-- ``images``: (N, 3, H, W), normalized; unchanged.
+- ``model``: the classifier, lent in eval mode on its device.
+- ``images``: (N, C, H, W), normalized.
 - ``image_index``, ``class_index``: (P,) int64. Pair p asks for the map of class ``class_index[p]`` on image
   ``image_index[p]``; the classes of one image share its forward pass.
-- ``layer``: a name that ``vgg.split_at`` knows, for methods that look at a layer.
-- returns (P, H, W) float32, raw: no scaling, no color. Row p depends on its image and class alone.
+- returns maps (P, H, W), raw: no scaling, no color. Row p depends on its image and class (and id and seed) alone.
 
-A control has no model: ``control(ids, height, width, seed) -> maps`` (N, H, W).
+A control has no model: ``control(ids, images, seed) -> maps`` (N, H, W), images uint8 (N, H, W, 3).
 """
 
+import hashlib
 import importlib
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from roar_pipeline.errors import InputError
 
-__all__ = ["CONTROLS", "METHODS", "Method", "check_method", "load_method"]
+__all__ = [
+    "CONTROLS",
+    "METHODS",
+    "VARIANTS",
+    "Method",
+    "base_of",
+    "check_method",
+    "is_control",
+    "load",
+    "method_keys",
+    "title_of",
+]
 
 
 @dataclass(frozen=True)
 class Method:
-    """Where a method is and what people call it."""
+    """A method: what people call it, what is computed, and what becomes of signs and channels."""
 
-    reference: str
-    """``module:function``."""
     title: str
+    raw: str
+    """What ``engine`` computes: several methods may share it."""
+    reduction: str | None = None
+    """How channels become one map: ``signed`` or ``abs`` sums; None where the raw maps have none."""
+    keys: tuple[str, ...] = ()
+    """Keys of [maps] that this method reads beside ``explain`` and ``batch``."""
 
+
+_NOISE = ("samples", "spread", "noise_seed")
 
 METHODS: dict[str, Method] = {
-    "gradcam": Method("roar_pipeline.attribution.gradcam:gradcam", "Grad-CAM"),
+    "gradcam": Method("Grad-CAM", "gradcam", keys=("layer",)),
+    "ebp": Method("EBP", "ebp", keys=("layer",)),
+    "lrp": Method("LRP", "lrp"),
+    "rap": Method("RAP", "rap"),
+    "gradient": Method("Gradient", "gradient", "signed"),
+    "gradient_abs": Method("|Gradient|", "gradient", "abs"),
+    "input_x_gradient": Method("Input x gradient", "input_x_gradient", "signed"),
+    "input_x_gradient_abs": Method("|Input x gradient|", "input_x_gradient", "abs"),
+    "guided": Method("Guided backprop", "guided", "signed"),
+    "guided_abs": Method("|Guided backprop|", "guided", "abs"),
+    "integrated_gradients": Method("Integrated gradients", "integrated_gradients", "signed", ("steps", "baseline")),
+    "smoothgrad": Method("SmoothGrad", "smoothgrad", "signed", _NOISE),
+    "smoothgrad_sq": Method("SmoothGrad squared", "smoothgrad_sq", "signed", _NOISE),
+    "vargrad": Method("VarGrad", "vargrad", "signed", _NOISE),
 }
 """Methods that explain a model."""
 
-CONTROLS: dict[str, Method] = {
-    "random": Method("roar_pipeline.attribution.controls:random", "random"),
-}
-"""Methods that need no model, computed once for all of them."""
+CONTROLS = {"random": "Random", "sobel": "Sobel", "center": "Center"}
+"""Functions of ``attribution.controls``, which need no model and are computed once for all of them."""
+
+VARIANTS = {"blur": "blurred", "max": "3 x 3 maximum"}
+"""Functions of ``attribution.variants``: no more information, blurrier maps. A better score is a warning about it."""
+
+
+def base_of(name: str) -> str:
+    """Return a name without its variant."""
+    return name.partition("+")[0]
+
+
+def is_control(name: str) -> bool:
+    """Tell whether a name's maps depend on no model."""
+    return base_of(name) in CONTROLS
+
+
+def title_of(name: str) -> str:
+    """Return what people call it."""
+    base, _, variant = name.partition("+")
+    title = CONTROLS.get(base) or (METHODS[base].title if base in METHODS else base)
+    return f"{title}, {VARIANTS.get(variant, variant)}" if variant else title
 
 
 def check_method(name: str) -> None:
-    """Refuse a name that is neither a method nor a control.
+    """Refuse a name that is neither a method nor a control, nor a variant of one.
 
     Raises:
         InputError: lists the known names.
     """
-    if name not in METHODS and name not in CONTROLS:
+    base, plus, variant = name.partition("+")
+    if plus and variant not in VARIANTS:
+        raise InputError(f"unknown variant '+{variant}' of '{base}'. Known: +{', +'.join(VARIANTS)}.")
+    if ":" in base:
+        _source(base)
+    elif base not in METHODS and base not in CONTROLS:
         raise InputError(
-            f"unknown attribution method '{name}'. Known: {', '.join(METHODS)}; controls without a model: "
-            f"{', '.join(CONTROLS)}. Choose one in [grid] methods or with --method."
+            f"unknown attribution method '{base}'. Known: {', '.join(METHODS)}; controls without a model: "
+            f"{', '.join(CONTROLS)}; variants of each: +{', +'.join(VARIANTS)}; your own as module:function."
         )
 
 
-def load_method(name: str) -> Callable[..., Any]:
-    """Return the function of a method or control, importing its module."""
-    check_method(name)
-    module, _, function = (METHODS | CONTROLS)[name].reference.partition(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return loaded
+def method_keys(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model-dependent method's maps depend on: keys of [maps], or the content of one's own module."""
+    base = base_of(name)
+    if ":" in base:
+        content = {"source": hashlib.sha256(_source(base).read_bytes()).hexdigest()}
+        return {key: settings[key] for key in ("explain", "batch")} | content
+    return {key: settings[key] for key in ("explain", "batch", *METHODS[base].keys)}
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """Import the function that ``module:function`` names.
+
+    Raises:
+        InputError: the module cannot be imported, or has no such function.
+    """
+    module, _, function = reference.partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        raise InputError(f"{reference} cannot be loaded: {type(error).__name__}: {error}.") from error
+    if not callable(loaded):
+        raise InputError(f"{reference} is a {type(loaded).__name__}, not a function.")
+    found: Callable[..., Any] = loaded
+    return found
+
+
+def _source(reference: str) -> Path:
+    """Find the file of ``module:function`` without importing it."""
+    module, _, function = reference.partition(":")
+    try:
+        spec = importlib.util.find_spec(module) if module and function else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"{reference} names no function of a module that Python finds. Write module:function, with the module's "
+            "folder on PYTHONPATH."
+        )
+    return Path(spec.origin)

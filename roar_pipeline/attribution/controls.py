@@ -1,27 +1,35 @@
 """Controls: maps that no model has seen (PROTOCOL 5).
 
-Legend: N images, H x W pixels.
+A control has one interface: ``control(ids, images, seed) -> maps`` (N, H, W) float32, of which row n depends on its own
+id and image and the seed alone, and on fewer of them where its docstring says so.
+
+Legend: N images, H x W pixels. ``images`` are uint8 (N, H, W, 3), as they are masked.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from roar_pipeline.removal import tie_order
 
-__all__ = ["random"]
+__all__ = ["center", "random", "sobel"]
 
 _EXACT = 2**23
 """Pixels up to which float32 tells 1 - place / pixels apart."""
 
+_LUMINANCE = np.array([299.0, 587.0, 114.0])
+"""Weights of red, green and blue in thousandths (ITU-R BT.601): whole numbers, so that equal edges tie exactly."""
 
-def random(ids: Sequence[str], height: int, width: int, seed: int) -> NDArray[np.float32]:
-    """Return a map (N, H, W) per image that ranks its pixels at random, fixed by the image's id and the seed.
+
+def random(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """Return maps that rank their pixels at random, fixed by the image's id and the seed; pixels have no say.
 
     The values fall evenly from 1 to 1 / (H * W) along ``removal.tie_order``, so ranking this map is ranking a
     constant one under the same seed (PROTOCOL 9, identity 3).
     """
+    height, width = images.shape[1:3]
     pixels = height * width
     if pixels > _EXACT:
         raise ValueError(f"random maps have at most {_EXACT} pixels in float32, got {height} x {width}")
@@ -30,3 +38,29 @@ def random(ids: Sequence[str], height: int, width: int, seed: int) -> NDArray[np
     for row, image_id in zip(maps, ids, strict=True):
         row[tie_order(image_id, seed, pixels)] = falling
     return maps.reshape(len(ids), height, width)
+
+
+def sobel(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """Return the gradient magnitude of the luminance, by Sobel's filters, mirrored at the border; no id, no seed.
+
+    In gray levels times the filters' sum of 4 per pixel and direction.
+    """
+    maps = np.empty(images.shape[:3], dtype=np.float32)
+    for map_, image in zip(maps, images, strict=True):  # one by one: scipy's filter smooths along every other axis
+        luminance = image @ _LUMINANCE
+        down, right = (ndimage.sobel(luminance, axis=axis, mode="reflect") for axis in (0, 1))
+        map_[:] = np.hypot(down, right) / _LUMINANCE.sum()
+    return maps
+
+
+def center(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """Return a Gaussian about the center, sigma a quarter of each side, 1 at its peak: one map for all images."""
+    height, width = images.shape[1:3]
+    map_ = np.outer(_bell(height), _bell(width)).astype(np.float32)
+    return np.repeat(map_[None], len(images), axis=0)
+
+
+def _bell(side: int) -> NDArray[np.float64]:
+    """Return the profile (side,); pixels are unit squares, the center is the image's, not a pixel's."""
+    place = (np.arange(side) + 0.5 - side / 2) / (side / 4)
+    return np.exp(-(place**2) / 2)

@@ -1,0 +1,145 @@
+"""Compute several methods' maps at once, sharing what they have in common.
+
+The single-pass methods go down one tape where the model is a sequence that ``walk`` knows; elsewhere gradients and
+Grad-CAM come from autograd. The SmoothGrad family shares its samples.
+
+Legend: N images, P pairs of (image, class), C channels, H x W pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roar_pipeline.attribution import METHODS, base_of, gradients, load, sampling, variants, walk
+from roar_pipeline.config import Maps
+from roar_pipeline.errors import InputError
+
+__all__ = ["Batch", "check", "explain"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be explained."""
+
+    images: Tensor
+    """(N, C, H, W), normalized."""
+    ids: Sequence[str]
+    """(N,)"""
+    image_index: Tensor
+    """(P,) int64, the image of each pair."""
+    class_index: Tensor
+    """(P,) int64, its class."""
+
+    @property
+    def where(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The arguments that all methods take after the model."""
+        return self.images, self.image_index, self.class_index
+
+
+def check(name: str, model: nn.Module, settings: Maps) -> None:
+    """Refuse a method that cannot explain this model, before any work.
+
+    Raises:
+        InputError: names the method and what stands in its way.
+    """
+    raw = _raw(name)
+    if ":" in raw:
+        load(raw)
+    elif raw in ("ebp", "lrp", "rap"):
+        walk.check(model, [raw], layer=settings.layer if raw == "ebp" else "last_relu")
+    elif raw == "gradcam":
+        gradients.find_layer(model, settings.layer)
+
+
+def explain(
+    names: Sequence[str], model: nn.Module, batch: Batch, settings: Maps, black: Tensor
+) -> dict[str, NDArray[np.float32]]:
+    """Return the maps (P, H, W) of every method in ``names``.
+
+    Args:
+        names: methods, with their variants; no controls.
+        model: that ``check`` accepts for each.
+        batch: N images and P pairs.
+        settings: layer, steps, baseline, samples, spread, noise_seed.
+        black: a black image's normalized values, (1, C, 1, 1).
+    """
+    raws = _compute(list(dict.fromkeys(map(_raw, names))), model, batch, settings, black)
+    maps: dict[str, NDArray[np.float32]] = {}
+    for base in dict.fromkeys(map(base_of, names)):
+        raw = raws[_raw(base)]
+        reduction = METHODS[base].reduction if base in METHODS else None
+        maps[base] = (variants.reduce(raw, reduction) if reduction else raw).float().cpu().numpy()
+    return {name: _varied(name, maps[base_of(name)]) for name in names}
+
+
+def _raw(name: str) -> str:
+    base = base_of(name)
+    return METHODS[base].raw if base in METHODS else base
+
+
+def _varied(name: str, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    _, _, variant = name.partition("+")
+    return variants.VARIANTS[variant](maps) if variant else maps
+
+
+def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, black: Tensor) -> dict[str, Tensor]:
+    """Return the raw maps (P, H, W), or attributions (P, C, H, W), of every kind asked for."""
+    single = [raw for raw in raws if raw in walk.METHODS]
+    if "input_x_gradient" in raws and "gradient" not in single:
+        single.append("gradient")
+    found = _single_pass(single, model, batch, settings)
+    if "input_x_gradient" in raws:
+        found["input_x_gradient"] = found["gradient"] * batch.images[batch.image_index]
+    if "integrated_gradients" in raws:
+        baseline = black if settings.baseline == "black" else torch.zeros_like(black)
+        found["integrated_gradients"] = sampling.integrated_gradients(
+            model, *batch.where, steps=settings.steps, baseline=baseline
+        )
+    if any(raw in sampling.NOISY for raw in raws):
+        amount = {"samples": settings.samples, "spread": settings.spread, "seed": settings.noise_seed}
+        found |= sampling.noisy(model, *batch.where, batch.ids, **amount)  # type: ignore[arg-type]
+    for raw in raws:
+        if ":" in raw:
+            found[raw] = _own(raw, model, batch)
+    return found
+
+
+def _single_pass(names: list[str], model: nn.Module, batch: Batch, settings: Maps) -> dict[str, Tensor]:
+    if not names:
+        return {}
+    layer = settings.layer if settings.layer in walk.LAYERS else walk.LAYERS[0]
+    walked = [name for name in names if name != "gradcam" or layer == settings.layer]
+    if walked and _accepts(model, walked, layer):
+        found = walk.walk(model, *batch.where, walked, layer=layer)
+    else:
+        wanted = [name for name in names if name in gradients.NAMES]
+        found = gradients.differentiate(model, *batch.where, wanted) if wanted else {}
+    if "gradcam" in names and "gradcam" not in found:
+        found["gradcam"] = gradients.gradcam(model, *batch.where, layer=settings.layer)
+    return found
+
+
+def _accepts(model: nn.Module, names: list[str], layer: str) -> bool:
+    try:
+        walk.check(model, names, layer=layer)
+    except InputError:
+        if {"ebp", "lrp", "rap"} & set(names):
+            raise
+        return False
+    return True
+
+
+def _own(reference: str, model: nn.Module, batch: Batch) -> Tensor:
+    function: Callable[..., Tensor] = load(reference)
+    images, image_index, _ = batch.where
+    with gradients.evaluating(model), torch.inference_mode(False):
+        maps = function(model, *batch.where)
+    wanted = (len(image_index), *images.shape[2:])
+    if not isinstance(maps, Tensor) or maps.shape != wanted:
+        got = tuple(maps.shape) if isinstance(maps, Tensor) else f"a {type(maps).__name__}"
+        raise InputError(f"{reference} must return a tensor of maps {wanted}, one per pair; got {got}.")
+    return maps.detach()

@@ -1,0 +1,257 @@
+"""Gradient, guided backprop and Grad-CAM by autograd, of any classifier that maps (N, C, H, W) to scores (N, K).
+
+Legend: N images, K classes, P pairs of (image, class), C channels, h x w cells of a layer, H x W pixels. Pair p is
+class ``class_index[p]`` of image ``images[image_index[p]]``; the pairs of one image share its forward pass.
+
+The model is lent: it runs in eval mode and comes back as it was (training flags, parameters, buffers, gradients,
+hooks). The images are not changed. Results are detached and have the images' dtype, and row p depends on its own image
+and class alone.
+"""
+
+import contextlib
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from roar_pipeline.errors import InputError
+
+__all__ = ["NAMES", "differentiate", "evaluating", "find_layer", "gradcam"]
+
+NAMES = ("gradient", "guided")
+"""What ``differentiate`` computes."""
+
+_RELUS = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu}
+"""Every spelling; ``nn.ReLU`` calls the last. Their capped and smooth relatives have a backward of their own."""
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Lend the model in eval mode and give every module its own training flag back, also after an error."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+def differentiate(
+    model: nn.Module, images: Tensor, image_index: Tensor, class_index: Tensor, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return d score / d image of every pair, (P, C, H, W) for each of ``names``, signed.
+
+    ``gradient``: as it is (Simonyan et al. 2014, 3). ``guided``: every ReLU passes positive gradients only
+    (Springenberg et al. 2015, figure 1c). Both together share the forward pass.
+
+    Args:
+        model: any classifier; guided asks for one with a ReLU.
+        images: (N, C, H, W).
+        image_index: (P,) int64.
+        class_index: (P,) int64.
+        names: of ``NAMES``.
+
+    Raises:
+        InputError: ``guided`` of a model without a ReLU, in which it would be the gradient under another name.
+    """
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise ValueError(f"names must be of {', '.join(NAMES)}, got {', '.join(unknown)}")
+    relus = _Relus()
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        found = {name: images.new_empty((len(image_index), *images.shape[1:])) for name in names}
+        for rows, pairs in _by_image(image_index, len(images)):
+            pixels = images.detach()[rows].requires_grad_()
+            with relus if "guided" in names else contextlib.nullcontext():
+                # A copy, so that a model that begins in place changes neither the images nor a leaf.
+                scores = model(pixels.clone())
+            if "guided" in names and not relus.count:
+                raise InputError(_no_relu(model))
+            backward = _Backward(scores, pixels, class_index, len(names) * pairs.shape[1])
+            for name in names:
+                relus.guided = name == "guided"
+                for places in pairs.unbind(1):
+                    found[name][places] = backward(places)
+    return found
+
+
+def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: Tensor, *, layer: str) -> Tensor:
+    """Return relu(sum_c w_c A_c), enlarged bilinearly to the image, (P, H, W) (Selvaraju et al., ICCV 2017).
+
+    A is the output of ``layer``, the last if it runs several times, and w_c the sum over its cells of d score / d A_c
+    (their eq. 1 has the mean: the same map up to the number of cells). All of the model runs once per image; only what
+    lies above the layer keeps a graph, and only its backward pass runs once per pair.
+
+    Args:
+        model: any classifier.
+        images: (N, C, H, W).
+        image_index: (P,) int64.
+        class_index: (P,) int64.
+        layer: as ``find_layer`` takes it.
+
+    Raises:
+        InputError: the model has no such layer, or it does not put out (N, C, h, w).
+    """
+    module = find_layer(model, layer)
+    size = (images.shape[2], images.shape[3])
+    with evaluating(model), torch.inference_mode(False):
+        maps = images.new_empty((len(image_index), *size))
+        for rows, pairs in _by_image(image_index, len(images)):
+            with _graph_above(module) as outputs:
+                scores = model(images.detach()[rows].clone())
+            activations = _one_map_per_channel(outputs, layer, len(rows))
+            backward = _Backward(scores, activations, class_index, pairs.shape[1])
+            for places in pairs.unbind(1):
+                weights = backward(places).sum(dim=(2, 3))
+                coarse = torch.einsum("nc,nchw->nhw", weights, activations.detach()).relu()
+                fine = F.interpolate(coarse[:, None], size=size, mode="bilinear", align_corners=False)
+                maps[places] = fine[:, 0].to(maps.dtype)
+    return maps
+
+
+def find_layer(model: nn.Module, layer: str) -> nn.Module:
+    """Return the module that ``layer`` names.
+
+    Args:
+        model: any classifier.
+        layer: a module's dotted path, such as ``layer4``; or, where ``model.features`` is a plain sequence of layers
+            (VGG, AlexNet, this project's nets), ``last_relu``, the last ReLU before its last max-pool, or
+            ``last_pool``, that max-pool.
+
+    Raises:
+        InputError: there is none; the message lists what there is.
+    """
+    if layer in ("last_relu", "last_pool"):
+        return _around_last_pool(model, layer)
+    try:
+        return model.get_submodule(layer)
+    except AttributeError:
+        paths = [path for path, _ in model.named_modules(remove_duplicate=False) if path]
+        near = difflib.get_close_matches(layer, paths, n=5) or [name for name, _ in model.named_children()]
+        raise InputError(
+            f"{type(model).__name__} has no layer '{layer}'. Near names: {', '.join(near)}. "
+            "Name one by its dotted path."
+        ) from None
+
+
+def _around_last_pool(model: nn.Module, layer: str) -> nn.Module:
+    features = getattr(model, "features", None)
+    layers = list(features) if isinstance(features, nn.Sequential) else []
+    # In nested features (DenseNet, SqueezeNet) the last max-pool at this level is one of the first layers.
+    flat = not any(True for part in layers for _ in part.children())
+    pools = [i for i, part in enumerate(layers) if flat and isinstance(part, nn.MaxPool2d)]
+    wanted = layers[: pools[-1] + 1] if pools else []
+    kind = nn.MaxPool2d if layer == "last_pool" else nn.ReLU
+    candidates = [part for part in wanted if isinstance(part, kind)]
+    if not candidates:
+        names = ", ".join(name for name, _ in model.named_children())
+        raise InputError(
+            f"{type(model).__name__} has no layer '{layer}': its features are not a plain sequence of layers with a "
+            f"ReLU and a max-pool. Name a layer by its dotted path, such as 'layer4' of a ResNet; it has {names}."
+        )
+    return candidates[-1]
+
+
+def _by_image(image_index: Tensor, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows (n,) of the images that have m pairs each, and the places (n, m) of these pairs, for every m > 0.
+
+    One forward pass of the rows and m backward passes then do nothing that nobody asked for.
+    """
+    order = image_index.argsort(stable=True)
+    counts = image_index.bincount(minlength=images)
+    for m in counts.unique().tolist():
+        if m:
+            rows = (counts == m).nonzero()[:, 0]
+            yield rows, order[counts[image_index[order]] == m].view(-1, m)
+
+
+class _Backward:
+    """Differentiate the scores of one pair per image, ``passes`` times on one graph, which the last pass frees."""
+
+    def __init__(self, scores: Tensor, inputs: Tensor, class_index: Tensor, passes: int) -> None:
+        self.scores, self.inputs, self.class_index, self.left = scores, inputs, class_index, passes
+
+    def __call__(self, places: Tensor) -> Tensor:
+        """Return d score / d inputs in the shape of the inputs; row n is of the pair at ``places[n]``."""
+        self.left -= 1
+        chosen = self.scores.gather(1, self.class_index[places][:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, self.inputs, retain_graph=self.left > 0)
+        return gradient
+
+
+class _Relus(TorchFunctionMode):
+    """While entered, make every ReLU drop negative gradients in those backward passes in which ``guided`` is set.
+
+    The forward pass stays as it is, in place or not; clipping the gradient that enters the ReLU's own backward pass is
+    guided backprop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guided = False
+        self.count = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _RELUS:
+            self.count += 1
+            if result.requires_grad:
+                result.register_hook(self._pass)
+        return result
+
+    def _pass(self, gradient: Tensor) -> Tensor:
+        return gradient.clamp(min=0) if self.guided else gradient
+
+
+def _no_relu(model: nn.Module) -> str:
+    known = {*nn.modules.activation.__all__} - {"MultiheadAttention"}
+    others = {type(part).__name__ for part in model.modules()} & known
+    return (
+        f"guided backprop needs a ReLU, and {type(model).__name__} has none"
+        + (f" (it has {', '.join(sorted(others))})" if others else "")
+        + ". Take the gradient, integrated_gradients or smoothgrad."
+    )
+
+
+@contextlib.contextmanager
+def _graph_above(module: nn.Module) -> Iterator[list[Any]]:
+    """Run without a graph until ``module`` is done, and with one from there; yield what it put out last.
+
+    That is a leaf, of which the layers above get a copy: they may work in place.
+    """
+    outputs: list[Any] = []
+
+    def begin(_: nn.Module, __: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            outputs[:] = [output]
+            return output
+        torch.set_grad_enabled(True)
+        outputs[:] = [output.detach().requires_grad_()]
+        return outputs[0].clone()
+
+    handle = module.register_forward_hook(begin)
+    try:
+        with torch.no_grad():
+            yield outputs
+    finally:
+        handle.remove()
+
+
+def _one_map_per_channel(outputs: list[Any], layer: str, rows: int) -> Tensor:
+    if not outputs:
+        raise InputError(f"Layer '{layer}' does not run when the model is evaluated. Name one that does.")
+    (output,) = outputs
+    if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != rows:
+        got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise InputError(
+            f"Grad-CAM needs a layer that puts out (N, C, h, w); '{layer}' puts out {got} for {rows} images. "
+            "Name a convolutional layer."
+        )
+    return output
