@@ -1,8 +1,9 @@
-"""Compute a method's maps for a whole data set, and rank them.
+"""Compute methods' maps for a whole data set, and rank them.
 
 Shapes: N images of a split, K classes, P pairs of (image, class), H x W pixels.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roar_pipeline import config, images, maps
-from roar_pipeline.attribution import load_method
+from roar_pipeline.attribution import base_of, load
+from roar_pipeline.files import SomeFailedError
 from roar_pipeline.images import Info, Split
 
 if TYPE_CHECKING:
@@ -23,88 +25,107 @@ _CONTROL_BATCH = 256
 
 
 def dump_explanations(
-    directory: Path,
-    fingerprint: str,
+    directories: Mapping[str, Path],
+    fingerprints: Mapping[str, str],
     images_path: Path,
     model: "nn.Sequential",
-    method: str,
     settings: config.Maps,
 ) -> None:
-    """Write ``maps.h5``: one map per train and test image by the explain rule, one per pair to localize.
+    """Write ``maps.h5`` of several methods: a map per image of train and test, and one per pair to localize.
+
+    All methods that want the same images are computed from one pass over them.
 
     Args:
-        directory: of the result; a killed run's scratch file there is gone on with.
-        fingerprint: of the result.
+        directories: of the results, by method; a killed run's scratch file there is gone on with.
+        fingerprints: of the results.
         images_path: images.h5.
         model: to explain, on its device, in eval mode.
-        method: a key of ``attribution.METHODS``.
-        settings: rule, layer, batch.
+        settings: rule, layer, batch and the methods' own.
+
+    Raises:
+        SomeFailedError: some methods cannot explain this model, or have maps that are not finite; the others are whole.
     """
     import torch
 
+    from roar_pipeline.attribution import engine
     from roar_pipeline.attribution.explain import combine, explained_classes
-    from roar_pipeline.inputs import batch_of, hold
+    from roar_pipeline.errors import InputError
+    from roar_pipeline.inputs import batch_of, black_of, hold
 
     device = next(model.parameters()).device
     info = images.read_info(images_path)
     splits = {name: images.read_split(images_path, name) for name in _SPLITS}
     inputs = {name: hold(s.images, info.mean, info.std, device) for name, s in splits.items()}
+    black = black_of(info.mean, info.std, device)
     pairs = _pairs(splits["test"])
-    explain = load_method(method)
+    failures: dict[str, Exception] = {}
+    for name in directories:
+        try:
+            engine.check(name, model, settings)
+        except InputError as error:
+            failures[name] = error
 
-    def explained(split: str, rows: NDArray[Any], of_row: NDArray[Any], class_index: NDArray[Any]) -> Any:
-        batch = batch_of(inputs[split], torch.from_numpy(rows).to(device))
-        where = (torch.from_numpy(index).to(device) for index in (of_row, class_index))
-        return explain(model, batch, *where, layer=settings.layer).cpu().numpy()
-
-    def scores_of(split: str, rows: NDArray[Any]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            scores = model(batch_of(inputs[split], torch.from_numpy(rows).to(device)))
-        result: NDArray[np.float32] = scores.float().cpu().numpy()
-        return result
-
-    def compute(group: str, rows: slice) -> dict[str, NDArray[Any]]:
+    def compute(group: str, rows: slice, names: list[str]) -> dict[str, dict[str, NDArray[Any]]]:
+        split = "test" if group == "localization" else group
         if group == "localization":
             used, of_row = np.unique(pairs[rows, 0], return_inverse=True)
             class_index = pairs[rows, 1]
-            return {
-                "maps": explained("test", used, of_row, class_index),
-                "scores": scores_of("test", used)[of_row, class_index],
-            }
-        places = np.arange(rows.start, rows.stop)
-        scores = scores_of(group, places)
-        chosen = explained_classes(scores, splits[group].labels[rows], settings.explain)
-        of_row, class_index = np.nonzero(chosen)
-        each = explained(group, places, of_row, class_index)
-        return {
-            "maps": combine(each, of_row, len(places)),
-            "explained": chosen.astype(np.uint8),
-            "scores": scores,
-        }
+        else:
+            used = np.arange(rows.start, rows.stop)
+        batch = batch_of(inputs[split], torch.from_numpy(used).to(device))
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = model(batch).float().cpu().numpy()
+        if group == "localization":
+            columns = {"scores": scores[of_row, class_index]}
+        else:
+            chosen = explained_classes(scores, splits[split].labels[rows], settings.explain)
+            of_row, class_index = np.nonzero(chosen)
+            columns = {"explained": chosen.astype(np.uint8), "scores": scores}
+        ids = [splits[split].ids[row] for row in used]
+        index = (torch.from_numpy(each).to(device) for each in (of_row, class_index))
+        found = engine.explain(names, model, engine.Batch(batch, ids, *index), settings, black)
+        if group != "localization":
+            found = {name: combine(each, of_row, len(used)) for name, each in found.items()}
+        return {name: {"maps": each, **columns} for name, each in found.items()}
 
-    attributes = {"method": method, "explain": settings.explain}
     groups = _groups(splits, info, pairs)
-    maps.dump(directory / "maps.h5", fingerprint, groups, settings.batch, compute, attributes)
+    stores = {
+        name: maps.requests(
+            directory / "maps.h5",
+            fingerprints[name],
+            groups,
+            settings.batch,
+            {"method": name, "explain": settings.explain},
+        )
+        for name, directory in directories.items()
+        if name not in failures
+    }
+    failures |= maps.answer(stores, compute)
+    if failures:
+        raise SomeFailedError(failures)
 
 
 def dump_control(directory: Path, fingerprint: str, images_path: Path, method: str, seed: int) -> None:
     """Write ``maps.h5`` of a control, which looks at no model: no class is explained, and scores are not numbers."""
+    from roar_pipeline.attribution.variants import VARIANTS
+
     info = images.read_info(images_path)
     splits = {name: images.read_split(images_path, name) for name in _SPLITS}
     pairs = _pairs(splits["test"])
-    control = load_method(method)
+    control = load(f"roar_pipeline.attribution.controls:{base_of(method)}")
+    _, _, variant = method.partition("+")
+    vary = VARIANTS[variant] if variant else None
 
     def compute(group: str, rows: slice) -> dict[str, NDArray[Any]]:
+        split = splits["test" if group == "localization" else group]
+        places = pairs[rows, 0] if group == "localization" else np.arange(rows.start, rows.stop)
+        found = control([split.ids[place] for place in places], split.images[places], seed)
+        columns: dict[str, NDArray[Any]] = {"maps": vary(found) if vary else found}
         if group == "localization":
-            ids = [splits["test"].ids[row] for row in pairs[rows, 0]]
-            columns = {"scores": np.full(len(ids), np.nan, np.float32)}
-        else:
-            ids = splits[group].ids[rows]
-            columns = {
-                "explained": np.zeros((len(ids), len(info.classes)), np.uint8),
-                "scores": np.full((len(ids), len(info.classes)), np.nan, np.float32),
-            }
-        return {"maps": control(ids, info.height, info.width, seed), **columns}
+            return {**columns, "scores": np.full(len(places), np.nan, np.float32)}
+        columns["explained"] = np.zeros((len(places), len(info.classes)), np.uint8)
+        columns["scores"] = np.full((len(places), len(info.classes)), np.nan, np.float32)
+        return columns
 
     groups = _groups(splits, info, pairs)
     maps.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})

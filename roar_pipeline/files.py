@@ -23,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline.config import fingerprint
+from roar_pipeline.errors import InputError
 
 __all__ = [
     "MANIFEST",
     "SCRATCH",
+    "SomeFailedError",
     "is_done",
     "lock",
     "produce",
+    "produce_together",
     "read_json",
     "read_manifest",
     "whole_file",
@@ -43,6 +46,7 @@ SCRATCH = "partial-"
 _log = logging.getLogger("roar")
 
 _LOCK = ".lock"
+_READY = SCRATCH + "ready.json"
 _PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
 
 
@@ -141,24 +145,77 @@ def produce(
     """Make the result of ``identity`` in ``directory`` by ``function(directory, **arguments)``, unless it is done.
 
     The function may be killed at any moment and is then called again on the directory as it was left. What it returns
-    (the device it ran on, say) goes into the manifest, which is written in three steps so that a kill between them
-    loses neither the work nor the tidying: the manifest as scratch, the other scratch files away, the rename.
+    (the device it ran on, say) goes into the manifest.
     """
-    wanted = fingerprint(identity)
-    ready = directory / (SCRATCH + "ready.json")
-    with lock(directory):
-        if is_done(directory, wanted):
-            return
-        if not _is_ready(ready, wanted):
-            (directory / MANIFEST).unlink(missing_ok=True)
+
+    def alone(directories: Mapping[str, Path], **kwargs: Any) -> Mapping[str, Any] | None:
+        return function(directories[""], **kwargs)
+
+    produce_together({"": (directory, identity)}, alone, arguments)
+
+
+def produce_together(
+    results: Mapping[str, tuple[Path, Mapping[str, Any]]],
+    function: Callable[..., Mapping[str, Any] | None],
+    arguments: Mapping[str, Any],
+) -> None:
+    """Make several results by one call, ``function(directories, **arguments)`` with the directories still to fill.
+
+    The manifest of each is written in three steps so that a kill between them loses neither the work nor the tidying:
+    the manifest as scratch, the other scratch files away, the rename. Should the function make some and not others, it
+    raises ``SomeFailedError``: those that it does not name are results.
+
+    Args:
+        results: name to directory and identity.
+        function: as above.
+        arguments: of the function.
+    """
+    with contextlib.ExitStack() as locks:
+        for directory in sorted(directory for directory, _ in results.values()):
+            locks.enter_context(lock(directory))
+        waiting = {
+            name: (directory, identity)
+            for name, (directory, identity) in results.items()
+            if not is_done(directory, fingerprint(identity))
+        }
+        unmade = {name: d for name, (d, i) in waiting.items() if not _is_ready(d / _READY, fingerprint(i))}
+        failure: SomeFailedError | None = None
+        if unmade:
+            for directory in unmade.values():
+                (directory / MANIFEST).unlink(missing_ok=True)
             started = time.monotonic()
-            facts = function(directory, **arguments)
-            write_json(ready, _manifest(directory, identity, time.monotonic() - started, facts or {}))
-        for scratch in directory.glob(SCRATCH + "*"):
-            if scratch != ready:
-                shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
-        ready.replace(directory / MANIFEST)
-        _sync_directory(directory)
+            facts: Mapping[str, Any] | None = None
+            try:
+                facts = function(unmade, **arguments)
+            except SomeFailedError as error:
+                failure = error
+            made = [name for name in unmade if failure is None or name not in failure.reasons]
+            seconds = (time.monotonic() - started) / max(1, len(made))
+            for name in made:
+                directory, identity = waiting[name]
+                write_json(directory / _READY, _manifest(directory, identity, seconds, facts or {}))
+        for name, (directory, _) in waiting.items():
+            if failure is None or name not in failure.reasons:
+                _finish(directory)
+        if failure is not None:
+            raise failure
+
+
+class SomeFailedError(InputError):
+    """Some of several results could not be made; ``reasons`` has them by name."""
+
+    def __init__(self, reasons: Mapping[str, Exception]) -> None:
+        super().__init__("\n".join(str(error) for error in dict.fromkeys(map(str, reasons.values()))))
+        self.reasons = dict(reasons)
+
+
+def _finish(directory: Path) -> None:
+    """Take the scratch files away, and turn the manifest that is ready into the manifest."""
+    for scratch in directory.glob(SCRATCH + "*"):
+        if scratch.name != _READY:
+            shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
+    (directory / _READY).replace(directory / MANIFEST)
+    _sync_directory(directory)
 
 
 def _is_ready(ready: Path, wanted: str) -> bool:

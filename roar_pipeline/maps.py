@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from roar_pipeline import removal
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import whole_file
-from roar_pipeline.stores import Group, dump, write_column
+from roar_pipeline.stores import Group, answer, dump, requests, write_column
 
 __all__ = [
     "Group",
     "Levels",
     "Pairs",
     "Rows",
+    "answer",
     "dump",
     "image_group",
     "pair_group",
@@ -33,6 +34,7 @@ __all__ = [
     "read_pairs",
     "read_rows",
     "removal_audits",
+    "requests",
     "write_levels",
 ]
 
@@ -81,6 +83,8 @@ class Levels:
     """(N,), of each image's map."""
     object_shares: dict[str, NDArray[np.float64]]
     """By direction: (101,), share of object pixels removed; NaN without segmentations, as for ``train``."""
+    empty_maps: int
+    """Maps of the split without any positive value."""
 
 
 def image_group(ids: Sequence[str], classes: int, height: int, width: int) -> Group:
@@ -150,6 +154,7 @@ def write_levels(
 def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int) -> None:
     with _opened(maps_path, name) as held:
         ids, maps = _strings(held["ids"][()]), held["maps"]
+        group.attrs["empty_maps"] = held.attrs["zero_maps"]
         write_column(group, "ids", ids)
         levels = group.create_dataset("levels", maps.shape, np.uint8)
         variation = np.empty(len(ids))
@@ -174,6 +179,7 @@ def read_levels(path: Path, split: str) -> Levels:
             tied_shares={d: held[f"tied_shares_{d}"][()] for d in removal.DIRECTIONS},
             total_variation=held["total_variation"][()],
             object_shares={d: held[f"object_shares_{d}"][()] for d in removal.DIRECTIONS},
+            empty_maps=int(held.attrs["empty_maps"]),
         )
 
 
@@ -182,8 +188,8 @@ def removal_audits(path: Path, percent: int, direction: str) -> dict[str, float 
 
     Returns:
         asked_percent and actual_percent_{train,test} of pixels *removed* (so 100 - percent is asked in
-        direction keep), tied_share_{train,test}, object_share (None without segmentations) and
-        total_variation (mean over test maps).
+        direction keep), tied_share_{train,test}, empty_maps_{train,test} (maps without any positive value),
+        object_share (None without segmentations) and total_variation (mean over test maps).
     """
     splits = {name: read_levels(path, name) for name in ("train", "test")}
     share = splits["test"].object_shares[direction][percent]
@@ -192,6 +198,8 @@ def removal_audits(path: Path, percent: int, direction: str) -> dict[str, float 
         audits[f"actual_percent_{name}"] = 100 * float(removal.removed(held.levels, percent, direction).mean())
     for name, held in splits.items():
         audits[f"tied_share_{name}"] = float(held.tied_shares[direction][percent])
+    for name, held in splits.items():
+        audits[f"empty_maps_{name}"] = held.empty_maps
     audits["object_share"] = None if np.isnan(share) else float(share)
     audits["total_variation"] = float(splits["test"].total_variation.mean())
     return audits

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "distill_student",
+    "dump_control",
     "dump_maps",
     "evaluate_localization",
     "generate_scenes",
@@ -110,29 +111,31 @@ def distill_student(
     return {"device": str(device), "threads": execution.threads}
 
 
-def dump_maps(
-    directory: Path,
-    *,
-    images_path: Path,
-    model_path: Path | None,
-    method: str,
-    maps: config.Maps,
-    tie_seed: int,
-    fingerprint: str,
-    execution: config.Execution,
-) -> Facts:
-    """Compute a method's maps of the train and test images, and of every pair to localize: ``maps.h5``."""
+def dump_control(
+    directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str, execution: config.Execution
+) -> None:
+    """Compute a control's maps of the same images as ``dump_maps``: ``maps.h5``."""
     from roar_pipeline import dumping
 
-    if model_path is None:
-        dumping.dump_control(directory, fingerprint, images_path, method, tie_seed)
-        return {"device": "cpu", "threads": 1}
-    from roar_pipeline import training, vgg
+    dumping.dump_control(directory, fingerprint, images_path, method, tie_seed)
+
+
+def dump_maps(
+    directories: Mapping[str, Path],
+    *,
+    images_path: Path,
+    model_path: Path,
+    maps: config.Maps,
+    fingerprints: Mapping[str, str],
+    execution: config.Execution,
+) -> Facts:
+    """Compute methods' maps of the train and test images, and of every pair to localize: ``maps.h5`` of each method."""
+    from roar_pipeline import dumping, training, vgg
 
     device = training.set_up_device(execution)
     model = vgg.load(model_path, device)
-    dumping.dump_explanations(directory, fingerprint, images_path, model, method, maps)
-    return {"device": str(device), "threads": execution.threads}
+    dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
+    return {"device": str(device), "threads": execution.threads, "dumped_together": len(directories)}
 
 
 def rank_pixels(directory: Path, *, images_path: Path, maps_path: Path, tie_seed: int) -> None:

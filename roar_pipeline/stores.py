@@ -7,7 +7,7 @@ are on disk.
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import SCRATCH, read_json, write_json
 
-__all__ = ["Group", "dump", "write_column"]
+__all__ = ["Group", "answer", "dump", "requests", "write_column"]
 
 _COMMIT_SECONDS = 5.0
 """At most this much work is lost by a kill; a commit waits for the disk."""
@@ -46,21 +46,39 @@ def dump(
     compute: Callable[[str, slice], Columns],
     attributes: Mapping[str, Any],
 ) -> None:
+    """Fill one map store: ``requests``, answered by ``compute``.
+
+    Raises:
+        InputError: a map is not finite.
+    """
+    steps = requests(path, fingerprint, groups, batch, attributes)
+    if failures := answer({path.name: steps}, lambda group, rows, names: {path.name: compute(group, rows)}):
+        raise failures[path.name]
+
+
+Requests = Generator[tuple[int, str, slice], Columns, None]
+
+
+def requests(
+    path: Path, fingerprint: str, groups: Mapping[str, Group], batch: int, attributes: Mapping[str, Any]
+) -> Requests:
     """Fill a map store batch by batch, going on where a killed run of the same fingerprint stopped.
 
-    The rows live in a scratch file beside ``path``, what is done in a journal: rows are on disk before the
-    journal says so. The last step is the rename to ``path``.
+    The rows live in a scratch file beside ``path``, what is done in a journal: rows are on disk before the journal
+    says so. The last step is the rename to ``path``.
 
     Args:
         path: of the store.
         fingerprint: of everything that decides its content.
         groups: name to description, in the order of computing.
-        batch: rows per call of ``compute``.
-        compute: (group, rows) to the group's computed columns for these rows.
+        batch: rows per request.
         attributes: of the file, such as method and explain.
 
+    Yields:
+        What is wanted next: the place of its group in that order, the group, its rows; to be sent their columns.
+
     Raises:
-        InputError: a map is not finite.
+        InputError: a map that was sent is not finite.
     """
     scratch = path.with_name(SCRATCH + path.name)
     journal = path.with_name(f"{SCRATCH}{path.stem}.json")
@@ -73,27 +91,56 @@ def dump(
         _create(scratch, fingerprint, groups, attributes)
         zero_maps = {name: [] for name in groups}
     with h5py.File(scratch, "r+") as file:
-        _fill(file, groups, batch, compute, zero_maps, lambda: _commit(file, journal, plan, zero_maps))
+        yield from _fill(file, groups, batch, zero_maps, lambda: _commit(file, journal, plan, zero_maps))
         for name in groups:
             file[name].attrs.modify("zero_maps", np.int64(sum(zero_maps[name])))
         _commit(file, journal, plan, zero_maps)
     scratch.replace(path)
 
 
+def answer(
+    stores: Mapping[str, Requests], compute: Callable[[str, slice, list[str]], Mapping[str, Columns]]
+) -> dict[str, InputError]:
+    """Fill several stores side by side, those that want the same rows by one call of ``compute``.
+
+    Stores of killed runs may stand at different rows; the one furthest behind comes first.
+
+    Args:
+        stores: by name.
+        compute: (group, rows, names of the stores that want them) to each one's columns.
+
+    Returns:
+        The stores that could not be filled, with the reason; the others are whole.
+    """
+    failures: dict[str, InputError] = {}
+    wanted = {name: request for name, steps in stores.items() if (request := next(steps, None)) is not None}
+    while wanted:
+        _, group, rows = first = min(wanted.values(), key=lambda request: (request[0], request[2].start))
+        names = [name for name, request in wanted.items() if request == first]
+        for name, columns in compute(group, rows, names).items():
+            try:
+                wanted[name] = stores[name].send(columns)
+            except StopIteration:
+                del wanted[name]
+            except InputError as error:
+                failures[name] = error
+                del wanted[name]
+    return failures
+
+
 def _fill(
     file: h5py.File,
     groups: Mapping[str, Group],
     batch: int,
-    compute: Callable[[str, slice], Columns],
     zero_maps: dict[str, list[int]],
     commit: Callable[[], None],
-) -> None:
-    """Compute what is missing. ``zero_maps`` has an entry per finished batch and group, and grows."""
+) -> Requests:
+    """Ask for what is missing. ``zero_maps`` has an entry per finished batch and group, and grows."""
     committed = time.monotonic()
-    for name, group in groups.items():
+    for place, (name, group) in enumerate(groups.items()):
         for start in range(len(zero_maps[name]) * batch, group.rows, batch):
             rows = slice(start, min(start + batch, group.rows))
-            columns = compute(name, rows)
+            columns = yield place, name, rows
             _check(name, rows, group, columns)
             for column, values in columns.items():
                 file[name][column][rows] = values

@@ -1,32 +1,36 @@
 """From models to maps, from maps to removal levels and to localization."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.attribution import CONTROLS
+import luigi
+
+from roar_pipeline.attribution import is_control, method_keys
 from roar_pipeline.errors import InputError
+from tasks import execution, progress
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.gpus import gpu_resources
 from tasks.models import full_name, model_task
-from tasks.parameters import NO_MODEL, MethodParameter, ModelParameter, WholeParameter
+from tasks.parameters import NO_MODEL, MethodParameter, MethodsParameter, ModelParameter, WholeParameter
 from tasks.settings import settings
 
-__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels"]
+__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task"]
 
 
 class ExplanationTask(StageTask):
     """A task of one model's maps by one method; the controls have no model, and no seed of one."""
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
-    method = MethodParameter(description="attribution method or control")
+    method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
     seed = WholeParameter(what="seed", default=0, description="of the model")
 
     @property
     def is_control(self) -> bool:
         """Whether the maps depend on no model."""
-        return self.method in CONTROLS
+        return is_control(self.method)
 
     def named(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
@@ -36,37 +40,114 @@ class ExplanationTask(StageTask):
             raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
         return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
 
+    @property
+    def _maps(self) -> "DumpMaps":
+        return maps_task(self.model, self.method, self.seed)
 
-class DumpMaps(ExplanationTask):
-    """Compute maps of the train and test images, and of every pair to localize."""
 
-    stage = "dump_maps"
-    sections = ("maps",)
+def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
+    """Return the task of one method's maps; controls have one for all models."""
+    if is_control(method):
+        return DumpMaps(method=(method,))
+    return DumpMaps(model=model, method=(method,), seed=seed)
+
+
+class DumpMaps(StageTask):
+    """Compute maps of the train and test images, and of every pair to localize.
+
+    With several methods each keeps its own result, and they share what they have in common: the pass over the images,
+    the forward pass, the tape of the single-pass methods, the samples of the SmoothGrad family.
+    """
+
+    version = 2
     priority = 60
+
+    model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
+    method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
+    seed = WholeParameter(what="seed", default=0, description="of the model")
 
     @property
     def resources(self) -> dict[str, int]:
         """One GPU place, where there are GPUs and a model."""
-        return {} if self.is_control else gpu_resources(settings().execution.device)
+        return {} if self._is_control else gpu_resources(settings().execution.device)
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many methods Luigi may give to one process."""
+        return int(settings().execution.methods_per_process)
+
+    @property
+    def _is_control(self) -> bool:
+        return all(is_control(name) for name in self.method)
+
+    def parts(self) -> list["DumpMaps"]:
+        """Return one task per method."""
+        return [self] if len(self.method) == 1 else [self.clone(method=(name,)) for name in self.method]
 
     def requires(self) -> list[StageTask]:
-        """Return the images and the model."""
+        """Return the images, and the model where there is one."""
         self.named()
-        return [PrepareImages()] if self.is_control else [PrepareImages(), model_task(self.model, self.seed)]
+        return [PrepareImages()] if self._is_control else [PrepareImages(), model_task(self.model, self.seed)]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return method and model, or the control alone."""
+        names = ",".join(self.method)
+        if self._is_control:
+            return {"method": names}
+        if self.model == NO_MODEL:
+            raise InputError(f"method {names} needs a model: give --model (teacher, sswa, ...) and --method.")
+        return {"model": full_name(self.model), "method": names, "seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return [maps], or for a control the seed it is drawn from."""
-        if self.is_control:
+        """Return what each method reads of [maps], or for controls the seed they are drawn from."""
+        if self._is_control:
             return {"tie_seed": settings().removal.tie_seed}
-        return {"maps": super().identity_settings()["maps"]}
+        keys: dict[str, Any] = {}
+        for name in self.method:
+            if not is_control(name):
+                keys |= method_keys(name, dataclasses.asdict(settings().maps))
+        return {"maps": keys}
+
+    @property
+    def stage(self) -> str:
+        """The control's, or the methods'."""
+        return "dump_control" if self._is_control else "dump_maps"
+
+    def output(self) -> list[luigi.Target]:
+        """Return the manifest of every method."""
+        return [StageTask.output(part) for part in self.parts()]
+
+    def run(self) -> None:
+        """Compute the controls one by one, and all methods of the model together."""
+        parts = {part.method[0]: part for part in self.parts()}
+        for name in list(parts):
+            if is_control(name):
+                StageTask.run(parts.pop(name))
+        if not parts:
+            return
+        try:
+            execution.run_together(
+                "dump_maps",
+                {name: (part.directory, part.identity) for name, part in parts.items()},
+                {
+                    "images_path": PrepareImages().path,
+                    "model_path": model_task(self.model, self.seed).path,
+                    "maps": settings().maps,
+                    "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+                    "execution": settings().execution,
+                },
+                needs_gpu="gpu" in self.resources,
+            )
+        finally:
+            for part in parts.values():
+                if part.complete():
+                    progress.announce(part)
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return the images, the model and the method."""
+        """Return a control's arguments."""
         return {
             "images_path": PrepareImages().path,
-            "model_path": None if self.is_control else model_task(self.model, self.seed).path,
-            "method": self.method,
-            "maps": settings().maps,
+            "method": self.method[0],
             "tie_seed": settings().removal.tie_seed,
             "fingerprint": self.fingerprint,
             "execution": settings().execution,
@@ -82,6 +163,7 @@ class RankPixels(ExplanationTask):
     """Rank every image's pixels by its map: at which percentage each is removed."""
 
     stage = "rank_pixels"
+    version = 2
     priority = 65
 
     def requires(self) -> list[StageTask]:
@@ -99,10 +181,6 @@ class RankPixels(ExplanationTask):
             "maps_path": self._maps.path,
             "tie_seed": settings().removal.tie_seed,
         }
-
-    @property
-    def _maps(self) -> DumpMaps:
-        return DumpMaps(model=self.model, method=self.method, seed=self.seed)
 
     @property
     def path(self) -> Path:
@@ -138,10 +216,6 @@ class EvaluateLocalization(ExplanationTask):
             "method": self.method,
             "metrics": settings().metrics,
         }
-
-    @property
-    def _maps(self) -> DumpMaps:
-        return DumpMaps(model=self.model, method=self.method, seed=self.seed)
 
     @property
     def path(self) -> Path:

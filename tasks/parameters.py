@@ -14,6 +14,7 @@ __all__ = [
     "DirectionParameter",
     "LossParameter",
     "MethodParameter",
+    "MethodsParameter",
     "ModelParameter",
     "PercentsParameter",
     "WholeParameter",
@@ -51,6 +52,35 @@ class MethodParameter(luigi.Parameter):
         if x != NO_MODEL:
             check_method(x)
         return x
+
+
+class MethodsParameter(luigi.Parameter):
+    """One attribution method or control, or several between commas, which then share a process.
+
+    The value is a tuple, so that Luigi can batch methods of one model.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(batch_method=_all_names, **kwargs)
+
+    def parse(self, s: str) -> tuple[str, ...]:
+        """Read the names."""
+        return tuple(name.strip() for name in s.split(","))
+
+    def normalize(self, x: str | tuple[str, ...]) -> tuple[str, ...]:
+        """Check the names; a single one may come as it is."""
+        names = (x,) if isinstance(x, str) else x
+        for name in names:
+            check_method(name)
+        return _all_names([names])
+
+    def serialize(self, x: tuple[str, ...]) -> str:
+        """Write them as ``parse`` reads them."""
+        return ",".join(x)
+
+
+def _all_names(values: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for value in values for name in value))
 
 
 class DirectionParameter(luigi.Parameter):

@@ -8,11 +8,11 @@ from typing import Any
 import luigi
 
 from roar_pipeline import config
-from roar_pipeline.attribution import CONTROLS
+from roar_pipeline.attribution import is_control
 from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
-from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
+from tasks.explanations import EvaluateLocalization, RankPixels, maps_task
 from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL
 from tasks.progress import closure
@@ -101,7 +101,7 @@ class Report(StageTask):
                 {
                     "model": None if task.is_control else task.model,
                     "method": task.method,
-                    "maps": DumpMaps(model=task.model, method=task.method, seed=task.seed).path,
+                    "maps": maps_task(task.model, task.method, task.seed).path,
                     "levels": task.path,
                 }
                 for task in self._rankings()
@@ -130,12 +130,12 @@ class Report(StageTask):
 
     def _explained(self) -> Iterator[dict[str, Any]]:
         """Yield model, method and model seed of every set of maps, the controls first and once."""
-        controls = dict.fromkeys((_RANDOM, *(m for m in self.grid.methods if m in CONTROLS)))
+        controls = dict.fromkeys((_RANDOM, *(m for m in self.grid.methods if is_control(m))))
         for method in controls:
             yield {"model": NO_MODEL, "method": method, "seed": 0}
         for name, seed in self._model_names():
             for method in self.grid.methods:
-                if method not in CONTROLS:
+                if not is_control(method):
                     yield {"model": name, "method": method, "seed": seed}
 
     def _rankings(self) -> list[RankPixels]:
@@ -177,7 +177,7 @@ def _shown_settings() -> dict[str, Any]:
 
 def _describe(cell: Retrain) -> dict[str, Any]:
     clean = cell.percent == (0,)
-    of_model = not clean and cell.method not in CONTROLS
+    of_model = not clean and not is_control(cell.method)
     flat: dict[str, Any] = {}
     for task in closure(cell).values():
         for section, values in task.identity_settings().items():

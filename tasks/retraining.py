@@ -6,7 +6,7 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline.attribution import CONTROLS
+from roar_pipeline.attribution import is_control
 from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
 from tasks.base import StageTask
@@ -80,7 +80,7 @@ class Retrain(StageTask):
                 f"percent {self.percent[0]} removes pixels: give --method, and --model unless it is a control."
             )
         of_model = (
-            {} if self.method in CONTROLS else {"model": full_name(self.model), "model_seed": self.explained_seed}
+            {} if is_control(self.method) else {"model": full_name(self.model), "model_seed": self.explained_seed}
         )
         cell = {"percent": ",".join(map(str, self.percent)), "direction": self.direction, "seed": self.seed}
         return {"method": self.method, **of_model, **cell}
@@ -126,6 +126,6 @@ class Retrain(StageTask):
 
     @property
     def _levels(self) -> RankPixels:
-        if self.method in CONTROLS:
+        if is_control(self.method):
             return RankPixels(method=self.method)
         return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)

@@ -105,6 +105,8 @@ def _write_cell(
         "actual_percent_test": percent + 0.05,
         "tied_share_train": 0.0,
         "tied_share_test": 0.25 if model and percent == 50 else 0.0,
+        "empty_maps_train": 3,
+        "empty_maps_test": 1,
         "object_share": None if model == "sswa" else percent / 100,
         "total_variation": 0.0125,
     }

@@ -118,3 +118,36 @@ def test_the_lock_lets_one_in_and_is_freed_by_a_kill(tmp_path: Path) -> None:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_several_results_of_one_call(tmp_path: Path) -> None:
+    results = {name: (tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
+    files.produce(*results["b"], make, {"text": "done before"})
+    seen = []
+
+    def make_all(directories: dict[str, Path], text: str) -> dict[str, Any]:
+        seen.append(sorted(directories))
+        for directory in directories.values():
+            make(directory, text)
+        return {"device": "cpu"}
+
+    files.produce_together(results, make_all, {"text": "together"})
+    assert seen == [["a", "c"]]
+    assert [(tmp_path / n / "out.txt").read_text() for n in "abc"] == ["together", "done before", "together"]
+    assert all(files.is_done(d, fingerprint(i)) for d, i in results.values())
+    files.produce_together(results, make_all, {"text": "never"})
+    assert len(seen) == 1
+
+
+def test_of_several_results_the_good_ones_stay(tmp_path: Path) -> None:
+    results = {name: (tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
+
+    def make_some(directories: dict[str, Path]) -> None:
+        for name in set(directories) - {"b"}:
+            make(directories[name])
+        raise files.SomeFailedError({"b": ValueError("b is bad")})
+
+    with pytest.raises(files.SomeFailedError, match="b is bad"):
+        files.produce_together(results, make_some, {})
+    assert [files.is_done(d, fingerprint(i)) for d, i in results.values()] == [True, False, True]
+    assert not list((tmp_path / "a").glob("partial-*"))

@@ -18,6 +18,7 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.files import write_json
 from roar_pipeline.maps import (
     Group,
+    answer,
     dump,
     image_group,
     pair_group,
@@ -25,6 +26,7 @@ from roar_pipeline.maps import (
     read_pairs,
     read_rows,
     removal_audits,
+    requests,
     write_levels,
 )
 from roar_pipeline.removal import object_shares, removal_levels, removed, tied_shares, total_variation
@@ -430,6 +432,8 @@ def test_audits_of_a_cell(levels_path, percent, direction, asked):
         "tied_share_train": splits["train"].tied_shares[direction][percent],
         "tied_share_test": splits["test"].tied_shares[direction][percent],
         "object_share": pytest.approx(gone[inside].mean()),
+        "empty_maps_train": splits["train"].empty_maps,
+        "empty_maps_test": splits["test"].empty_maps,
         "total_variation": pytest.approx(splits["test"].total_variation.mean()),
     }
     assert json.loads(json.dumps(audits)) == audits
@@ -452,9 +456,65 @@ def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
         write_levels(directory / "levels.h5", directory / "maps.h5", 3, *no_masks())
         return directory / "levels.h5"
 
-    at_random = levels_of("random", lambda i: random_control(i, HEIGHT, WIDTH, 3))
+    at_random = levels_of("random", lambda i: random_control(i, np.zeros((len(i), HEIGHT, WIDTH, 3), np.uint8), 3))
     constant = levels_of("constant", lambda i: np.ones((len(i), HEIGHT, WIDTH), np.float32))
     for split in ids:
         np.testing.assert_array_equal(read_levels(at_random, split).levels, read_levels(constant, split).levels)
     assert not read_levels(at_random, "test").tied_shares["remove"].any()
     np.testing.assert_array_equal(read_levels(constant, "test").tied_shares["remove"], [0] + [1] * 99 + [0])
+
+
+def test_stores_that_stand_at_different_rows_are_filled_side_by_side(tmp_path, monkeypatch):
+    """One killed run is further than another: the one behind catches up, then both share every call."""
+    groups = {"train": image_group([f"id{i}" for i in range(7)], 2, 3, 4)}
+
+    def columns(rows, factor):
+        count = rows.stop - rows.start
+        values = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None, None] * np.ones((3, 4), np.float32)
+        return {
+            "maps": factor * values,
+            "explained": np.ones((count, 2), np.uint8),
+            "scores": np.zeros((count, 2), np.float32),
+        }
+
+    class KilledError(Exception):
+        pass
+
+    calls = []
+
+    def compute(group, rows, names, stop=None):
+        calls.append((rows.start, names))
+        if rows.start == stop:
+            raise KilledError
+        return {name: columns(rows, {"a": 1, "b": 2}[name]) for name in names}
+
+    def stores(*names, folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return {n: requests(tmp_path / folder / f"{n}.h5", n, groups, 2, {"method": n}) for n in names}
+
+    assert answer(stores("a", "b", folder="whole"), compute) == {}
+    assert calls == [(start, ["a", "b"]) for start in (0, 2, 4, 6)]
+    monkeypatch.setattr("roar_pipeline.stores._COMMIT_SECONDS", 0)
+    with pytest.raises(KilledError):
+        answer(stores("b", folder="killed"), lambda g, r, n: compute(g, r, n, stop=4))
+    calls.clear()
+    assert answer(stores("a", "b", folder="killed"), compute) == {}
+    assert calls == [(0, ["a"]), (2, ["a"]), (4, ["a", "b"]), (6, ["a", "b"])]
+    for name in "ab":
+        assert (tmp_path / "killed" / f"{name}.h5").read_bytes() == (tmp_path / "whole" / f"{name}.h5").read_bytes()
+
+
+def test_a_store_that_is_sent_nonsense_fails_alone(tmp_path):
+    groups = {"train": image_group(["x", "y"], 1, 2, 2)}
+
+    def compute(group, rows, names):
+        good = {"maps": np.ones((1, 2, 2), np.float32)}
+        bad = {"maps": np.full((1, 2, 2), np.nan, np.float32)}
+        rest = {"explained": np.ones((1, 1), np.uint8), "scores": np.zeros((1, 1), np.float32)}
+        return {name: {**(bad if name == "b" else good), **rest} for name in names}
+
+    stores = {n: requests(tmp_path / f"{n}.h5", n, groups, 1, {}) for n in "abc"}
+    failures = answer(stores, compute)
+    assert list(failures) == ["b"]
+    assert "not finite" in str(failures["b"])
+    assert sorted(p.name for p in tmp_path.glob("?.h5")) == ["a.h5", "c.h5"]

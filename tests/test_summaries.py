@@ -29,10 +29,10 @@ def gathered(root, images_path, **grid):
 
 def test_labels_for_people():
     assert [model_label(m) for m in ("teacher", "sswa/8", "mine")] == ["Teacher", "SSWA /8", "mine"]
-    assert [method_label(m) for m in ("gradcam", "random", "guided_backprop")] == [
+    assert [method_label(m) for m in ("gradcam", "random", "guided+blur")] == [
         "Grad-CAM",
         "Random",
-        "Guided backprop",
+        "Guided backprop, blurred",
     ]
 
 

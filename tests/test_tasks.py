@@ -246,3 +246,20 @@ def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
     for process in (first, second, third):
         process.kill()
         process.communicate()
+
+
+def test_methods_are_batched_and_each_has_its_own_identity(configure: Configure) -> None:
+    one = {"model": "sswa", "seed": "0"}
+    batch = tasks.DumpMaps.from_str_params({**one, "method": ["gradcam", "lrp", "vargrad"]})
+    assert batch.method == ("gradcam", "lrp", "vargrad")
+    assert [p.named()["method"] for p in batch.parts()] == ["gradcam", "lrp", "vargrad"]
+    before = {p.method[0]: p.fingerprint for p in batch.parts()}
+    configure("maps", samples=5)
+    after = {p.method[0]: p.fingerprint for p in tasks.DumpMaps.from_str_params({**one, "method": [*before]}).parts()}
+    assert [name for name in before if before[name] != after[name]] == ["vargrad"]
+
+
+def test_a_control_with_a_variant_is_a_control(configure: Configure) -> None:
+    blurred = cell(model="teacher", method="sobel+blur")
+    assert blurred.directory.name.startswith("method=sobel+blur,percent=50")
+    assert not any(isinstance(t, tasks.FineTuneTeacher) for t in progress.closure(blurred).values())
