@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="epochs of each kind")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    training.keep_freed_memory()
     recipe = Retrain()
     bare, cell = bare_epoch(recipe, arguments.images), cell_epoch(recipe, arguments.images)
     seconds(bare), seconds(cell)

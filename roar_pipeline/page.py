@@ -37,6 +37,7 @@ class CurveSection:
     name: str
     wide: bool
     lead: Picture
+    by_model: Sequence[Table]
     lead_tables: Sequence[Table]
     gap_tables: Sequence[Table]
     others: Sequence[Picture]

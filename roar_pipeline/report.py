@@ -17,7 +17,7 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.images import Split, read_info, read_split
 from roar_pipeline.overview import LEADING, Overview, gather
 from roar_pipeline.page import CurveSection, Page, Picture, render
-from roar_pipeline.results import METRICS, method_label
+from roar_pipeline.results import METRICS, method_label, model_label
 from roar_pipeline.summaries import OVER
 from roar_pipeline.tables import Table
 
@@ -105,8 +105,13 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _text(page: Page) -> str:
-    """Return what a terminal shows: models, localization, the leading metric's curves, and the cautions."""
-    shown = [*page.models[:1], *page.localization, *(table for s in page.curves for table in s.lead_tables)]
+    """Return what a terminal shows: models, localization, the leading metric's curves, and the cautions.
+
+    Several methods are compared in one table per model, in place of a table per method.
+    """
+    several = [table for section in page.curves for table in section.by_model]
+    localization = page.localization[:2] if several else page.localization
+    shown = [*page.models[:1], *localization, *(several or [t for s in page.curves for t in s.lead_tables])]
     notes = [textwrap.fill(f"- {line}", _WIDTH, subsequent_indent="  ") for line in page.cautions]
     return "\n".join([*(tables.to_text(table, _WIDTH) for table in shown), *notes, ""])
 
@@ -134,6 +139,7 @@ def _curve_section(directory: Path, overview: Overview, direction: str) -> Curve
     return CurveSection(
         name=_NAMES[direction],
         wide=len(panels) > 1,
+        by_model=_by_model(overview, direction) if len(panels) > 1 else [],
         lead=pictures[LEADING],
         lead_tables=roar[LEADING],
         gap_tables=gaps,
@@ -156,8 +162,25 @@ def _model_tables(overview: Overview) -> list[Table]:
 
 
 def _localization_tables(overview: Overview) -> list[Table]:
-    methods = dict.fromkeys(row.method for row in overview.localizations if row.model is not None)
-    return [tables.localization_table(overview.localizations, method) for method in methods]
+    rows = overview.localizations
+    methods = list(dict.fromkeys(row.method for row in rows if row.model is not None))
+    compared = [tables.methods_table(rows, over) for over in ("own", "all")] if len(methods) > 1 else []
+    return [*compared, *(tables.localization_table(rows, method) for method in methods)]
+
+
+def _by_model(overview: Overview, direction: str) -> list[Table]:
+    """Compare the methods of each model, where there are several: one table per model, controls first."""
+    chosen = [
+        (c, s) for c, s in zip(overview.grid, overview.summaries[LEADING], strict=True) if c.direction == direction
+    ]
+    found = []
+    for model in dict.fromkeys(curve.model for curve, _ in chosen if curve.model is not None):
+        pairs = [(curve, summary) for curve, summary in chosen if curve.model in (model, None)]
+        grid, summaries = [curve for curve, _ in pairs], [summary for _, summary in pairs]
+        labels = [method_label(curve.method) for curve in grid]
+        title = f"{_NAMES[direction]}, {model_label(model)}: {METRICS[LEADING]}, %, by pixels {_DONE[direction]}"
+        found.append(tables.roar_table(grid, summaries, overview.clean, LEADING, title, labels))
+    return found
 
 
 def _examples(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roar_pipeline.attribution import title_of
 from roar_pipeline.files import read_json
 
 __all__ = [
@@ -34,7 +35,6 @@ METRICS = {"f1_samples": "F1 (samples)", "map_classes": "mAP (classes)", "map_sa
 """Measured scores and their names for people; the first leads the report."""
 
 _MODELS = {"teacher": "Teacher", "plain": "Plain", "naive_kd": "Naive KD", "ewa": "EWA", "swa": "SWA", "sswa": "SSWA"}
-_METHODS = {"gradcam": "Grad-CAM", "ebp": "EBP", "lrp": "LRP", "rap": "RAP"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def model_label(model: str) -> str:
 
 def method_label(method: str) -> str:
     """Return a method's name for people."""
-    return _METHODS.get(method, method.replace("_", " ").capitalize())
+    return title_of(method)
 
 
 def full_labels(grid: Sequence[Curve]) -> list[str]:

@@ -18,6 +18,7 @@ __all__ = [
     "classification_table",
     "gap_table",
     "localization_table",
+    "methods_table",
     "percent_text",
     "roar_table",
     "to_text",
@@ -152,6 +153,28 @@ def localization_table(rows: Sequence[Localization], method: str) -> Table:
     return _of_groups(title, names, groups, note if undefined else "")
 
 
+def methods_table(rows: Sequence[Localization], over: str) -> Table:
+    """Tabulate AUC and pointing accuracy of every method and model over own or all pairs (Park et al. 2020, table 2).
+
+    Controls, which have no model and so no own pairs, stand below with the same score under every model.
+    """
+    models = list(dict.fromkeys(row.model for row in rows if row.model is not None))
+    methods = list(dict.fromkeys(row.method for row in rows if row.model is not None))
+    controls = list(dict.fromkeys(row.method for row in rows if row.model is None)) if over == "all" else []
+    groups: dict[str, dict[str, list[str]]] = {}
+    for model in models:
+        found = [
+            [r for r in rows if r.method == method and r.over == over and r.model in (model, None)]
+            for method in [*methods, *controls]
+        ]
+        groups[model_label(model)] = {
+            "AUC": _spread_texts([mean_std([r.auc for r in each]) for each in found]),
+            "point": _spread_texts([mean_std([r.pointing for r in each]) for each in found]),
+        }
+    names = [method_label(method) for method in [*methods, *controls]]
+    return _of_groups(f"Localization by method and model, {over} pairs, %", names, groups)
+
+
 def _range_text(counts: Sequence[int]) -> str:
     if not counts:
         return MISSING
@@ -159,9 +182,17 @@ def _range_text(counts: Sequence[int]) -> str:
 
 
 def roar_table(
-    grid: Sequence[Curve], summaries: Sequence[Summary], clean: Sequence[Cell], metric: str, title: str
+    grid: Sequence[Curve],
+    summaries: Sequence[Summary],
+    clean: Sequence[Cell],
+    metric: str,
+    title: str,
+    labels: Sequence[str] | None = None,
 ) -> Table:
-    """Tabulate a metric by percentage, one row per curve, with the clean score and RACU."""
+    """Tabulate a metric by percentage, one row per curve, with the clean score and RACU.
+
+    The rows are named by model (one method's curves), unless ``labels`` name them otherwise.
+    """
     columns: dict[str, list[str]] = {}
     whole = mean_std([cell.test[metric] for cell in clean])
     columns["clean"] = _spread_texts([whole] * len(grid))
@@ -176,7 +207,7 @@ def roar_table(
         for curve, s in zip(grid, summaries, strict=True)
     ]
     note = f"{FLAG} above the clean cell of the same seed in at least one run." if flagged else ""
-    return _of_columns(title, [curve.label for curve in grid], columns, note)
+    return _of_columns(title, list(labels or [curve.label for curve in grid]), columns, note)
 
 
 def gap_table(grid: Sequence[Curve], summaries: Sequence[Summary], title: str) -> Table:
@@ -229,10 +260,18 @@ def audit_tables(grid: Sequence[Curve], name: str) -> list[Table]:
 
 
 def variation_table(grid: Sequence[Curve]) -> Table:
-    """Tabulate the total variation of every curve's maps, means over runs."""
-    variations = [_mean_audits(curve.cells[0])["total_variation"] for curve in grid]
-    texts = [MISSING if value is None else f"{value:.3f}" for value in variations]
-    return _of_columns("Maps, test", full_labels(grid), {"total variation": texts})
+    """Tabulate the total variation of every curve's test maps and the count of empty ones, means over runs."""
+    audits = [_mean_audits(curve.cells[0]) for curve in grid]
+    columns = {
+        "total variation": [_written(each["total_variation"], 3) for each in audits],
+        "empty, train": [_written(each["empty_maps_train"], 0) for each in audits],
+        "empty, test": [_written(each["empty_maps_test"], 0) for each in audits],
+    }
+    return _of_columns("Maps", full_labels(grid), columns)
+
+
+def _written(value: float | None, decimals: int) -> str:
+    return MISSING if value is None else f"{value:.{decimals}f}"
 
 
 def _mean_audits(cells: Sequence[Cell]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ one, byte for byte on the CPU.
 
 import contextlib
 import copy
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,12 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.inputs import Inputs, batch_of
 from roar_pipeline.seeding import derived_seed
 
-__all__ = ["PREDICT_BATCH", "Loss", "predict", "set_up_device", "soft_margin", "train"]
+__all__ = ["PREDICT_BATCH", "Loss", "keep_freed_memory", "predict", "set_up_device", "soft_margin", "train"]
 
 _log = logging.getLogger("roar")
+
+_MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 64 << 20}
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of ``mallopt(3)``, in bytes."""
 
 PREDICT_BATCH = 64
 """Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
@@ -41,6 +45,7 @@ def set_up_device(execution: Execution) -> torch.device:
         InputError: CUDA is asked for and not there.
     """
     torch.set_num_threads(execution.threads)
+    keep_freed_memory()
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise InputError("[execution] device = cuda, but torch finds no CUDA device. Use auto or cpu.")
     if execution.device == "cpu" or not torch.cuda.is_available():
@@ -48,6 +53,18 @@ def set_up_device(execution: Execution) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks instead of handing them back to the kernel and asking again at every step.
+
+    Page faults of the activations cost a small net's training on the CPU 15 to 20 % of its time (benchmarks). Elsewhere
+    than on glibc nothing happens; numbers are the same.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in _MALLOC.items():
+            libc.mallopt(parameter, value)
 
 
 def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:

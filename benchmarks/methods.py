@@ -1,0 +1,193 @@
+"""What does a map cost, in units of the network's own forward pass?
+
+Every method on the same net and batch, single thread, in turn with a bare forward pass in one process; ratios are
+medians of pairs, so they hold however busy the machine is. Other libraries stand beside ours where they have the
+method and are installed (``pip install zennit grad-cam``). Peak memory is that of a process of its own.
+
+``python -m benchmarks.methods [--arch vgg16_bn] [--size 64] [--batch 16] [--rounds 7]``
+"""
+
+import argparse
+import copy
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from roar_pipeline import vgg
+from roar_pipeline.attribution import engine
+from roar_pipeline.config import Maps, Network
+from roar_pipeline.training import keep_freed_memory
+
+CLASSES = 20
+SINGLE = ("gradcam", "ebp", "gradient", "guided", "lrp", "rap")
+SAMPLED = {"integrated_gradients": 25, "smoothgrad": 15}
+"""Method to steps or samples, by which its cost is divided."""
+
+Run = Callable[[], object]
+
+
+def problem(arch: str, size: int, count: int) -> tuple[nn.Sequential, engine.Batch]:
+    """Build the net and the batch."""
+    torch.manual_seed(0)
+    network = Network(arch=arch, width=64 if arch != "vgg11_small" else 16)  # type: ignore[arg-type]
+    model = vgg.build(network, CLASSES).eval()
+    images = torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
+    rows = torch.arange(count)
+    return model, engine.Batch(images, [str(i) for i in range(count)], rows, rows % CLASSES)
+
+
+def ours(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+    """Return our methods, alone and together."""
+    black = torch.full((1, 3, 1, 1), -2.0)
+
+    def maps(*names: str) -> Run:
+        return lambda: engine.explain(names, model, batch, Maps(), black)
+
+    runs = {name: maps(name) for name in (*SINGLE, *SAMPLED)}
+    return {
+        **runs,
+        "six single-pass maps": maps(*SINGLE),
+        "noise family": maps("smoothgrad", "smoothgrad_sq", "vargrad"),
+    }
+
+
+def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+    """Return captum's."""
+    from captum import attr
+
+    images, target = batch.images, batch.class_index
+    last_relu = list(vgg.split_at(model, "last_relu")[0].children())[-1]
+    baseline = torch.full((1, 3, 1, 1), -2.0).expand_as(images)
+    return {
+        "gradcam": lambda: attr.LayerGradCam(model, last_relu).attribute(images, target),
+        "gradient": lambda: attr.Saliency(model).attribute(images, target, abs=False),
+        "guided": lambda: attr.GuidedBackprop(model).attribute(images, target),
+        "integrated_gradients": lambda: attr.IntegratedGradients(model).attribute(
+            images, baseline, target, n_steps=25, method="riemann_right", internal_batch_size=len(images)
+        ),
+        "smoothgrad": lambda: attr.NoiseTunnel(attr.Saliency(model)).attribute(
+            images, nt_samples=15, nt_samples_batch_size=1, stdevs=0.15, target=target, abs=False
+        ),
+    }
+
+
+def zennits(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+    """Return zennit's, on a copy: it changes the model."""
+    from zennit.attribution import Gradient
+    from zennit.composites import EpsilonAlpha2Beta1, ExcitationBackprop
+    from zennit.rules import AlphaBeta
+
+    model = copy.deepcopy(model)
+    onehot = nn.functional.one_hot(batch.class_index, CLASSES).float()
+
+    def run(composite: object) -> Run:
+        def attribute() -> None:
+            with Gradient(model=model, composite=composite) as attributor:
+                attributor(batch.images, onehot)
+
+        return attribute
+
+    alpha = EpsilonAlpha2Beta1(layer_map=[(nn.Conv2d, AlphaBeta(1, 0)), (nn.Linear, AlphaBeta(1, 0))])
+    return {"lrp": run(alpha), "ebp": run(ExcitationBackprop())}
+
+
+def gradcams(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+    """Return pytorch-grad-cam's."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    last_relu = list(vgg.split_at(model, "last_relu")[0].children())[-1]
+    targets = [ClassifierOutputTarget(k) for k in batch.class_index.tolist()]
+
+    def run() -> None:
+        with GradCAM(model, [last_relu]) as cam:
+            cam(batch.images, targets)
+
+    return {"gradcam": run}
+
+
+PEERS: dict[str, Callable[[nn.Sequential, engine.Batch], dict[str, Run]]] = {
+    "ours": ours,
+    "captum": captums,
+    "zennit": zennits,
+    "pytorch-grad-cam": gradcams,
+}
+
+
+def ratio(run: Run, forward: Run, rounds: int) -> float:
+    """Return the median of the run's time over that of the forward pass just before it."""
+    run(), forward()
+    return statistics.median(seconds(run) / seconds(forward) for _ in range(rounds))
+
+
+def seconds(run: Run) -> float:
+    """Time one call, in CPU seconds of this process."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def peak(arguments: argparse.Namespace, who: str, method: str) -> int:
+    """Return the MiB that a process of its own needs for a method over what it needs for the forward pass."""
+    sizes = ["--arch", arguments.arch, "--size", str(arguments.size), "--batch", str(arguments.batch)]
+    needs = []
+    for name in ("forward", method):
+        command = [sys.executable, "-m", "benchmarks.methods", *sizes, "--peak", who, name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        needs.append(int(done.stdout.split()[-1]))
+    return needs[1] - needs[0]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="vgg16_bn")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    model, batch = problem(arguments.arch, arguments.size, arguments.batch)
+
+    @torch.inference_mode()
+    def forward() -> Tensor:
+        result: Tensor = model(batch.images)
+        return result
+
+    if arguments.peak:
+        who, name = arguments.peak
+        run = forward if name == "forward" else PEERS[who](model, batch)[name]
+        run()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        return
+    print(
+        f"{arguments.arch}, {arguments.size} pixels, batch {arguments.batch}, one thread, torch {torch.__version__}\n"
+    )
+    print("| method | " + " | ".join(PEERS) + " | peak MiB over a forward |\n|---" * 1, end="")
+    print("|---" * (len(PEERS) + 1) + "|")
+    rows: dict[str, dict[str, float]] = {}
+    for who, make in PEERS.items():
+        try:
+            runs = make(model, batch)
+        except ImportError as error:
+            print(f"({who} is not installed: {error})", file=sys.stderr)
+            continue
+        for name, run in runs.items():
+            rows.setdefault(name, {})[who] = ratio(run, forward, arguments.rounds)
+    for name, found in rows.items():
+        steps = SAMPLED.get(name, 15 if name == "noise family" else 1)
+        label = f"{name}, per {'step' if name == 'integrated_gradients' else 'sample'}" if steps > 1 else name
+        texts = [f"{found[who] / steps:.2f}" if who in found else "" for who in PEERS]
+        print(f"| {label} | " + " | ".join(texts) + f" | {peak(arguments, 'ours', name)} |")
+
+
+if __name__ == "__main__":
+    main()
