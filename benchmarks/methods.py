@@ -2,19 +2,19 @@
 
 Every method on the same net and batch, single thread, in turn with a bare forward pass in one process; ratios are
 medians of pairs, so they hold however busy the machine is. Other libraries stand beside ours where they have the
-method and are installed (``pip install zennit grad-cam``). Peak memory is that of a process of its own.
+method and are installed (``pip install zennit grad-cam``). Peak memory is what a process of its own grows by.
 
 ``python -m benchmarks.methods [--arch vgg16_bn] [--size 64] [--batch 16] [--rounds 7]``
 """
 
 import argparse
 import copy
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -133,15 +133,25 @@ def seconds(run: Run) -> float:
     return time.process_time() - started
 
 
-def peak(arguments: argparse.Namespace, who: str, method: str) -> int:
-    """Return the MiB that a process of its own needs for a method over what it needs for the forward pass."""
+def peak(arguments: argparse.Namespace, method: str) -> int:
+    """Return the MiB that our method needs at its peak in a process of its own, over what lies there before."""
     sizes = ["--arch", arguments.arch, "--size", str(arguments.size), "--batch", str(arguments.batch)]
-    needs = []
-    for name in ("forward", method):
-        command = [sys.executable, "-m", "benchmarks.methods", *sizes, "--peak", who, name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        needs.append(int(done.stdout.split()[-1]))
-    return needs[1] - needs[0]
+    command = [sys.executable, "-m", "benchmarks.methods", *sizes, "--peak", method]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def peak_of(run: Run) -> int:
+    """Return the MiB by which this process grows at most while it runs. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = memory("VmRSS")
+    run()
+    return memory("VmHWM") - before
+
+
+def memory(key: str) -> int:
+    """Read a line of /proc/self/status, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) // 1024
 
 
 def main() -> None:
@@ -151,10 +161,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
+    if not arguments.peak:
+        keep_freed_memory()
     model, batch = problem(arguments.arch, arguments.size, arguments.batch)
 
     @torch.inference_mode()
@@ -163,16 +174,14 @@ def main() -> None:
         return result
 
     if arguments.peak:
-        who, name = arguments.peak
-        run = forward if name == "forward" else PEERS[who](model, batch)[name]
-        run()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(peak_of(forward if arguments.peak == "forward" else ours(model, batch)[arguments.peak]))
         return
     print(
         f"{arguments.arch}, {arguments.size} pixels, batch {arguments.batch}, one thread, torch {torch.__version__}\n"
     )
-    print("| method | " + " | ".join(PEERS) + " | peak MiB over a forward |\n|---" * 1, end="")
-    print("|---" * (len(PEERS) + 1) + "|")
+    print("| method | " + " | ".join(PEERS) + " | our peak, MiB |")
+    print("|---" * (len(PEERS) + 2) + "|")
+    print("| forward pass |" + " 1 |" * len(PEERS) + f" {peak(arguments, 'forward')} |")
     rows: dict[str, dict[str, float]] = {}
     for who, make in PEERS.items():
         try:
@@ -186,7 +195,7 @@ def main() -> None:
         steps = SAMPLED.get(name, 15 if name == "noise family" else 1)
         label = f"{name}, per {'step' if name == 'integrated_gradients' else 'sample'}" if steps > 1 else name
         texts = [f"{found[who] / steps:.2f}" if who in found else "" for who in PEERS]
-        print(f"| {label} | " + " | ".join(texts) + f" | {peak(arguments, 'ours', name)} |")
+        print(f"| {label} | " + " | ".join(texts) + f" | {peak(arguments, name)} |")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Idle threads of small nets only get into each other's way; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 SMALL = {
     "dataset": {"height": 32, "width": 32},
