@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roar_pipeline.attribution.rules import Average, Pass, Rectify, Scale, Step, Weighted, Winner
+from roar_pipeline.attribution.rules import Average, Pass, Rectify, Scale, Step, Winner
+from roar_pipeline.attribution.sequence import LAYERS, Layers, check_layers, check_signs, cut, layers_of
+from roar_pipeline.attribution.weighted import Weighted
 from roar_pipeline.errors import InputError
 
 __all__ = ["LAYERS", "METHODS", "check", "walk"]
-
-LAYERS = ("last_relu", "last_pool")
-"""Where Grad-CAM and EBP look: the last ReLU before the last max-pool, or the output of that max-pool."""
 
 METHODS = {
     "gradient": "gradient",
@@ -36,26 +35,6 @@ _COARSE = {"gradcam", "ebp"}
 """Methods that read it at ``layer``; the others do at the image."""
 
 _RELEVANCE = {"ebp", "lrp", "rap"}
-
-_FAMILIES = ("torchvision.models.vgg.VGG", "torchvision.models.alexnet.AlexNet")
-"""Nets that run features, avgpool, flattening and classifier one after the other without being a Sequential."""
-
-_KNOWN = (
-    nn.Conv2d,
-    nn.Linear,
-    nn.BatchNorm2d,
-    nn.ReLU,
-    nn.MaxPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.AvgPool2d,
-    nn.Flatten,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Identity,
-)
-
-_Layers = list[tuple[str, nn.Module]]
-"""Path and module, in the order in which they run."""
 
 
 def walk(
@@ -99,24 +78,25 @@ def walk(
     """
     check(model, names, layer=layer)
     coarse, fine = [n for n in names if n in _COARSE], [n for n in names if n not in _COARSE]
-    if len(image_index) == 0:
+    if len(image_index) == 0 or not names:
         return {
             name: images.new_zeros(0, *images.shape[1 if name in ("gradient", "guided") else 2 :]) for name in names
         }
     with torch.inference_mode(False), torch.no_grad():
-        layers = _layers(model)
-        cut = _cut(layers, layer) if coarse else 0
-        tape = _tape(layers, keep="rap" in names)
-        scores, seen = _up(tape, images, cut, forget=not fine)
+        layers = layers_of(model)
+        end = cut(layers, layer) if coarse else 0
+        tape = _tape(layers, keep="rap" in names and images.device.type == "cpu")
+        scores, seen = _up(tape, images, end, forget=not fine)
         rows = None if _is_every_row(image_index, len(images)) else image_index
         chosen = scores[image_index, class_index]
         start = F.one_hot(class_index, scores.shape[1]).to(scores.dtype)
         # RAP goes first: excitation can do with the sums that RAP leaves behind, not the other way round.
         signals = {"rap": start * chosen[:, None]} if "rap" in names else {}
         signals |= {METHODS[name]: start.clone() for name in names if name != "rap"}
-        _down(tape, cut, signals, rows)
+        _down(tape, end, signals, rows)
         maps = {name: _coarse_map(name, signals[METHODS[name]], seen, rows, images) for name in coarse}
-        signals = {name: signal for name, signal in signals.items() if name in map(METHODS.get, fine)}
+        deep = {METHODS[name] for name in fine}
+        signals = {name: signal for name, signal in signals.items() if name in deep}
         _down(tape, 0, signals, rows)
         maps |= {name: _FINE_MAPS[name](signals[METHODS[name]], chosen) for name in fine}
         return {name: maps[name] for name in names}
@@ -136,90 +116,15 @@ def check(model: nn.Module, names: Sequence[str], *, layer: str = "last_relu") -
             raise InputError(f"The layer walk has no method '{name}'. Choose of {', '.join(METHODS)}.")
     if layer not in LAYERS:
         raise InputError(f"The layer walk does not know layer '{layer}'. Set it to one of {', '.join(LAYERS)}.")
-    layers = _layers(model)
-    asked = ", ".join(names)
-    for path, module in layers:
-        fault = _fault(module)
-        if fault:
-            where = f"its module {path}, a {type(module).__name__}," if path else f"a {type(module).__name__}"
-            raise InputError(
-                f"The layer walk ({asked}) cannot explain this model: {where} {fault}. It goes through sequential nets "
-                f"(torchvision's VGG and AlexNet, or nn.Sequential) of {', '.join(kind.__name__ for kind in _KNOWN)}. "
-                "For other models take gradient, guided, or gradcam at a named layer."
-            )
-    cut = _cut(layers, layer) if _COARSE & set(names) else 0
+    layers = layers_of(model)
+    check_layers(layers, ", ".join(names))
+    start = cut(layers, layer) if _COARSE & set(names) else 0
     relevance = _RELEVANCE & set(names)
     if relevance:
-        _check_signs(layers, cut if relevance == {"ebp"} else 0, ", ".join(n for n in names if n in relevance))
+        check_signs(layers, start if relevance == {"ebp"} else 0, ", ".join(n for n in names if n in relevance))
 
 
-def _layers(model: nn.Module, path: str = "") -> _Layers:
-    """List the modules that run, one after the other; what is not a sequence stands for itself."""
-    if type(model).forward is nn.Sequential.forward:
-        children = dict(model.named_children())
-    elif f"{type(model).__module__}.{type(model).__qualname__}" in _FAMILIES:
-        parts = ("features", "avgpool", "flatten", "classifier")
-        children = {name: nn.Flatten() if name == "flatten" else model.get_submodule(name) for name in parts}
-    else:
-        return [(path, model)]
-    return [found for name, child in children.items() for found in _layers(child, f"{path}.{name}" if path else name)]
-
-
-def _fault(module: nn.Module) -> str | None:
-    """Tell why the walk cannot go through a module."""
-    if type(module) not in _KNOWN:
-        return "is not a layer it knows"
-    if isinstance(module, nn.Conv2d):
-        if module.padding_mode != "zeros":
-            return f"pads with padding_mode '{module.padding_mode}', not with zeros"
-        if module.padding == "same" and any(
-            d * (k - 1) % 2 for k, d in zip(module.kernel_size, module.dilation, strict=True)
-        ):
-            return "pads its sides unequally"
-    if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
-        return "has no running statistics, so an image's scores depend on its batch"
-    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
-        return "flattens other dimensions than all after the first"
-    return None
-
-
-def _check_signs(layers: _Layers, start: int, asked: str) -> None:
-    """Refuse a layer from ``start`` on that divides by sums of its inputs, which may be negative."""
-    weighted = rectified = False
-    for place, (path, module) in enumerate(layers):
-        divides = isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d) or (
-            isinstance(module, nn.Linear | nn.Conv2d) and weighted
-        )
-        if divides and not rectified and place >= start:
-            raise InputError(
-                f"{asked} cannot explain this model: its module {path}, a {type(module).__name__}, may see negative "
-                "values, and the rules are for what a ReLU has passed. Put one before it, or take a gradient method."
-            )
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            weighted = True
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.BatchNorm2d):
-            rectified = False
-        elif isinstance(module, nn.ReLU):
-            rectified = True
-
-
-def _cut(layers: _Layers, layer: str) -> int:
-    """Count the modules below a layer's output."""
-    pools = [place for place, (_, module) in enumerate(layers) if isinstance(module, nn.MaxPool2d)]
-    if pools and layer == "last_pool":
-        return pools[-1] + 1
-    rectifiers = [
-        place for place, (_, module) in enumerate(layers[: pools[-1]] if pools else []) if isinstance(module, nn.ReLU)
-    ]
-    if not rectifiers:
-        lacks = "no ReLU before its last max-pool" if pools else "no max-pool"
-        raise InputError(
-            f"The model has {lacks}, so no layer '{layer}'. Take gradcam at a layer named by its module path."
-        )
-    return rectifiers[-1] + 1
-
-
-def _tape(layers: _Layers, *, keep: bool) -> list[Step]:
+def _tape(layers: Layers, *, keep: bool) -> list[Step]:
     """Make one step of each module; a BatchNorm right after a convolution is folded into that one's step."""
     weighted = [place for place, (_, module) in enumerate(layers) if isinstance(module, nn.Linear | nn.Conv2d)]
     tape: list[Step] = []
@@ -255,17 +160,17 @@ def _norm(module: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return factor, offset if module.bias is None else offset + module.bias
 
 
-def _up(tape: list[Step], images: Tensor, cut: int, *, forget: bool) -> tuple[Tensor, Tensor]:
-    """Run the net, and return its scores (N, K) and the activations (N, C, h, w) at ``cut``.
+def _up(tape: list[Step], images: Tensor, end: int, *, forget: bool) -> tuple[Tensor, Tensor]:
+    """Run the net, and return its scores (N, K) and the activations (N, C, h, w) before step ``end``.
 
     Channels last is the faster layout for every convolution here, in both directions.
     """
     x = seen = images.detach().clone(memory_format=torch.channels_last)
     for place, step in enumerate(tape):
         x = step.forward(x)
-        if place == cut - 1:
+        if place == end - 1:
             seen = x.clone()
-        if forget and place < cut:
+        if forget and place < end:
             tape[place] = Pass()
     if x.ndim != 2:
         raise InputError(
