@@ -1,6 +1,7 @@
 """A small chain, run once for all tests that look at what real Luigi processes leave behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import pytest
 
 # Idle threads of small nets only get into each other's way; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that runs the tests in the background has them, and the processes they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
