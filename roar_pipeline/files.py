@@ -205,7 +205,7 @@ class SomeFailedError(InputError):
     """Some of several results could not be made; ``reasons`` has them by name."""
 
     def __init__(self, reasons: Mapping[str, Exception]) -> None:
-        super().__init__("\n".join(str(error) for error in dict.fromkeys(map(str, reasons.values()))))
+        super().__init__("\n".join(dict.fromkeys(map(str, reasons.values()))))
         self.reasons = dict(reasons)
 
 

@@ -111,9 +111,7 @@ def distill_student(
     return {"device": str(device), "threads": execution.threads}
 
 
-def dump_control(
-    directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str, execution: config.Execution
-) -> None:
+def dump_control(directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str) -> None:
     """Compute a control's maps of the same images as ``dump_maps``: ``maps.h5``."""
     from roar_pipeline import dumping
 

@@ -9,6 +9,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import InputError
+from tasks.settings import BAD_INPUT
 
 
 def main() -> int:
@@ -30,7 +31,7 @@ def _run(workers: int, rest: list[str]) -> int:
             report = parser.get_task_obj()
     except InputError as error:
         sys.stderr.write(f"{error}\n")
-        return 40
+        return BAD_INPUT
     if report.complete():
         shown = len({task.fingerprint for task in report.requires()})
         sys.stdout.write(f"Nothing to do: the report is done, and so are the {shown} results that it shows.\n")

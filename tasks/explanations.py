@@ -150,7 +150,6 @@ class DumpMaps(StageTask):
             "method": self.method[0],
             "tie_seed": settings().removal.tie_seed,
             "fingerprint": self.fingerprint,
-            "execution": settings().execution,
         }
 
     @property

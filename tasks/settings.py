@@ -21,7 +21,7 @@ from luigi.task_register import Register
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
 
-__all__ = ["install_defaults", "settings"]
+__all__ = ["BAD_INPUT", "install_defaults", "settings"]
 
 BAD_INPUT = 40
 """Exit code of a command that was refused before anything was started."""
