@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from roar_pipeline import config, images, maps
 from roar_pipeline.attribution import base_of, load
-from roar_pipeline.files import SomeFailedError
 from roar_pipeline.images import Info, Split
+from roar_pipeline.producing import SomeFailedError
 
 if TYPE_CHECKING:
     from torch import nn

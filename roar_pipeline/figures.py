@@ -33,6 +33,7 @@ _MARKERS = {"teacher": "o", "plain": "P", "naive_kd": "X", "ewa": "s", "swa": "^
 _OTHER_COLORS = ("#56B4E9", "#8C564B", "#B8A800")
 _VARIANT_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 _CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)))
+_SPREADLESS = ("no run: nothing to show", "one run: no spread")
 _MOST_TICKS = 12
 INK, PALE = "#222222", "#777777"
 
@@ -103,6 +104,9 @@ def roar_figure(
 ) -> None:
     """Draw a metric against the percentage, one panel per method: mean lines, bands of ± one standard deviation.
 
+    A line is interrupted where all runs of a point are missing; a mean over some of them is drawn like the others, and
+    the panel says over how many runs its points are.
+
     Args:
         paths: files to write, by extension.
         panels: method to its curves, the controls among them, all of one direction.
@@ -143,16 +147,20 @@ def _draw_panel(
     percents = first.percents
     removing = first.direction == "remove"
     start = clean[0] if removing else blank
-    labels: list[tuple[float, str, str]] = []
+    labels: list[tuple[float, bool, str, str]] = []
     top = 0.0
     for style, (curve, summary) in zip(_line_styles([c for c, _ in curves]), curves, strict=True):
         x = np.array([0, *percents], dtype=float)
         mean = 100 * np.array([start, *summary.mean], dtype=float)
         std = 100 * np.array([clean[1] if removing else None, *summary.std], dtype=float)
+        if not all(curve.cells):
+            style["marker"] = style["marker"] or "."
         order = 3 if curve.model is None else 4
         axes.plot(x, mean, zorder=order, clip_on=False, markevery=slice(1, None), **style)
         axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.13, linewidth=0, zorder=2)
-        labels.append((mean[-1], curve.label, style["color"]))
+        shown = mean[1:][~np.isnan(mean[1:])]
+        if shown.size:
+            labels.append((shown[-1], bool(curve.cells[-1]), curve.label, style["color"]))
         top = max(top, float(np.nanmax(np.append(mean, 0))))
     for value, text in ((clean[0], "clean image"), (blank, "nothing visible")):
         if value is not None:
@@ -176,18 +184,22 @@ def _draw_panel(
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.7, zorder=0)
     axes.set_axisbelow(True)
     _label_ends(axes, labels)
-    runs = sorted({len(curve.cells[0]) for curve, _ in curves})
-    note = f"mean ± s.d. of {' or '.join(map(str, runs))} runs" if runs[-1] > 1 else "one run: no spread"
+    runs = sorted({len(point) for curve, _ in curves for point in curve.cells} - {0}) or [0]
+    note = f"mean ± s.d. of {' or '.join(map(str, runs))} runs" if runs[-1] > 1 else _SPREADLESS[runs[-1]]
     axes.set_title(note, loc="right", fontsize=8, color=PALE)
 
 
-def _label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Write each curve's name beside its end, as near as names fit above each other, with a leader line."""
-    known = sorted((label for label in labels if not np.isnan(label[0])), key=lambda label: label[0])
+def _label_ends(axes: Axes, labels: Sequence[tuple[float, bool, str, str]]) -> None:
+    """Write each curve's name beside its end, as near as names fit above each other, with a leader line.
+
+    Labels are the last value there is, whether that is the curve's end, the name and its color. Where the end is
+    missing, no line leads to it.
+    """
+    known = sorted(labels, key=lambda label: label[0])
     low, high = axes.get_ylim()
     gap = 0.058 * (high - low)
-    heights = spread_apart([value for value, _, _ in known], gap, low + gap / 3, high)
-    for (value, text, ink), height in zip(known, heights, strict=True):
+    heights = spread_apart([value for value, *_ in known], gap, low + gap / 3, high)
+    for (value, at_end, text, ink), height in zip(known, heights, strict=True):
         ends = {"xycoords": axes.get_yaxis_transform(), "textcoords": axes.get_yaxis_transform()}
         line = {"arrowstyle": "-", "color": ink, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(
@@ -198,7 +210,7 @@ def _label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
             va="center",
             fontsize=9,
             fontweight="bold",
-            arrowprops=line,
+            arrowprops=line if at_end else None,
             annotation_clip=False,
             **ends,
         )

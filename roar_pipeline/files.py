@@ -1,53 +1,51 @@
-"""Files that are whole when they exist, one writer per directory, and the manifest that says a result is done.
+"""Files that are whole when they exist, and one writer per directory.
 
-A result is a directory. While it is made it may hold scratch files (checkpoints, half-filled stores), whose names
-start with ``partial-``; its ``manifest.json`` is written last and turns it into a result.
+A result is a directory. While it is made it may hold scratch files (checkpoints, half-filled stores, notes on the
+attempt), whose names start with ``partial-``.
 """
 
 import contextlib
-import datetime
+import errno
 import fcntl
-import functools
 import hashlib
-import importlib.metadata
+import io
 import json
 import logging
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.config import fingerprint
-from roar_pipeline.errors import InputError
-
 __all__ = [
-    "MANIFEST",
     "SCRATCH",
-    "SomeFailedError",
-    "is_done",
+    "files_below",
+    "holder",
     "lock",
-    "produce",
-    "produce_together",
     "read_json",
-    "read_manifest",
+    "read_sealed",
+    "require_space",
+    "sha256_of",
+    "sync_directory",
+    "try_lock",
     "whole_file",
+    "write_bytes",
     "write_json",
+    "write_sealed",
 ]
 
-MANIFEST = "manifest.json"
 SCRATCH = "partial-"
 """Prefix of files that may be incomplete, and that are gone once the result is done."""
 
 _log = logging.getLogger("roar")
 
 _LOCK = ".lock"
-_READY = SCRATCH + "ready.json"
-_PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
+_SEAL = "roar-pipeline sealed 1"
+_SLACK = 1 << 20
+"""Bytes that must be free beside what is about to be written."""
 
 
 @contextlib.contextmanager
@@ -63,13 +61,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
         scratch.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Put a directory's entries on disk, so that a rename outlives a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,16 +77,70 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def write_bytes(path: Path, content: bytes | io.BytesIO) -> None:
+    """Write a file, whole. Libraries write to memory and this to disk: here a full disk is one clear OSError."""
+    with whole_file(path) as scratch, scratch.open("wb") as file:
+        file.write(content.getbuffer() if isinstance(content, io.BytesIO) else content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a plain value as readable JSON, whole. Not-a-number is an error: write None where nothing is defined."""
-    with whole_file(path) as scratch:
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-        scratch.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def read_json(path: Path) -> Any:
     """Read what ``write_json`` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_sealed(path: Path, content: io.BytesIO, owner: str) -> None:
+    """Write a scratch file that says whose it is (a fingerprint), and that shows any damage when it is read."""
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+    head = f"{_SEAL}\n{owner}\n{digest}\n".encode()
+    write_bytes(path, io.BytesIO(head + content.getbuffer()))
+
+
+def read_sealed(path: Path, owner: str) -> io.BytesIO | None:
+    """Return what ``write_sealed`` wrote for this owner; None where there is no such file, whole and unchanged."""
+    try:
+        with path.open("rb") as file:
+            head = [file.readline().decode(errors="replace").rstrip("\n") for _ in range(3)]
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    if head != [_SEAL, owner, hashlib.sha256(content).hexdigest()]:
+        _log.warning("%s is damaged or belongs to something else: work starts anew.", path)
+        return None
+    return io.BytesIO(content)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content, or for a folder of the names and contents of all files below it."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in files_below(path):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return every file below a folder, sorted."""
+    return sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def require_space(directory: Path, size: int = 0) -> None:
+    """Raise the OSError of a full disk unless ``size`` bytes and a little more are free.
+
+    HDF5 does not survive a write that fails (it ends the process), so its writers ask first.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < size + _SLACK:
+        raise OSError(errno.ENOSPC, f"{size + _SLACK:,} bytes are needed and {free:,} are free", str(directory))
 
 
 @contextlib.contextmanager
@@ -95,194 +149,69 @@ def lock(directory: Path) -> Iterator[None]:
 
     The kernel frees the place when its holder dies, however it dies.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _LOCK).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(try_lock(directory, patience=0.1)):
             _log.info("Waiting for another process that is making %s", directory)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.enter_context(try_lock(directory, patience=None))
         yield
 
 
-def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Return the directory's manifest, or None where there is no readable one."""
+@contextlib.contextmanager
+def try_lock(directory: Path, patience: float | None = 0.1) -> Iterator[bool]:
+    """Hold the directory's place if it is free within ``patience`` seconds (None: whenever), and yield whether.
+
+    A directory may be moved away while somebody waits for it: the place counts only if it is still there.
+    """
+    deadline = time.monotonic() + (patience or 0)
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / _LOCK).open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if patience is None else fcntl.LOCK_NB))
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+                yield False
+                return
+            if not _is_still_there(handle.fileno(), directory / _LOCK):
+                continue
+            _sign(handle)
+            yield True
+            return
+
+
+def _is_still_there(descriptor: int, path: Path) -> bool:
     try:
-        manifest = read_json(directory / MANIFEST)
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def is_done(directory: Path, expected: str) -> bool:
-    """Tell whether the directory holds the finished result of this fingerprint, every file there in its full size."""
-    manifest = read_manifest(directory)
-    if manifest is None or manifest.get("fingerprint") != expected:
-        return False
-    return all(_has_size(directory / name, entry) for name, entry in manifest["files"].items())
-
-
-def _has_size(path: Path, entry: Mapping[str, Any]) -> bool:
-    if "count" in entry:
-        sizes = [file.stat().st_size for file in _files_below(path)]
-        return bool(len(sizes) == entry["count"] and sum(sizes) == entry["bytes"])
-    try:
-        return bool(path.stat().st_size == entry["bytes"])
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _files_below(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file())
+def _sign(handle: Any) -> None:
+    """Write into the lock who holds it, for people."""
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": sys.argv}
+    handle.truncate(0)
+    handle.write(json.dumps(who))
+    handle.flush()
 
 
-def produce(
-    directory: Path,
-    identity: Mapping[str, Any],
-    function: Callable[..., Mapping[str, Any] | None],
-    arguments: Mapping[str, Any],
-) -> None:
-    """Make the result of ``identity`` in ``directory`` by ``function(directory, **arguments)``, unless it is done.
-
-    The function may be killed at any moment and is then called again on the directory as it was left. What it returns
-    (the device it ran on, say) goes into the manifest.
-    """
-
-    def alone(directories: Mapping[str, Path], **kwargs: Any) -> Mapping[str, Any] | None:
-        return function(directories[""], **kwargs)
-
-    produce_together({"": (directory, identity)}, alone, arguments)
-
-
-def produce_together(
-    results: Mapping[str, tuple[Path, Mapping[str, Any]]],
-    function: Callable[..., Mapping[str, Any] | None],
-    arguments: Mapping[str, Any],
-) -> None:
-    """Make several results by one call, ``function(directories, **arguments)`` with the directories still to fill.
-
-    The manifest of each is written in three steps so that a kill between them loses neither the work nor the tidying:
-    the manifest as scratch, the other scratch files away, the rename. Should the function make some and not others, it
-    raises ``SomeFailedError``: those that it does not name are results.
-
-    Args:
-        results: name to directory and identity.
-        function: as above.
-        arguments: of the function.
-    """
-    with contextlib.ExitStack() as locks:
-        for directory in sorted(directory for directory, _ in results.values()):
-            locks.enter_context(lock(directory))
-        waiting = {
-            name: (directory, identity)
-            for name, (directory, identity) in results.items()
-            if not is_done(directory, fingerprint(identity))
-        }
-        unmade = {name: d for name, (d, i) in waiting.items() if not _is_ready(d / _READY, fingerprint(i))}
-        failure: SomeFailedError | None = None
-        if unmade:
-            for directory in unmade.values():
-                (directory / MANIFEST).unlink(missing_ok=True)
-            started = time.monotonic()
-            facts: Mapping[str, Any] | None = None
-            try:
-                facts = function(unmade, **arguments)
-            except SomeFailedError as error:
-                failure = error
-            made = [name for name in unmade if failure is None or name not in failure.reasons]
-            seconds = (time.monotonic() - started) / max(1, len(made))
-            for name in made:
-                directory, identity = waiting[name]
-                write_json(directory / _READY, _manifest(directory, identity, seconds, facts or {}))
-        for name, (directory, _) in waiting.items():
-            if failure is None or name not in failure.reasons:
-                _finish(directory)
-        if failure is not None:
-            raise failure
-
-
-class SomeFailedError(InputError):
-    """Some of several results could not be made; ``reasons`` has them by name."""
-
-    def __init__(self, reasons: Mapping[str, Exception]) -> None:
-        super().__init__("\n".join(dict.fromkeys(map(str, reasons.values()))))
-        self.reasons = dict(reasons)
-
-
-def _finish(directory: Path) -> None:
-    """Take the scratch files away, and turn the manifest that is ready into the manifest."""
-    for scratch in directory.glob(SCRATCH + "*"):
-        if scratch.name != _READY:
-            shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
-    (directory / _READY).replace(directory / MANIFEST)
-    _sync_directory(directory)
-
-
-def _is_ready(ready: Path, wanted: str) -> bool:
-    return ready.exists() and read_json(ready).get("fingerprint") == wanted
-
-
-def _manifest(directory: Path, identity: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-    outputs = sorted(p for p in directory.iterdir() if not p.name.startswith((SCRATCH, ".")))
-    return {
-        "fingerprint": fingerprint(identity),
-        "identity": identity,
-        "files": {p.name: _describe(p) for p in outputs},
-        "seconds": round(seconds, 2),
-        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "python": sys.version.split()[0],
-        "versions": _versions(),
-        "commit": _commit(),
-        **facts,
-    }
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        files = _files_below(path)
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file.relative_to(path).as_posix()}\0{_sha256(file)}\n".encode())
-        return {
-            "count": len(files),
-            "bytes": sum(f.stat().st_size for f in files),
-            "sha256": digest.hexdigest(),
-        }
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-@functools.cache
-def _commit() -> str | None:
-    """Return the commit this code stands at, with ``-dirty`` for uncommitted changes; None outside a checkout."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+def holder(directory: Path) -> dict[str, Any] | None:
+    """Return who is making the directory's result now: pid, host, since (seconds of the epoch); None if nobody is."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        with (directory / _LOCK).open("r", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _signature(handle)
+    except OSError:
+        pass
+    return None
+
+
+def _signature(handle: Any) -> dict[str, Any]:
+    try:
+        who = json.loads(handle.read())
+    except ValueError:
+        who = None
+    return who if isinstance(who, dict) else {}

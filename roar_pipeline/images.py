@@ -22,6 +22,8 @@ from roar_pipeline import voc
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import whole_file
+from roar_pipeline.progress import report
+from roar_pipeline.stores import allocate, created, reserve
 
 __all__ = ["FILE", "SPLITS", "Info", "Split", "prepare", "read_info", "read_split"]
 
@@ -80,7 +82,7 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
     _check_disjoint(ids, dataset)
     rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
-    with whole_file(directory / FILE) as scratch, h5py.File(scratch, "w") as file:
+    with whole_file(directory / FILE) as scratch, created(scratch) as file:
         failures: dict[str, str] = {}
         groups: dict[str, Any] = {}
         for split, name in lists.items():
@@ -88,12 +90,17 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
                 file[split] = groups[name]
             else:
                 groups[name] = file.create_group(split)
-                _store_split(groups[name], root, ids[name], dataset, classes, failures)
+                _allocate_split(groups[name], ids[name], dataset, classes)
+        _allocate_masks(file.create_group("masks"), rows, dataset)
+        file.attrs.update({"format": _FORMAT, "classes": list(classes), "unused_masks": unused})
+        file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
+        reserve(file)
+        for name, group in groups.items():
+            _store_split(group, root, ids[name], dataset, classes, failures)
         _check_files(root, failures)
-        _store_masks(file.create_group("masks"), root, ids[dataset.test_split], rows, dataset, classes)
-        mean, std = _mean_std(file["train/images"], dataset)
-        file.attrs.update({"format": _FORMAT, "classes": list(classes), "mean": mean, "std": std})
-        file.attrs["unused_masks"] = unused
+        _store_masks(file["masks"], root, ids[dataset.test_split], rows, dataset, classes)
+        for name, value in zip(("mean", "std"), _mean_std(file["train/images"], dataset), strict=True):
+            file.attrs.modify(name, value)
 
 
 def _check_classes(classes: Sequence[str]) -> None:
@@ -127,29 +134,37 @@ def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[lis
     return rows, len(listed) - len(rows)
 
 
+def _allocate_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str]) -> None:
+    encoded = [image_id.encode() for image_id in ids]
+    group.create_dataset("ids", data=encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded))))
+    allocate(group, "images", (len(ids), dataset.height, dataset.width, 3), np.uint8)
+    allocate(group, "labels", (len(ids), len(classes)), np.uint8)
+
+
+def _allocate_masks(group: Any, rows: list[int], dataset: Dataset) -> None:
+    group.create_dataset("rows", data=np.array(rows, dtype=np.int64))
+    allocate(group, "segmentation", (len(rows), dataset.height, dataset.width), np.uint8)
+
+
 def _store_split(
     group: Any, root: Path, ids: list[str], dataset: Dataset, classes: Sequence[str], failures: dict[str, str]
 ) -> None:
     height, width = dataset.height, dataset.width
-    encoded = [image_id.encode() for image_id in ids]
-    group.create_dataset("ids", data=encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded))))
-    images = group.create_dataset("images", (len(ids), height, width, 3), np.uint8)
-    labels = group.create_dataset("labels", (len(ids), len(classes)), np.uint8)
     for row, image_id in enumerate(ids):
-        _store_row(labels, row, failures, voc.read_labels, root, image_id, classes)
-        _store_row(images, row, failures, voc.read_image, root, image_id, height, width)
+        _store_row(group["labels"], row, failures, voc.read_labels, root, image_id, classes)
+        _store_row(group["images"], row, failures, voc.read_image, root, image_id, height, width)
+        if row % _BLOCK == 0:
+            report(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
 
 
 def _store_masks(
     group: Any, root: Path, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str]
 ) -> None:
     height, width = dataset.height, dataset.width
-    group.create_dataset("rows", data=np.array(rows, dtype=np.int64))
-    segmentation = group.create_dataset("segmentation", (len(rows), height, width), np.uint8)
     failures: dict[str, str] = {}
     read = voc.read_segmentation
     for mask, row in enumerate(rows):
-        _store_row(segmentation, mask, failures, read, root, ids[row], classes, height, width)
+        _store_row(group["segmentation"], mask, failures, read, root, ids[row], classes, height, width)
     _check_files(root, failures)
 
 

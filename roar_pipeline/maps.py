@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from roar_pipeline import removal
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import whole_file
-from roar_pipeline.stores import Group, answer, dump, requests, write_column
+from roar_pipeline.progress import report
+from roar_pipeline.stores import Group, allocate, answer, created, dump, requests, reserve, write_column
 
 __all__ = [
     "Group",
@@ -37,6 +38,10 @@ __all__ = [
     "requests",
     "write_levels",
 ]
+
+
+_REPORTED = 64
+"""Maps ranked between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -138,36 +143,50 @@ def write_levels(
         segmentation: (M, H, W) of test images, M may be 0.
         segmentation_rows: (M,), their rows in the test split.
     """
-    with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
-        for name in ("train", "test"):
-            group = file.create_group(name)
+    masked = {"train": segmentation_rows[:0], "test": segmentation_rows}
+    with whole_file(path) as scratch, created(scratch) as file:
+        for name in masked:
+            with _opened(maps_path, name) as held:
+                _allocate_levels(file.create_group(name), held)
+        reserve(file)
+        for name, rows in masked.items():
+            group = file[name]
             _rank(group, maps_path, name, tie_seed)
-            masked = segmentation_rows if name == "test" else segmentation_rows[:0]
-            levels = np.zeros((len(masked), *segmentation.shape[1:]), dtype=np.uint8)
-            for place, row in enumerate(masked):
+            levels = np.zeros((len(rows), *segmentation.shape[1:]), dtype=np.uint8)
+            for place, row in enumerate(rows):
                 levels[place] = group["levels"][row]
             for direction in removal.DIRECTIONS:
-                shares = removal.object_shares(levels, segmentation[: len(masked)], direction)
-                group.create_dataset(f"object_shares_{direction}", data=shares)
+                shares = removal.object_shares(levels, segmentation[: len(rows)], direction)
+                group[f"object_shares_{direction}"][...] = shares
+
+
+def _allocate_levels(group: h5py.Group, held: h5py.Group) -> None:
+    """Lay out everything that a split of ``levels.h5`` will hold: nothing can be added once the room is reserved."""
+    group.attrs["empty_maps"] = held.attrs["zero_maps"]
+    write_column(group, "ids", _strings(held["ids"][()]))
+    allocate(group, "levels", held["maps"].shape, np.uint8)
+    allocate(group, "total_variation", (len(held["ids"]),), np.float64)
+    for direction in removal.DIRECTIONS:
+        for name in ("object_shares", "tied_shares"):
+            allocate(group, f"{name}_{direction}", (101,), np.float64)
 
 
 def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int) -> None:
     with _opened(maps_path, name) as held:
         ids, maps = _strings(held["ids"][()]), held["maps"]
-        group.attrs["empty_maps"] = held.attrs["zero_maps"]
-        write_column(group, "ids", ids)
-        levels = group.create_dataset("levels", maps.shape, np.uint8)
         variation = np.empty(len(ids))
         tied = {direction: np.zeros(101) for direction in removal.DIRECTIONS}
         for row, image_id in enumerate(ids):
             map_ = maps[row]
-            levels[row] = removal.removal_levels(map_, image_id, tie_seed)
+            group["levels"][row] = removal.removal_levels(map_, image_id, tie_seed)
             variation[row] = removal.total_variation(map_)
             for direction, total in tied.items():
                 total += removal.tied_shares(map_, direction)
-    group.create_dataset("total_variation", data=variation)
+            if row % _REPORTED == 0:
+                report(row / len(ids), f"{name}: {row} of {len(ids)} maps")
+    group["total_variation"][...] = variation
     for direction, total in tied.items():
-        group.create_dataset(f"tied_shares_{direction}", data=total / max(len(ids), 1))
+        group[f"tied_shares_{direction}"][...] = total / max(len(ids), 1)
 
 
 def read_levels(path: Path, split: str) -> Levels:

@@ -1,5 +1,6 @@
 """Everything a grid measured, read from the results' folders and summed up: what the report is made from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Overview:
     """Everything measured.
 
     ``summaries`` has for each metric a list parallel to ``grid``; ``blank`` is what each metric is when nothing can be
-    seen.
+    seen. ``models``, ``localizations``, ``cells`` and ``clean`` are those that are there; ``asked_models`` counts the
+    seeds of each model, and ``asked_localizations`` those of each (model, method), with the missing ones.
     """
 
     models: list[ModelRun]
@@ -39,6 +41,13 @@ class Overview:
     summaries: dict[str, list[Summary]]
     blank: dict[str, float | None]
     classes: tuple[str, ...]
+    asked_models: Mapping[str, int]
+    asked_localizations: Mapping[tuple[str | None, str], int]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the point with the most has."""
+        return max(len({cell.seed for cell in point}) for curve in self.grid for point in curve.cells)
 
     @property
     def directions(self) -> list[str]:
@@ -101,10 +110,12 @@ def gather(
     return Overview(
         models=read_models(models, f1),
         localizations=localization(localizations),
-        cells=read,
+        cells=[cell for cell in read if isinstance(cell, Cell)],
         clean=clean,
         grid=grid,
         summaries=summaries,
         blank={metric: blank[metric] for metric in METRICS},
         classes=classes,
+        asked_models=Counter(model["model"] for model in models),
+        asked_localizations=Counter((each["model"], each["method"]) for each in localizations),
     )

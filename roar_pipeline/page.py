@@ -46,7 +46,7 @@ class CurveSection:
 
 @dataclass(frozen=True)
 class Page:
-    """What the template is filled with; ``colors`` are of row names."""
+    """What the template is filled with; ``colors`` are of row names, ``missing`` a headline with its list, or empty."""
 
     audits: Sequence[Table]
     cautions: Sequence[str]
@@ -59,6 +59,7 @@ class Page:
     files: Sequence[str]
     findings: Sequence[str]
     localization: Sequence[Table]
+    missing: Sequence[str]
     models: Sequence[Table]
     options: config.Report
     over: Mapping[str, str]

@@ -10,7 +10,14 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.results import METRICS, Cell, Curve, ModelRun, above_clean
 from roar_pipeline.summaries import Localization, Summary
 
-__all__ = ["cell_records", "curve_records", "localization_records", "model_records", "write_csv"]
+__all__ = [
+    "cell_records",
+    "curve_records",
+    "localization_records",
+    "missing_records",
+    "model_records",
+    "write_csv",
+]
 
 Record = Mapping[str, Any]
 
@@ -49,8 +56,14 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
     ]
 
 
-def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]]) -> list[Record]:
-    """Return a row per metric and point of every curve."""
+def curve_records(
+    grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]], *, partial: bool = False
+) -> list[Record]:
+    """Return a row per metric and point of every curve.
+
+    A partial report also counts the runs behind the difference to random and behind RACU, which may be fewer than
+    those behind the mean.
+    """
     return [
         {
             "direction": curve.direction,
@@ -58,7 +71,7 @@ def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summar
             "model": curve.model,
             "metric": metric,
             "percent": percent,
-            "runs": len(curve.cells[point]),
+            "runs": summary.runs[point],
             "mean": summary.mean[point],
             "std": summary.std[point],
             **_ends("mean", summary.interval[point]),
@@ -66,6 +79,7 @@ def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summar
             **_ends("minus_random", summary.gap_interval[point]),
             "racu": summary.racu,
             **_ends("racu", summary.racu_interval),
+            **({"minus_random_runs": summary.gap_runs[point], "racu_runs": summary.racu_runs} if partial else {}),
         }
         for metric, of_metric in summaries.items()
         for curve, summary in zip(grid, of_metric, strict=True)
@@ -90,6 +104,19 @@ def model_records(models: Sequence[ModelRun], classes: Sequence[str]) -> list[Re
 def localization_records(rows: Sequence[Localization]) -> list[Record]:
     """Return a row per model, seed and choice of pairs."""
     return [asdict(row) for row in rows]
+
+
+def missing_records(missing: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Record]:
+    """Return a row per missing cell, model, localization and example's maps."""
+    return [
+        {
+            "kind": kind,
+            "direction": each.get("direction") if each.get("method") else None,
+            **{key: each.get(key) for key in ("method", "model", "percent", "seed", "model_seed")},
+        }
+        for kind, of_kind in missing.items()
+        for each in of_kind
+    ]
 
 
 def _per_class(test: Mapping[str, Any], classes: Sequence[str]) -> Record:

@@ -2,7 +2,8 @@
 
 Files written: ``report.html`` (self-contained), ``table.txt`` (for the terminal), ``results.csv`` (a row per retrained
 cell), ``curves.csv`` (a row per point of a curve), ``models.csv``, ``localization.csv``, and the figures. The same
-input gives the same bytes.
+input gives the same bytes. In a partial report some results are missing: page and table begin with a list of them,
+``missing.csv`` has a row for each, and what cannot be said without them is undefined (``summaries``).
 """
 
 import textwrap
@@ -17,7 +18,7 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.images import Split, read_info, read_split
 from roar_pipeline.overview import LEADING, Overview, gather
 from roar_pipeline.page import CurveSection, Page, Picture, render
-from roar_pipeline.results import METRICS, method_label, model_label
+from roar_pipeline.results import METRICS, method_label, missing_of, model_label
 from roar_pipeline.summaries import OVER
 from roar_pipeline.tables import Table
 
@@ -45,6 +46,9 @@ def build(
 ) -> None:
     """Write the report of a grid into ``directory``.
 
+    A cell whose directory, a model whose metrics, a localization whose path or an example whose levels are None is
+    missing, and the report partial.
+
     Args:
         directory: of the report.
         settings: section to key to value, as printed at the end of the page.
@@ -59,40 +63,44 @@ def build(
         classes: names by class index.
 
     Raises:
-        ValueError: the grid lacks a cell, or a direction its random control.
+        ValueError: the grid lacks a cell, or a direction its random control, that is not even named as missing.
     """
+    asked = {"cells": cells, "models": models, "localizations": localizations, "example maps": examples}
+    missing = missing_of(asked)
     test = read_split(images, "test")
     overview = gather(models, cells, localizations, images, test, report.bootstrap, f1_threshold, classes)
     cautions = remarks.warnings(settings, overview.clean, overview.grid)
-    _write_records(directory, overview)
+    _write_records(directory, overview, missing)
     page = Page(
         audits=[table for direction in overview.directions for table in _audits(overview, direction)],
-        cautions=cautions,
+        cautions=[remarks.PARTIAL, *cautions] if missing else cautions,
         classes=classes,
         colors={curve.label: color(curve.model) for curve in overview.grid},
         curves=[_curve_section(directory, overview, direction) for direction in overview.directions],
         examples=_examples(directory, overview, images, test, examples, report.examples),
         f1_threshold=f1_threshold,
-        facts=_facts(overview, test),
+        facts=_facts(overview, test, len(cells)),
         files=sorted(p.name for p in directory.glob("*.csv")),
         findings=remarks.findings(overview.grid, overview.summaries[LEADING]),
         localization=_localization_tables(overview),
+        missing=remarks.missing_lines(asked, missing),
         models=_model_tables(overview),
         options=report,
         over=OVER,
-        seeds=len(overview.clean),
+        seeds=overview.seeds,
         settings=settings,
     )
     _write_text(directory / "table.txt", _text(page))
     _write_text(directory / "report.html", render(page))
 
 
-def _write_records(directory: Path, overview: Overview) -> None:
+def _write_records(directory: Path, overview: Overview, missing: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     rows = {
         "results.csv": records.cell_records(overview.cells, overview.clean, overview.classes),
-        "curves.csv": records.curve_records(overview.grid, overview.summaries),
+        "curves.csv": records.curve_records(overview.grid, overview.summaries, partial=bool(missing)),
         "models.csv": records.model_records(overview.models, overview.classes),
         "localization.csv": records.localization_records(overview.localizations),
+        "missing.csv": records.missing_records(missing),
     }
     for name, of_file in rows.items():
         if of_file:
@@ -105,15 +113,19 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _text(page: Page) -> str:
-    """Return what a terminal shows: models, localization, the leading metric's curves, and the cautions.
+    """Return what a terminal shows: what is missing, models, localization, the leading metric's curves, the cautions.
 
     Several methods are compared in one table per model, in place of a table per method.
     """
     several = [table for section in page.curves for table in section.by_model]
     localization = page.localization[:2] if several else page.localization
     shown = [*page.models[:1], *localization, *(several or [t for s in page.curves for t in s.lead_tables])]
-    notes = [textwrap.fill(f"- {line}", _WIDTH, subsequent_indent="  ") for line in page.cautions]
-    return "\n".join([*(tables.to_text(table, _WIDTH) for table in shown), *notes, ""])
+    missing = [*page.missing[:1], *_bullets(page.missing[1:]), *([""] if page.missing else [])]
+    return "\n".join([*missing, *(tables.to_text(table, _WIDTH) for table in shown), *_bullets(page.cautions), ""])
+
+
+def _bullets(lines: Sequence[str]) -> list[str]:
+    return [textwrap.fill(f"- {line}", _WIDTH, subsequent_indent="  ") for line in lines]
 
 
 def _curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
@@ -157,15 +169,17 @@ def _audits(overview: Overview, direction: str) -> list[Table]:
 def _model_tables(overview: Overview) -> list[Table]:
     if not overview.models:
         return []
-    found = overview.models
-    return [tables.classification_table(found), tables.class_table(found, overview.classes)]
+    found, asked = overview.models, overview.asked_models
+    return [tables.classification_table(found, asked), tables.class_table(found, overview.classes, asked)]
 
 
 def _localization_tables(overview: Overview) -> list[Table]:
-    rows = overview.localizations
-    methods = list(dict.fromkeys(row.method for row in rows if row.model is not None))
-    compared = [tables.methods_table(rows, over) for over in ("own", "all")] if len(methods) > 1 else []
-    return [*compared, *(tables.localization_table(rows, method) for method in methods)]
+    rows, asked = overview.localizations, overview.asked_localizations
+    if not rows:
+        return []
+    methods = list(dict.fromkeys(method for model, method in asked if model is not None))
+    compared = [tables.methods_table(rows, over, asked) for over in ("own", "all")] if len(methods) > 1 else []
+    return [*compared, *(tables.localization_table(rows, method, asked) for method in methods)]
 
 
 def _by_model(overview: Overview, direction: str) -> list[Table]:
@@ -191,7 +205,8 @@ def _examples(
     sources: Sequence[Mapping[str, Any]],
     count: int,
 ) -> list[Picture]:
-    """Draw the example images with the maps of ``sources``, controls last, at the grid's percentages."""
+    """Draw the example images with those maps of ``sources`` that are there, controls last, at the percentages."""
+    sources = [source for source in sources if source["levels"] is not None]
     if not sources or not count:
         return []
     direction, percents = overview.grid[0].direction, overview.grid[0].percents
@@ -208,15 +223,16 @@ def _examples(
     return pictures
 
 
-def _facts(overview: Overview, test: Split) -> dict[str, str]:
-    """Return the size of the experiment."""
+def _facts(overview: Overview, test: Split, asked: int) -> dict[str, str]:
+    """Return the size of the experiment, of which ``asked`` cells should be there."""
+    retrained = len(overview.cells)
     methods = dict.fromkeys(curve.method for curve in overview.grid if curve.model is not None)
     return {
         "models": f"{len(dict.fromkeys(run.model for run in overview.models))}",
         "methods": ", ".join(map(method_label, methods)) or "none",
         "percentages": ", ".join(map(str, overview.grid[0].percents)),
-        "seeds": f"{len(overview.clean)}",
-        "networks retrained": f"{len(overview.cells)}",
+        "seeds": f"{overview.seeds}",
+        "networks retrained": f"{retrained}" if retrained == asked else f"{retrained} of {asked}",
         "test images": f"{len(test.ids):,}",
         "classes": f"{len(overview.classes)}",
     }

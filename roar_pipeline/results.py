@@ -3,7 +3,8 @@
 Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
 
 A *curve* is one (direction, method, model): its cells at every percentage and run. The clean cells (0 %) belong to all
-curves. Controls have no model.
+curves. Controls have no model. In a partial report some cells are missing, which then are asked for and named without
+a directory: a curve keeps its asked percentages and runs, and holds the cells there are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +22,13 @@ __all__ = [
     "METRICS",
     "Cell",
     "Curve",
+    "MissingCell",
     "ModelRun",
     "above_clean",
     "full_labels",
     "group",
     "method_label",
+    "missing_of",
     "model_label",
     "read_cells",
     "read_models",
@@ -35,6 +38,10 @@ METRICS = {"f1_samples": "F1 (samples)", "map_classes": "mAP (classes)", "map_sa
 """Measured scores and their names for people; the first leads the report."""
 
 _MODELS = {"teacher": "Teacher", "plain": "Plain", "naive_kd": "Naive KD", "ewa": "EWA", "swa": "SWA", "sswa": "SSWA"}
+
+
+_PLACES = {"cells": "directory", "models": "metrics", "localizations": "path", "example maps": "levels"}
+"""What a report is made from, and where each says that it is; None there: it is missing."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +67,36 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class MissingCell:
+    """One network of the grid that is not there: its training failed, or is not done yet."""
+
+    model: str | None
+    method: str | None
+    percent: int
+    direction: str
+    seed: int
+    model_seed: int | None
+
+    @property
+    def run(self) -> tuple[int, int | None]:
+        """The seeds that tell the runs of one curve apart."""
+        return self.seed, self.model_seed
+
+
+@dataclass(frozen=True)
 class Curve:
-    """Cells (P, R) of one method's maps of one model, removed or kept at rising percentages."""
+    """Cells (P, R) of one method's maps of one model, removed or kept at rising percentages.
+
+    ``percents`` (P,) and ``runs`` (R,) are those asked for, the clean 0 % not among them; ``cells`` has an entry per
+    percentage with the cells there are, in the order of ``runs``: fewer than R, or none, where some are missing.
+    """
 
     direction: str
     method: str
     model: str | None
+    percents: tuple[int, ...]
+    runs: tuple[tuple[int, int | None], ...]
     cells: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def percents(self) -> tuple[int, ...]:
-        """The percentages of the grid, without the clean 0."""
-        return tuple(point[0].percent for point in self.cells)
 
     @property
     def key(self) -> tuple[str, str, str | None]:
@@ -83,8 +108,13 @@ class Curve:
         """What a figure calls the curve: its model, or the control."""
         return method_label(self.method) if self.model is None else model_label(self.model)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs asked for, each once, rising."""
+        return tuple(sorted({seed for seed, _ in self.runs}))
+
     def values(self, metric: str) -> list[list[float | None]]:
-        """Return a metric of every cell (P, R)."""
+        """Return a metric of every cell (P, R), of fewer than R where cells are missing."""
         return [[cell.test[metric] for cell in point] for point in self.cells]
 
 
@@ -131,19 +161,21 @@ def _read(directory: Path, f1: Scorer | None) -> dict[str, Any]:
     return {**measured, "test": {**measured["test"], "f1_samples": f1(np.load(directory / "scores.npy"))}}
 
 
-def read_cells(cells: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> list[Cell]:
-    """Read every cell; ``f1`` scores its test predictions, at the report's threshold."""
-    read = []
+def read_cells(cells: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> list[Cell | MissingCell]:
+    """Read every cell; ``f1`` scores its test predictions, at the report's threshold.
+
+    A cell whose directory is None is missing.
+    """
+    read: list[Cell | MissingCell] = []
     for cell in cells:
+        place = {key: cell[key] for key in ("model", "method", "percent", "direction", "seed", "model_seed")}
+        if cell["directory"] is None:
+            read.append(MissingCell(**place))
+            continue
         measured = _read(Path(cell["directory"]), f1)
         read.append(
             Cell(
-                model=cell["model"],
-                method=cell["method"],
-                percent=cell["percent"],
-                direction=cell["direction"],
-                seed=cell["seed"],
-                model_seed=cell["model_seed"],
+                **place,
                 directory=Path(cell["directory"]),
                 fingerprint=cell["fingerprint"],
                 settings=cell["settings"],
@@ -155,9 +187,14 @@ def read_cells(cells: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> 
 
 
 def read_models(models: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> list[ModelRun]:
-    """Read every model; ``f1`` scores its test predictions, at the report's threshold."""
+    """Read every model that is there; ``f1`` scores its test predictions, at the report's threshold.
+
+    A model whose metrics are None is missing.
+    """
     runs = []
     for model in models:
+        if model["metrics"] is None:
+            continue
         measured = _read(Path(model["metrics"]).parent, f1)
         runs.append(
             ModelRun(model["model"], model["seed"], measured["parameters"], measured["test"], measured["history"])
@@ -165,36 +202,47 @@ def read_models(models: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -
     return runs
 
 
-def group(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], list[Curve]]:
-    """Split cells into the clean ones, by seed, and the curves, in the order of their first cells.
+def group(cells: Sequence[Cell | MissingCell]) -> tuple[tuple[Cell, ...], list[Curve]]:
+    """Split cells into the clean ones that are there, by seed, and the curves, in the order of their first cells.
 
     Raises:
-        ValueError: a curve lacks a cell, so that its runs could not be paired with those of other curves.
+        ValueError: a curve lacks a cell that is not even named as missing, so that its runs could not be paired with
+            those of other curves.
     """
-    clean = tuple(sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed))
-    found: dict[tuple[str, str, str | None], dict[int, list[Cell]]] = {}
+    clean = sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed)
+    found: dict[tuple[str, str, str | None], dict[int, list[Cell | MissingCell]]] = {}
     for cell in cells:
         if cell.method is not None:
             points = found.setdefault((cell.direction, cell.method, cell.model), {})
             points.setdefault(cell.percent, []).append(cell)
-    grouped = []
+    grouped: list[Curve] = []
     for key, points in found.items():
-        ordered = tuple(
-            tuple(sorted(points[percent], key=lambda cell: (cell.seed, cell.model_seed or 0)))
-            for percent in sorted(points)
-        )
-        grouped.append(Curve(*key, ordered))
-        _check_complete(grouped[-1], {cell.seed for cell in clean}, grouped[0].percents)
-    return clean, grouped
+        percents = tuple(sorted(points))
+        ordered = [sorted(points[percent], key=lambda cell: (cell.seed, cell.model_seed or 0)) for percent in percents]
+        runs = [tuple(cell.run for cell in point) for point in ordered]
+        grouped.append(Curve(*key, percents, runs[0], tuple(_there(point) for point in ordered)))
+        _check_complete(grouped[-1], set(runs), {cell.seed for cell in clean}, grouped[0].percents)
+    return _there(clean), grouped
 
 
-def _check_complete(curve: Curve, seeds: set[int], percents: tuple[int, ...]) -> None:
-    runs = {tuple(cell.run for cell in point) for point in curve.cells}
-    if curve.percents != percents or len(runs) != 1 or {seed for seed, _ in next(iter(runs))} != seeds:
+def _there(cells: Iterable[Cell | MissingCell]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in cells if isinstance(cell, Cell))
+
+
+def _check_complete(
+    curve: Curve, runs: set[tuple[tuple[int, int | None], ...]], seeds: set[int], percents: tuple[int, ...]
+) -> None:
+    if curve.percents != percents or len(runs) != 1 or set(curve.seeds) != seeds:
         raise ValueError(
             f"cells are missing: {curve.direction} {curve.method} of {curve.model} has percents {curve.percents} and "
             f"runs {sorted(runs)}; others have percents {percents} and clean seeds {sorted(seeds)}"
         )
+
+
+def missing_of(asked: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return what is missing of what is asked for, by kind (keys of ``_PLACES``), without the kinds that are whole."""
+    found = {kind: [each for each in of_kind if each[_PLACES[kind]] is None] for kind, of_kind in asked.items()}
+    return {kind: missing for kind, missing in found.items() if missing}
 
 
 def above_clean(cell: Cell, clean: Sequence[Cell], metric: str) -> bool | None:

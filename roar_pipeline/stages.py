@@ -6,6 +6,7 @@ slow to import (torch, scikit-learn, matplotlib) are imported by the stages that
 another's.
 """
 
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roar_pipeline import config, images
-from roar_pipeline.files import whole_file, write_json
+from roar_pipeline.files import whole_file, write_bytes, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,7 @@ def train_teacher(
     images_path: Path,
     teacher: config.Teacher,
     seed: int,
+    fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
     """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
@@ -65,7 +67,7 @@ def train_teacher(
     model = vgg.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
-    _fit(directory, model.to(device), images_path, teacher, seed=seed, reduction=1, loss=None)
+    _fit(directory, model.to(device), images_path, teacher, seed=seed, owner=fingerprint, reduction=1, loss=None)
     return {"device": str(device), "threads": execution.threads}
 
 
@@ -78,6 +80,7 @@ def distill_student(
     student: config.Student,
     distillation: config.Distillation,
     seed: int,
+    fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
     """Train a student under a loss of PROTOCOL 4 (plain needs no teacher): the teacher's files, of the student."""
@@ -105,6 +108,7 @@ def distill_student(
         images_path,
         student,
         seed=seed,
+        owner=fingerprint,
         reduction=student.reduction,
         loss=step_loss,
     )
@@ -152,6 +156,7 @@ def retrain(
     direction: str,
     recipe: config.Retrain,
     seed: int,
+    fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
     """Train one cell of the grid from scratch and test it: ``metrics.json``, ``scores.npy``, optionally ``model.pt``.
@@ -164,6 +169,7 @@ def retrain(
         direction: remove (ROAR) or keep (KAR).
         recipe: the network and how it is trained.
         seed: of the network's weights and of its training.
+        fingerprint: of the result.
         execution: device and threads.
     """
     import torch
@@ -191,13 +197,13 @@ def retrain(
         recipe,
         seed=seed,
         checkpoint=directory / "partial-checkpoint.pt",
+        owner=fingerprint,
     )
     inputs, labels = splits["test"]
     scores = training.predict(model, inputs)
     if recipe.save_model:
         vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction=1)
-    with whole_file(directory / "scores.npy") as scratch:
-        np.save(scratch, scores)
+    _write_scores(directory / "scores.npy", scores)
     write_json(
         directory / "metrics.json",
         {
@@ -256,6 +262,12 @@ def report(
     )
 
 
+def _write_scores(path: Path, scores: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, scores)
+    write_bytes(path, content)
+
+
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     """Read what the images are, and check that the network can take their size."""
     from roar_pipeline import vgg
@@ -285,6 +297,7 @@ def _fit(
     recipe: config.Teacher | config.Student,
     *,
     seed: int,
+    owner: str,
     reduction: int,
     loss: Any,
 ) -> None:
@@ -310,6 +323,7 @@ def _fit(
         recipe,
         seed=seed,
         checkpoint=directory / "partial-checkpoint.pt",
+        owner=owner,
         loss=loss,
         validate=validate,
     )
@@ -318,7 +332,6 @@ def _fit(
         training_curves(history, scratch)
     test_inputs, test_split = held["test"]
     scores = training.predict(model, test_inputs)
-    with whole_file(directory / "scores.npy") as scratch:
-        np.save(scratch, scores)
+    _write_scores(directory / "scores.npy", scores)
     measured = {"test": evaluate(test_split.labels, scores), "parameters": vgg.parameter_count(model)}
     write_json(directory / "metrics.json", {**measured, "history": history})

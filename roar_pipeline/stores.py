@@ -1,28 +1,31 @@
 """A resumable HDF5 store: groups of columns, filled batch by batch, killed at any moment, the same bytes in the end.
 
 Every dataset is contiguous and allocated when the file is created, so filling it changes no metadata: a
-killed run's file stays readable, and what is done stands in a journal beside it, written only when the rows
-are on disk.
+killed run's file stays readable. What is done stands in a journal beside it, a line per batch with the sha256 of its
+rows, written after them: a resumed run believes no row that it cannot verify.
 """
 
+import contextlib
+import hashlib
+import json
 import os
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import SCRATCH, read_json, write_json
+from roar_pipeline.files import SCRATCH, require_space, sync_directory
+from roar_pipeline.progress import report
 
-__all__ = ["Group", "answer", "dump", "requests", "write_column"]
+__all__ = ["Group", "allocate", "answer", "created", "dump", "requests", "reserve", "shape_faults", "write_column"]
 
-_COMMIT_SECONDS = 5.0
-"""At most this much work is lost by a kill; a commit waits for the disk."""
+_BY_PERCENTAGE = ("_remove", "_keep")
+"""Ends of the names of tables that have a row per percentage."""
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -64,8 +67,8 @@ def requests(
 ) -> Requests:
     """Fill a map store batch by batch, going on where a killed run of the same fingerprint stopped.
 
-    The rows live in a scratch file beside ``path``, what is done in a journal: rows are on disk before the journal
-    says so. The last step is the rename to ``path``.
+    The rows live in a scratch file beside ``path``, what is done in a journal: rows are written before the
+    journal says so. The last step is the rename to ``path``.
 
     Args:
         path: of the store.
@@ -81,21 +84,28 @@ def requests(
         InputError: a map that was sent is not finite.
     """
     scratch = path.with_name(SCRATCH + path.name)
-    journal = path.with_name(f"{SCRATCH}{path.stem}.json")
+    journal = path.with_name(f"{SCRATCH}{path.stem}.jsonl")
     plan = _plan(fingerprint, groups, batch)
-    zero_maps = _journaled(journal, plan)
-    if zero_maps and _is_complete(zero_maps, groups, batch) and path.exists() and not scratch.exists():
-        return
-    if zero_maps is None or not _belongs(scratch, fingerprint):
+    entries = _journaled(journal, plan)
+    if entries is not None and not scratch.exists() and path.exists():
+        path.replace(scratch)  # killed between the rename and the manifest: believed no more than any other
+    if entries is None or not _belongs(scratch, fingerprint, groups):
         journal.unlink(missing_ok=True)
         _create(scratch, fingerprint, groups, attributes)
-        zero_maps = {name: [] for name in groups}
+        entries = []
     with h5py.File(scratch, "r+") as file:
-        yield from _fill(file, groups, batch, zero_maps, lambda: _commit(file, journal, plan, zero_maps))
+        entries = _verified(file, groups, batch, entries)
+        _write_journal(journal, plan, entries)
+        with journal.open("a", encoding="utf-8") as lines:
+            yield from _fill(file, groups, batch, entries, lines)
         for name in groups:
-            file[name].attrs.modify("zero_maps", np.int64(sum(zero_maps[name])))
-        _commit(file, journal, plan, zero_maps)
+            zero_maps = sum(entry["zero_maps"] for entry in entries if entry["group"] == name)
+            file[name].attrs.modify("zero_maps", np.int64(zero_maps))
+        file.flush()
+    with scratch.open("rb") as written:
+        os.fsync(written.fileno())
     scratch.replace(path)
+    sync_directory(path.parent)
 
 
 def answer(
@@ -128,26 +138,48 @@ def answer(
     return failures
 
 
+def _batches(groups: Mapping[str, Group], batch: int) -> list[tuple[int, str, slice]]:
+    """Return place of the group, group and rows of every batch, in the order of computing."""
+    return [
+        (place, name, slice(start, min(start + batch, group.rows)))
+        for place, (name, group) in enumerate(groups.items())
+        for start in range(0, group.rows, batch)
+    ]
+
+
 def _fill(
-    file: h5py.File,
-    groups: Mapping[str, Group],
-    batch: int,
-    zero_maps: dict[str, list[int]],
-    commit: Callable[[], None],
+    file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[dict[str, Any]], lines: TextIO
 ) -> Requests:
-    """Ask for what is missing. ``zero_maps`` has an entry per finished batch and group, and grows."""
-    committed = time.monotonic()
-    for place, (name, group) in enumerate(groups.items()):
-        for start in range(len(zero_maps[name]) * batch, group.rows, batch):
-            rows = slice(start, min(start + batch, group.rows))
-            columns = yield place, name, rows
-            _check(name, rows, group, columns)
-            for column, values in columns.items():
-                file[name][column][rows] = values
-            zero_maps[name].append(int((columns["maps"] <= 0).all(axis=(1, 2)).sum()))
-            if time.monotonic() - committed >= _COMMIT_SECONDS:
-                commit()
-                committed = time.monotonic()
+    """Ask for what is missing. ``entries`` has one per finished batch, and grows; so does the journal ``lines``."""
+    batches = _batches(groups, batch)
+    for place, name, rows in batches[len(entries) :]:
+        columns = yield place, name, rows
+        _check(name, rows, groups[name], columns)
+        for column, values in columns.items():
+            file[name][column][rows] = values
+        file.flush()
+        entries.append(_entry(file, groups, name, rows))
+        lines.write(json.dumps(entries[-1]) + "\n")
+        lines.flush()
+        report(len(entries) / len(batches), f"{name}: {rows.stop} of {groups[name].rows} maps")
+
+
+def _entry(file: h5py.File, groups: Mapping[str, Group], name: str, rows: slice) -> dict[str, Any]:
+    """Return what the journal says of a batch, from what the file holds in its rows."""
+    digest = hashlib.sha256()
+    for column in groups[name].computed:
+        digest.update(np.ascontiguousarray(file[name][column][rows]).tobytes())
+    zero_maps = int((file[name]["maps"][rows] <= 0).all(axis=(1, 2)).sum())
+    return {"group": name, "zero_maps": zero_maps, "sha256": digest.hexdigest()}
+
+
+def _verified(file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[Any]) -> list[dict[str, Any]]:
+    """Return the entries up to the first that is not what the file's rows say."""
+    batches = _batches(groups, batch)
+    for number, (entry, (_, name, rows)) in enumerate(zip(entries, batches, strict=False)):
+        if entry != _entry(file, groups, name, rows):
+            return entries[:number]
+    return entries[: len(batches)]
 
 
 def _check(name: str, rows: slice, group: Group, columns: Columns) -> None:
@@ -163,48 +195,49 @@ def _check(name: str, rows: slice, group: Group, columns: Columns) -> None:
         )
 
 
-def _commit(file: h5py.File, journal: Path, plan: Any, zero_maps: Mapping[str, list[int]]) -> None:
-    """Put the rows on disk, then say so."""
-    file.flush()
-    with Path(file.filename).open("rb") as written:
-        os.fsync(written.fileno())
-    write_json(journal, {"plan": plan, "zero_maps": zero_maps})
-
-
 def _plan(fingerprint: str, groups: Mapping[str, Group], batch: int) -> dict[str, Any]:
     layout = {n: [[c, *s, dtype] for c, (s, dtype) in g.computed.items()] for n, g in groups.items()}
-    return {
-        "fingerprint": fingerprint,
-        "batch": batch,
-        "rows": {n: g.rows for n, g in groups.items()},
-        **layout,
-    }
+    return {"fingerprint": fingerprint, "batch": batch, "rows": {n: g.rows for n, g in groups.items()}, **layout}
 
 
-def _journaled(journal: Path, plan: Any) -> dict[str, list[int]] | None:
-    """Return what an earlier run of the same plan has done, None if there was none."""
+def _journaled(journal: Path, plan: Any) -> list[Any] | None:
+    """Return what an earlier run of the same plan says it has done, up to a torn line; None if there was none."""
     try:
-        content = read_json(journal)
-        return content["zero_maps"] if content["plan"] == plan else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
         return None
+    read: list[Any] = []
+    for line in lines:
+        try:
+            read.append(json.loads(line))
+        except ValueError:
+            break
+    return read[1:] if read and read[0] == plan else None
 
 
-def _is_complete(zero_maps: Mapping[str, list[int]], groups: Mapping[str, Group], batch: int) -> bool:
-    return all(len(zero_maps[name]) * batch >= group.rows for name, group in groups.items())
+def _write_journal(journal: Path, plan: Any, entries: Sequence[Any]) -> None:
+    """Begin the journal with what is believed, whole."""
+    scratch = journal.with_name(journal.name + ".new")
+    scratch.write_text("".join(json.dumps(line) + "\n" for line in (plan, *entries)), encoding="utf-8")
+    scratch.replace(journal)
 
 
-def _belongs(scratch: Path, fingerprint: str) -> bool:
+def _belongs(scratch: Path, fingerprint: str, groups: Mapping[str, Group]) -> bool:
+    """Tell whether the file is one of this run, with the columns known beforehand as they must be."""
     try:
         with h5py.File(scratch, "r") as file:
-            return bool(file.attrs.get("fingerprint") == fingerprint)
-    except OSError:
+            return file.attrs.get("fingerprint") == fingerprint and all(
+                np.array_equal(file[name][column][()], _encoded(values))
+                for name, group in groups.items()
+                for column, values in group.fixed.items()
+            )
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
         return False
 
 
 def _create(scratch: Path, fingerprint: str, groups: Mapping[str, Group], attributes: Mapping[str, Any]) -> None:
     """Write the store with everything but its computed values."""
-    with h5py.File(scratch, "w") as file:
+    with created(scratch) as file:
         file.attrs["fingerprint"] = fingerprint
         for key, value in attributes.items():
             file.attrs[key] = value
@@ -214,21 +247,76 @@ def _create(scratch: Path, fingerprint: str, groups: Mapping[str, Group], attrib
             for column, values in group.fixed.items():
                 write_column(held, column, values)
             for column, (shape, dtype) in group.computed.items():
-                held.create_dataset(column, (group.rows, *shape), dtype, dcpl=_allocated_early())
+                allocate(held, column, (group.rows, *shape), dtype)
+        reserve(file)
 
 
-def _allocated_early() -> h5py.h5p.PropDCID:
+@contextlib.contextmanager
+def created(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file for writing, if the disk has room for its first bytes.
+
+    Allocate the large datasets and ``reserve`` before they are filled: HDF5 ends the process when a write fails.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    require_space(path.parent)
+    with h5py.File(path, "w") as file:
+        yield file
+
+
+def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    """Create a contiguous dataset that has its place in the file from the start."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    return properties
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return group.create_dataset(name, shape, dtype, dcpl=properties)
+
+
+def reserve(file: h5py.File) -> None:
+    """Have the disk set the room aside that the allocated datasets will fill.
+
+    Raises:
+        OSError: the disk has not so much.
+    """
+    file.flush()
+    path = Path(file.filename)
+    size = file.id.get_filesize()
+    require_space(path.parent, max(0, size - path.stat().st_blocks * 512))
+    with path.open("r+b") as reserved:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(reserved.fileno(), 0, size)
 
 
 def write_column(group: h5py.Group, name: str, values: Sequence[str] | NDArray[Any]) -> None:
     """Write a whole column; text takes a fixed length in UTF-8, so that it lies in the dataset itself."""
+    group.create_dataset(name, data=_encoded(values))
+
+
+def _encoded(values: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
+    """Return text as UTF-8 of a fixed length, and arrays as they are."""
     if isinstance(values, np.ndarray):
-        group.create_dataset(name, data=values)
-        return
+        return values
     encoded = [value.encode() for value in values]
-    longest = max(map(len, encoded), default=1)
-    group.create_dataset(name, data=np.array(encoded, h5py.string_dtype("utf-8", longest)))
+    return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, encoded), default=1) or 1))
+
+
+def shape_faults(path: Path) -> list[str]:
+    """Return what is wrong with the shape of an HDF5 file of this project: it opens, and its columns agree in length.
+
+    Every dataset of a group has a row per image or pair, but for the tables that have one per percentage.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return [fault for name, group in file.items() for fault in _group_faults(path, name, group)]
+    except (OSError, RuntimeError, KeyError) as error:
+        return [f"{path.name} does not open: {str(error).splitlines()[0]}"]
+
+
+def _group_faults(path: Path, name: str, group: h5py.Group) -> Iterator[str]:
+    lengths = {column: len(values) for column, values in group.items() if not column.endswith(_BY_PERCENTAGE)}
+    if len(set(lengths.values())) > 1:
+        yield f"{path.name}, {name}: columns of different lengths: {lengths}"
+    if group.attrs.get("zero_maps", 0) < 0:
+        yield f"{path.name}, {name}: not filled"

@@ -1,8 +1,10 @@
 """Tables as plain rows of text, and their two forms for people: fixed-width text and, in the report, HTML.
 
-Scores are percent with one decimal, mean ± sample standard deviation over runs.
+Scores are percent with one decimal, mean ± sample standard deviation over runs. Where some of the runs are missing, the
+mean over those there are is marked with their number (``n=2``); without any it is a dash.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,9 +56,19 @@ def _spread_texts(pairs: Sequence[tuple[float | None, float | None]], marks: Seq
     """Write a column of (mean, std), each with its mark, so that right-aligned cells have their points aligned."""
     marks = marks or [""] * len(pairs)
     stds = ["" if std is None else f" ±{percent_text(std)}" for _, std in pairs]
-    ends = [std + mark for std, mark in zip(stds, marks, strict=True)]
-    width = max(map(len, ends), default=0)
-    return [f"{percent_text(mean)}{end:<{width}}" for (mean, _), end in zip(pairs, ends, strict=True)]
+    return _marked(
+        [percent_text(mean) for mean, _ in pairs], [std + mark for std, mark in zip(stds, marks, strict=True)]
+    )
+
+
+def _fewer(count: int, asked: int) -> str:
+    """Mark what is over some of the runs asked for."""
+    return f" n={count}" if 0 < count < asked else ""
+
+
+def _marked(texts: Sequence[str], marks: Sequence[str]) -> list[str]:
+    width = max(map(len, marks), default=0)
+    return [f"{text}{mark:<{width}}" for text, mark in zip(texts, marks, strict=True)]
 
 
 def _of_columns(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]], *notes: str) -> Table:
@@ -111,65 +123,92 @@ def _blocks(table: Table, widths: Sequence[int], width: int) -> list[list[tuple[
     return blocks
 
 
-def classification_table(models: Sequence[ModelRun]) -> Table:
-    """Tabulate what the models score on clean test images, over seeds."""
-    names = list(dict.fromkeys(run.model for run in models))
-    runs = [[run for run in models if run.model == name] for name in names]
-    columns = {"parameters": [f"{of_model[0].parameters:,}" for of_model in runs]}
+def classification_table(models: Sequence[ModelRun], asked: Mapping[str, int] | None = None) -> Table:
+    """Tabulate what the models score on clean test images, over seeds.
+
+    ``asked`` is how many seeds each model should have; default: as many as there are.
+    """
+    asked = asked or Counter(run.model for run in models)
+    runs = [[run for run in models if run.model == name] for name in asked]
+    columns = {"parameters": [f"{of_model[0].parameters:,}" if of_model else MISSING for of_model in runs]}
+    marks = [_fewer(len(of_model), count) for of_model, count in zip(runs, asked.values(), strict=True)]
     for metric, label in METRICS.items():
         spread = [mean_std([run.test[metric] for run in of_model]) for of_model in runs]
-        columns[label] = _spread_texts(spread)
-    labels = [model_label(name) for name in names]
+        columns[label] = _spread_texts(spread, marks)
+    labels = [model_label(name) for name in asked]
     return _of_columns("Models on clean test images, %", labels, columns)
 
 
-def class_table(models: Sequence[ModelRun], classes: Sequence[str]) -> Table:
-    """Tabulate every class's average precision, one column per model, means over seeds."""
+def class_table(models: Sequence[ModelRun], classes: Sequence[str], asked: Mapping[str, int] | None = None) -> Table:
+    """Tabulate every class's average precision, one column per model, means over seeds.
+
+    ``asked`` is how many seeds each model should have; default: as many as there are.
+    """
     columns: dict[str, list[str]] = {}
-    for name in dict.fromkeys(run.model for run in models):
+    for name, count in (asked or Counter(run.model for run in models)).items():
         per_run = [run.test["per_class"] for run in models if run.model == name]
-        columns[model_label(name)] = [percent_text(mean_std(values)[0]) for values in zip(*per_run, strict=True)]
+        columns[model_label(name) + _fewer(len(per_run), count)] = [
+            percent_text(mean_std([values[index] for values in per_run])[0]) for index in range(len(classes))
+        ]
     return _of_columns("Average precision by class, %", classes, columns)
 
 
-def localization_table(rows: Sequence[Localization], method: str) -> Table:
-    """Tabulate a method's AUC and pointing accuracy of every model and control over own, all and common pairs."""
-    keys = list(dict.fromkeys((r.model, r.method) for r in rows if r.method == method or r.model is None))
+Asked = Mapping[tuple[str | None, str], int]
+"""How many seeds the localization of each (model, method) should have; controls have one for all seeds."""
+
+
+def localization_table(rows: Sequence[Localization], method: str, asked: Asked | None = None) -> Table:
+    """Tabulate a method's AUC and pointing accuracy of every model and control over own, all and common pairs.
+
+    Without ``asked``, nothing but the rows is asked for.
+    """
+    asked = asked or _asked(rows)
+    keys = [key for key in asked if key[1] == method or key[0] is None]
     keys.sort(key=lambda key: key[0] is None)
+    seeds = max(asked.values())
 
     def of(over: str) -> list[list[Localization]]:
         return [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
 
     groups: dict[str, dict[str, list[str]]] = {name: {} for name in ("AUC", "pointing", "pairs", "maps")}
     for over in OVER:
-        groups["AUC"][over] = _spread_texts([mean_std([r.auc for r in found]) for found in of(over)])
-        groups["pointing"][over] = _spread_texts([mean_std([r.pointing for r in found]) for found in of(over)])
+        marks = [
+            _fewer(len(found), seeds if over == "common" else asked[key])
+            for key, found in zip(keys, of(over), strict=True)
+        ]
+        groups["AUC"][over] = _spread_texts([mean_std([r.auc for r in found]) for found in of(over)], marks)
+        groups["pointing"][over] = _spread_texts([mean_std([r.pointing for r in found]) for found in of(over)], marks)
         groups["pairs"][over] = [_range_text([r.pairs for r in found]) for found in of(over)]
     groups["maps"]["empty"] = [_range_text([r.zero_maps for r in found]) for found in of("all")]
     names = [method_label(m) if model is None else model_label(model) for model, m in keys]
-    undefined = max(r.undefined for found in of("all") for r in found)
+    undefined = max((r.undefined for found in of("all") for r in found), default=0)
     note = f"Pairs without a value, because their class covers no or every pixel of the resized mask: {undefined}."
     title = f"Localization of {method_label(method)} maps, %"
     return _of_groups(title, names, groups, note if undefined else "")
 
 
-def methods_table(rows: Sequence[Localization], over: str) -> Table:
+def _asked(rows: Sequence[Localization]) -> Asked:
+    return Counter((row.model, row.method) for row in rows if row.over == "all")
+
+
+def methods_table(rows: Sequence[Localization], over: str, asked: Asked | None = None) -> Table:
     """Tabulate AUC and pointing accuracy of every method and model over own or all pairs (Park et al. 2020, table 2).
 
-    Controls, which have no model and so no own pairs, stand below with the same score under every model.
+    Controls, which have no model and so no own pairs, stand below with the same score under every model. Without
+    ``asked``, nothing but the rows is asked for.
     """
-    models = list(dict.fromkeys(row.model for row in rows if row.model is not None))
-    methods = list(dict.fromkeys(row.method for row in rows if row.model is not None))
-    controls = list(dict.fromkeys(row.method for row in rows if row.model is None)) if over == "all" else []
+    asked = asked or _asked(rows)
+    models = list(dict.fromkeys(model for model, _ in asked if model is not None))
+    methods = list(dict.fromkeys(method for model, method in asked if model is not None))
+    controls = [method for model, method in asked if model is None] if over == "all" else []
     groups: dict[str, dict[str, list[str]]] = {}
     for model in models:
-        found = [
-            [r for r in rows if r.method == method and r.over == over and r.model in (model, None)]
-            for method in [*methods, *controls]
-        ]
+        keys = [*((model, method) for method in methods), *((None, method) for method in controls)]
+        found = [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
+        marks = [_fewer(len(each), asked[key]) for key, each in zip(keys, found, strict=True)]
         groups[model_label(model)] = {
-            "AUC": _spread_texts([mean_std([r.auc for r in each]) for each in found]),
-            "point": _spread_texts([mean_std([r.pointing for r in each]) for each in found]),
+            "AUC": _spread_texts([mean_std([r.auc for r in each]) for each in found], marks),
+            "point": _spread_texts([mean_std([r.pointing for r in each]) for each in found], marks),
         }
     names = [method_label(method) for method in [*methods, *controls]]
     return _of_groups(f"Localization by method and model, {over} pairs, %", names, groups)
@@ -195,17 +234,22 @@ def roar_table(
     """
     columns: dict[str, list[str]] = {}
     whole = mean_std([cell.test[metric] for cell in clean])
-    columns["clean"] = _spread_texts([whole] * len(grid))
+    columns["clean"] = _spread_texts([whole] * len(grid), [_fewer(len(clean), len(grid[0].seeds))] * len(grid))
     flagged = False
     for point, percent in enumerate(grid[0].percents):
-        marks = [FLAG if any(above_clean(cell, clean, metric) for cell in curve.cells[point]) else "" for curve in grid]
-        flagged |= any(marks)
+        flags = [FLAG if any(above_clean(cell, clean, metric) for cell in curve.cells[point]) else "" for curve in grid]
+        flagged |= any(flags)
+        fewer = [_fewer(s.runs[point], len(curve.runs)) for curve, s in zip(grid, summaries, strict=True)]
         spread = [(s.mean[point], s.std[point]) for s in summaries]
-        columns[f"{percent} %"] = _spread_texts(spread, marks)
-    columns["RACU"] = [
-        MISSING if curve.model is None or s.racu is None else f"{s.racu:.2f}"
-        for curve, s in zip(grid, summaries, strict=True)
-    ]
+        columns[f"{percent} %"] = _spread_texts(spread, [flag + n for flag, n in zip(flags, fewer, strict=True)])
+    shown = [s.racu if curve.model is not None else None for curve, s in zip(grid, summaries, strict=True)]
+    columns["RACU"] = _marked(
+        [_written(racu, 2) for racu in shown],
+        [
+            "" if racu is None else _fewer(s.racu_runs, len(curve.runs))
+            for racu, curve, s in zip(shown, grid, summaries, strict=True)
+        ],
+    )
     note = f"{FLAG} above the clean cell of the same seed in at least one run." if flagged else ""
     return _of_columns(title, list(labels or [curve.label for curve in grid]), columns, note)
 
@@ -215,10 +259,14 @@ def gap_table(grid: Sequence[Curve], summaries: Sequence[Summary], title: str) -
     rows = [(c, s) for c, s in zip(grid, summaries, strict=True) if c.model is not None]
     columns: dict[str, list[str]] = {}
     for point, percent in enumerate(grid[0].percents):
-        columns[f"{percent} %"] = [_gap_text(s.gap[point], s.gap_interval[point]) for _, s in rows]
-    columns["RACU"] = [
-        MISSING if s.racu is None else f"{s.racu:.2f}{_interval_text(s.racu_interval, 1, 2)}" for _, s in rows
-    ]
+        columns[f"{percent} %"] = _marked(
+            [_gap_text(s.gap[point], s.gap_interval[point]) for _, s in rows],
+            [_fewer(s.gap_runs[point], len(curve.runs)) for curve, s in rows],
+        )
+    columns["RACU"] = _marked(
+        [_written(s.racu, 2) + _interval_text(s.racu_interval, 1, 2) for _, s in rows],
+        ["" if s.racu is None else _fewer(s.racu_runs, len(curve.runs)) for curve, s in rows],
+    )
     return _of_columns(title, [c.label for c, _ in rows], columns)
 
 
@@ -241,7 +289,10 @@ def audit_tables(grid: Sequence[Curve], name: str) -> list[Table]:
 
     def by_percent(title: str, write: Callable[[Mapping[str, float | None]], str]) -> Table:
         columns = {
-            f"{percent} %": [write(_mean_audits(curve.cells[point])) for curve in grid]
+            f"{percent} %": _marked(
+                [write(_mean_audits(curve.cells[point])) if curve.cells[point] else MISSING for curve in grid],
+                [_fewer(len(curve.cells[point]), len(curve.runs)) for curve in grid],
+            )
             for point, percent in enumerate(grid[0].percents)
         }
         return _of_columns(f"{name}: {title}", full_labels(grid), columns)
@@ -261,13 +312,23 @@ def audit_tables(grid: Sequence[Curve], name: str) -> list[Table]:
 
 def variation_table(grid: Sequence[Curve]) -> Table:
     """Tabulate the total variation of every curve's test maps and the count of empty ones, means over runs."""
-    audits = [_mean_audits(curve.cells[0]) for curve in grid]
+    cells = [_cell_of_each_run(curve) for curve in grid]
+    marks = [_fewer(len(found), len(curve.runs)) for found, curve in zip(cells, grid, strict=True)]
+    audits = [_mean_audits(found) for found in cells]
     columns = {
-        "total variation": [_written(each["total_variation"], 3) for each in audits],
-        "empty, train": [_written(each["empty_maps_train"], 0) for each in audits],
-        "empty, test": [_written(each["empty_maps_test"], 0) for each in audits],
+        title: _marked([_written(each.get(key), decimals) for each in audits], marks)
+        for title, key, decimals in (
+            ("total variation", "total_variation", 3),
+            ("empty, train", "empty_maps_train", 0),
+            ("empty, test", "empty_maps_test", 0),
+        )
     }
     return _of_columns("Maps", full_labels(grid), columns)
+
+
+def _cell_of_each_run(curve: Curve) -> list[Cell]:
+    """Return the first cell there is of every run: all have the same maps."""
+    return list({cell.run: cell for point in reversed(curve.cells) for cell in point}.values())
 
 
 def _written(value: float | None, decimals: int) -> str:
@@ -276,4 +337,4 @@ def _written(value: float | None, decimals: int) -> str:
 
 def _mean_audits(cells: Sequence[Cell]) -> dict[str, float | None]:
     audits = [cell.removal for cell in cells if cell.removal is not None]
-    return {key: mean_std([of_cell[key] for of_cell in audits])[0] for key in audits[0]}
+    return {key: mean_std([of_cell[key] for of_cell in audits])[0] for key in audits[0]} if audits else {}

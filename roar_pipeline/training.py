@@ -8,7 +8,9 @@ one, byte for byte on the CPU.
 import contextlib
 import copy
 import ctypes
+import io
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from torch import Tensor, nn
 
 from roar_pipeline.config import Execution, Training
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import whole_file
+from roar_pipeline.files import read_sealed, write_sealed
 from roar_pipeline.inputs import Inputs, batch_of
+from roar_pipeline.progress import report
 from roar_pipeline.seeding import derived_seed
 
 __all__ = ["PREDICT_BATCH", "Loss", "keep_freed_memory", "predict", "set_up_device", "soft_margin", "train"]
@@ -30,6 +33,9 @@ _log = logging.getLogger("roar")
 
 _MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 64 << 20}
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of ``mallopt(3)``, in bytes."""
+
+_REPORTED = 16
+"""Steps between two reports of progress."""
 
 PREDICT_BATCH = 64
 """Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
@@ -80,6 +86,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path,
+    owner: str = "",
     loss: Loss | None = None,
     validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
@@ -92,6 +99,7 @@ def train(
         recipe: epochs, optimizer, schedule and the rest.
         seed: of order, augmentation and dropout.
         checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
+        owner: fingerprint of the result; a checkpoint of another, or a damaged one, is not resumed from.
         loss: ``soft_margin`` of scores and labels unless given.
         validate: called after every epoch; with ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
 
@@ -104,33 +112,35 @@ def train(
     scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe.batch))
     history: list[dict[str, Any]] = []
     best: dict[str, Tensor] | None = None
-    if (saved := _read_checkpoint(checkpoint)) is not None:
+    if (saved := _read_checkpoint(checkpoint, owner)) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         scheduler.load_state_dict(saved["scheduler"])
         history, best = saved["history"], saved["best"]
     with _own_random_stream(inputs.images.device):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
+            started = time.monotonic()
             value = train_epoch(
                 model, inputs, labels, recipe, optimizer, scheduler, loss or _classify, seed=seed, epoch=epoch
             )
+            pace = len(inputs) / (time.monotonic() - started)
             if not np.isfinite(value):
                 raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
             validation = validate(model) if validate else None
             history.append({"epoch": epoch, "loss": value, "validation": validation})
             if recipe.checkpoint == "best" and _is_best(history):
                 best = copy.deepcopy(model.state_dict())
-            with whole_file(checkpoint) as scratch:
-                torch.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "scheduler": scheduler.state_dict(),
-                        "history": history,
-                        "best": best,
-                    },
-                    scratch,
-                )
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "history": history,
+                "best": best,
+            }
+            _write_checkpoint(checkpoint, owner, state)
+            told = f"epoch {epoch}/{recipe.epochs}, loss {value:.4f}, {pace:,.0f} images/s"
+            _log.debug("%s%s", told, f", validation {validation}" if validation else "")
+            report(epoch / recipe.epochs, told)
     if best is not None:
         model.load_state_dict(best)
     return history
@@ -157,7 +167,7 @@ def train_epoch(
     steps = _steps(len(inputs), recipe.batch)
     total = torch.zeros((), device=device)
     model.train()
-    for index in order[: steps * batch].split(batch):
+    for step, index in enumerate(order[: steps * batch].split(batch)):
         images = batch_of(inputs, index, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             value = loss(model, images, labels[index], index)
@@ -166,6 +176,8 @@ def train_epoch(
         optimizer.step()
         scheduler.step()
         total += value.detach()
+        if step % _REPORTED == 0:
+            report((epoch - 1 + step / steps) / recipe.epochs, f"epoch {epoch}/{recipe.epochs}")
     return float(total / steps)
 
 
@@ -212,17 +224,17 @@ def _is_best(history: list[dict[str, Any]]) -> bool:
     return values[-1] > max(values[:-1], default=-1.0)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the checkpoint; None where there is none, or one that cannot be read and must be made again."""
-    try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+def _write_checkpoint(path: Path, owner: str, state: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_sealed(path, content, owner)
+
+
+def _read_checkpoint(path: Path, owner: str) -> dict[str, Any] | None:
+    """Return the checkpoint; None where there is none, or a damaged or a foreign one, and training starts anew."""
+    if (content := read_sealed(path, owner)) is None:
         return None
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        _log.warning("%s cannot be read (%s): training starts anew.", path, error)
-        return None
+    saved: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return saved
 
 

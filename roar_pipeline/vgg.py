@@ -6,6 +6,7 @@ torchvision's names, so torchvision's convolutional weights load as they are.
 """
 
 import dataclasses
+import io
 from collections import OrderedDict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import whole_file
+from roar_pipeline.files import write_bytes
 from roar_pipeline.seeding import derived_seed
 
 __all__ = ["build", "load", "load_imagenet_features", "parameter_count", "save", "smallest_side", "split_at"]
@@ -118,8 +119,9 @@ def save(path: Path, model: nn.Module, network: Network, classes: int, reduction
     """Write a model that ``load`` can rebuild without being told what it is."""
     plain = {f.name: getattr(network, f.name) for f in dataclasses.fields(Network)}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with whole_file(path) as scratch:
-        torch.save({"network": plain, "classes": classes, "reduction": reduction, "state": state}, scratch)
+    content = io.BytesIO()
+    torch.save({"network": plain, "classes": classes, "reduction": reduction, "state": state}, content)
+    write_bytes(path, content)
 
 
 def load(path: Path, device: torch.device | None = None) -> nn.Sequential:

@@ -8,10 +8,10 @@ Files are read by Pillow and the standard library, not by torchvision: so whoeve
 import torch.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import uuid
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
+from roar_pipeline.files import lock, write_json
 
 __all__ = [
     "CLASSES",
@@ -223,8 +224,8 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     """Return a sha256 over the names and contents of all files that this module can read under ``root``.
 
     The same files in another place have the same digest. Contents are read only when a name, size or time
-    of change is not the one that ``cache`` remembers: a JSON file that several processes may use and anyone
-    may delete.
+    of change (of the content, or of the entry, which nobody can set back) is not the one that ``cache``
+    remembers: a JSON file that several processes may use and anyone may delete.
 
     Raises:
         InputError: there is no VOC folder at ``root``.
@@ -238,7 +239,7 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     if isinstance(remembered, dict) and remembered.get("listing") == listing and "digest" in remembered:
         return str(remembered["digest"])
     digest = hashlib.sha256()
-    for name, _, _ in files:
+    for name, *_ in files:
         content = hashlib.sha256((root / name).read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\n".encode())
     _write_cache(cache, {**_read_cache(cache), key: {"listing": listing, "digest": digest.hexdigest()}})
@@ -253,12 +254,12 @@ def _named_lists(dataset: Dataset) -> list[str]:
     )
 
 
-def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int]]:
-    """Yield (name below root, bytes, time of change in ns); hidden files are a desktop's, not the set's."""
+def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int, int]]:
+    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are a desktop's, not the set's."""
     for name in _named_lists(dataset):
         if (root / name).is_file():
             stat = (root / name).stat()
-            yield name, stat.st_size, stat.st_mtime_ns
+            yield name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
     for folder in (_IMAGES, _ANNOTATIONS, _MASKS):
         if not (root / folder).is_dir():
             continue
@@ -266,7 +267,7 @@ def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int]]:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.is_file():
                     stat = entry.stat()
-                    yield f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns
+                    yield f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _read_cache(cache: Path) -> dict[str, object]:
@@ -278,12 +279,6 @@ def _read_cache(cache: Path) -> dict[str, object]:
 
 
 def _write_cache(cache: Path, value: dict[str, object]) -> None:
-    """Write whole, under a scratch name of this process's own: the last one wins, no one reads a half."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    scratch = cache.with_name(f"partial-{uuid.uuid4().hex}-{cache.name}")
-    try:
-        scratch.write_text(json.dumps(value, indent=1), encoding="utf-8")
-        scratch.replace(cache)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    """Remember, if the folder allows it: without the cache the files are read again, and no more."""
+    with contextlib.suppress(OSError), lock(cache.parent):
+        write_json(cache, value)

@@ -4,7 +4,7 @@
 this package imports no torch: stages run in worker processes, which import what they need.
 """
 
-from tasks import messages
+from tasks import messages, worker
 from tasks.data import GenerateScenes, PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
 from tasks.gpus import offer_gpus
@@ -28,3 +28,4 @@ __all__ = [
 install_defaults()
 offer_gpus()
 messages.install()
+worker.install()

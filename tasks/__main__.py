@@ -1,53 +1,120 @@
-"""``python -m tasks run``: the grid's report, with one worker per core, and its table at the end."""
+"""Run a grid, and see, forecast, repair and clean its cache. Options after those below go to luigi's Report.
+
+For one stage by itself: luigi --module tasks <Stage> --help.
+"""
 
 import argparse
 import os
 import sys
-
-from luigi.cmdline import luigi_run
-from luigi.cmdline_parser import CmdlineParser
+from collections.abc import Sequence
 
 import tasks  # noqa: F401, registers the families
-from roar_pipeline.errors import InputError
-from tasks.settings import BAD_INPUT
+from roar_pipeline.errors import InputError, explain
+from tasks import forecasts, repairs, running, status
+from tasks.settings import BAD_INPUT, data_folder
+from tasks.survey import FAMILIES, grid_of
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, Luigi's own for what Luigi runs."""
-    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="compute the report; further options go to luigi (--seeds 0,1, ...)")
-    run.add_argument("--workers", type=int, default=os.cpu_count(), help="tasks at a time (default: one per core)")
-    known, rest = parser.parse_known_args()
-    return _run(known.workers, rest)
-
-
-def _run(workers: int, rest: list[str]) -> int:
-    central = any(option.startswith("--scheduler-") for option in rest)
-    scheduler = [] if central else ["--local-scheduler"]
-    arguments = ["--module", "tasks", "Report", *scheduler, "--workers", str(workers), *rest]
+    known, rest = _parser().parse_known_args(words)
     try:
-        with CmdlineParser.global_instance(arguments) as parser:
-            report = parser.get_task_obj()
+        return _dispatch(known, rest)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
-    if report.complete():
-        shown = len({task.fingerprint for task in report.requires()})
-        sys.stdout.write(f"Nothing to do: the report is done, and so are the {shown} results that it shows.\n")
-    elif (code := _luigi(arguments)) and not report.complete():
-        sys.stderr.write("Not everything could be made, see above. What is done is kept: mend it and run again.\n")
-        return code
-    sys.stdout.write(f"\n{report.table_path.read_text(encoding='utf-8')}\nReport: {report.path}\n")
-    return 0
+    except OSError as error:
+        if told := explain(error, data_folder()):
+            sys.stderr.write(f"{told}\n")
+            return BAD_INPUT
+        raise
 
 
-def _luigi(arguments: list[str]) -> int:
-    try:
-        luigi_run(arguments)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    return 0
+def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
+    if known.command == "run":
+        return running.run(known.workers, rest, partial=known.partial)
+    with grid_of(rest) as report:
+        match known.command:
+            case "status":
+                return status.show_status(report, known.family, known.depth)
+            case "forecast":
+                return forecasts.show_forecast(report, known.workers)
+            case "logs":
+                return status.show_logs(report, known.what, known.follow)
+            case "invalidate":
+                return repairs.invalidate(
+                    known.family, known.where, downstream=known.downstream, dry_run=known.dry_run, yes=known.yes
+                )
+            case "restore":
+                return repairs.restore(known.name)
+            case "gc":
+                return repairs.clean(report, known.config, trash=known.trash, remove=known.remove, yes=known.yes)
+            case "verify":
+                return repairs.verify(full=known.full, repair=known.repair, yes=known.yes)
+            case _:
+                return repairs.reached(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__, formatter_class=formatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    cores = os.cpu_count() or 1
+    run = command("run", "compute the report, and print its table")
+    run.add_argument("--workers", type=int, default=cores, help="tasks at a time (default: one per core)")
+    run.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
+
+    shown = command("status", "what is done, running, failed, missing or damaged, and why")
+    shown.add_argument("family", nargs="?", help=f"one stage: {', '.join(FAMILIES)}")
+    shown.add_argument("--depth", type=int, help="show the tree, so many levels deep")
+
+    ahead = command("forecast", "what the grid still needs: results, time, disk")
+    ahead.add_argument("--workers", type=int, default=cores, help="tasks at a time (default: one per core)")
+
+    logs = command("logs", "the log of a result's attempts, or the newest logs of a stage")
+    logs.add_argument("what", help="stage, directory of a result, or the start of its name")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow the latest while it grows")
+
+    aside = command("invalidate", "set results aside, so that they are made anew")
+    aside.add_argument("family", help=f"stage: {', '.join(FAMILIES)}")
+    aside.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="percent=50, model=sswa, retrain.lr=0.01",
+    )
+    aside.add_argument(
+        "--downstream", action=argparse.BooleanOptionalAction, default=True, help="with all that was built on them"
+    )
+    aside.add_argument("--dry-run", action="store_true", help="only show them")
+    _yes(aside)
+
+    back = command("restore", "bring back what was set aside")
+    back.add_argument("name", nargs="?", help="as invalidate named it (default: the latest); list: show all")
+
+    clean = command("gc", "results that the present settings do not reach, with sizes")
+    clean.add_argument("--config", action="append", default=[], metavar="FILE", help="keep this file's grid, too")
+    clean.add_argument("--remove", action="store_true", help="delete them for good")
+    clean.add_argument("--trash", action="store_true", help="with --remove: delete what is set aside, too")
+    _yes(clean)
+
+    check = command("verify", "compare results with their manifests")
+    check.add_argument("--full", action="store_true", help="contents (sha256), not only sizes")
+    check.add_argument("--repair", action="store_true", help="set aside what is damaged")
+    _yes(check)
+
+    commands.add_parser("reached")
+    return parser
+
+
+def _yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 if __name__ == "__main__":

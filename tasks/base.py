@@ -6,18 +6,23 @@ follows (DESIGN 3): stage, version, parameters and settings, and the fingerprint
 
 import dataclasses
 import functools
+import logging
+import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import luigi
 
-from roar_pipeline import files
+from roar_pipeline.cache import RUNS
 from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
+from roar_pipeline.manifests import MANIFEST, is_done
+from roar_pipeline.producing import Wanted
 from tasks import execution, progress
-from tasks.settings import settings
+from tasks.settings import data_folder, filed, overrides, scheduler_options, settings
 
 __all__ = ["ManifestTarget", "StageTask"]
 
@@ -26,12 +31,12 @@ class ManifestTarget(luigi.Target):
     """The manifest of a result: exists when the result is whole and is the one that is wanted."""
 
     def __init__(self, directory: Path, expected: str) -> None:
-        self.path = str(directory / files.MANIFEST)
+        self.path = str(directory / MANIFEST)
         self._directory, self._expected = directory, expected
 
     def exists(self) -> bool:
         """Tell whether the result is there."""
-        return files.is_done(self._directory, self._expected)
+        return is_done(self._directory, self._expected)
 
     def __str__(self) -> str:
         return self.path
@@ -90,7 +95,29 @@ class StageTask(luigi.Task):
         safe = re.sub(r"[^\w=,.+-]", "-", label)
         name = f"{safe}__{self.fingerprint[:12]}" if safe else self.fingerprint[:12]
         family: str = self.task_family
-        return Path(settings().paths.data).resolve() / "runs" / family / name
+        return data_folder() / RUNS / family / name
+
+    @property
+    def title(self) -> str:
+        """What people call it: the family, and what the grid sweeps."""
+        return " ".join([self.task_family, *(f"{key}={value}" for key, value in self.named().items())])
+
+    def wanted(self) -> Wanted:
+        """Return the result that is to be made, and from what."""
+        inputs = {task.directory: task.fingerprint for task in self.deps()}
+        return Wanted(self.directory, self.identity, tuple(inputs.items()), self.command())
+
+    def command(self) -> str:
+        """Return the shell command that makes this result by itself, with the settings of this run."""
+        given = {
+            name: parameter.serialize(getattr(self, name))
+            for name, parameter in self.get_params()
+            if filed(self.task_family, name, parameter) != getattr(self, name)
+        }
+        options = [f"--{name.replace('_', '-')}={text}" for name, text in given.items()]
+        words = ["luigi", "--module", "tasks", self.task_family, *options, *overrides(), *scheduler_options()]
+        overlay = os.environ.get("LUIGI_CONFIG_PATH")
+        return (f"LUIGI_CONFIG_PATH={shlex.quote(overlay)} " if overlay else "") + shlex.join(words)
 
     def output(self) -> luigi.Target:
         """Return the manifest."""
@@ -98,8 +125,7 @@ class StageTask(luigi.Task):
 
     def run(self) -> None:
         """Make the result in this process, which Luigi has forked for it."""
-        needs_gpu = "gpu" in self.resources
-        execution.run(self.stage, self.directory, self.identity, self.arguments(), needs_gpu=needs_gpu)
+        execution.run(self)
         progress.announce(self)
 
     def on_failure(self, exception: BaseException) -> str:
@@ -108,6 +134,15 @@ class StageTask(luigi.Task):
             return str(exception)
         explanation: str = super().on_failure(exception)
         return explanation
+
+
+@StageTask.event_handler(luigi.Event.PROCESS_FAILURE)
+def _note_death(task: StageTask, ending: str) -> None:
+    """Say why a worker process is gone, in Luigi's process: it could not do so itself."""
+    for part in task.parts():
+        if not part.complete():
+            execution.note_death(part, ending)
+            logging.getLogger("roar").error("%s", execution.failure_text(part, None))
 
 
 def _plain(section: Any) -> dict[str, Any]:

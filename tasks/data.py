@@ -6,7 +6,7 @@ from typing import Any
 
 from roar_pipeline import scenes, voc
 from tasks.base import StageTask
-from tasks.settings import settings
+from tasks.settings import data_folder, settings
 
 __all__ = ["GenerateScenes", "PrepareImages"]
 
@@ -44,7 +44,7 @@ class PrepareImages(StageTask):
         if not dataset.root:
             return {"set": "scenes", **size}
         voc.check_layout(self._root, dataset)
-        cache = Path(settings().paths.data).resolve() / "dataset-digests.json"
+        cache = data_folder() / "dataset-digests.json"
         return {"set": voc.content_digest(self._root, dataset, cache)[:12], **size}
 
     def identity_settings(self) -> Mapping[str, Any]:

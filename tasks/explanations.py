@@ -126,18 +126,14 @@ class DumpMaps(StageTask):
         if not parts:
             return
         try:
-            execution.run_together(
-                "dump_maps",
-                {name: (part.directory, part.identity) for name, part in parts.items()},
-                {
-                    "images_path": PrepareImages().path,
-                    "model_path": model_task(self.model, self.seed).path,
-                    "maps": settings().maps,
-                    "fingerprints": {name: part.fingerprint for name, part in parts.items()},
-                    "execution": settings().execution,
-                },
-                needs_gpu="gpu" in self.resources,
-            )
+            arguments = {
+                "images_path": PrepareImages().path,
+                "model_path": model_task(self.model, self.seed).path,
+                "maps": settings().maps,
+                "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+                "execution": settings().execution,
+            }
+            execution.run_together("dump_maps", parts, arguments)
         finally:
             for part in parts.values():
                 if part.complete():

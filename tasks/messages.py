@@ -5,6 +5,7 @@ import logging
 from luigi.parameter import ParameterException
 
 from roar_pipeline.errors import InputError
+from tasks.execution import TaskFailedError
 
 __all__ = ["install"]
 
@@ -16,7 +17,8 @@ class _WithoutTraceback(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, (InputError, ParameterException)):
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-            record.msg, record.args, record.exc_info = f"{task}: {error}" if task else str(error), None, None
+            told = str(error) if task is None or isinstance(error, TaskFailedError) else f"{task}: {error}"
+            record.msg, record.args, record.exc_info = told, None, None
         return True
 
 
@@ -27,7 +29,8 @@ def install() -> None:
         luigi_logger.addFilter(_WithoutTraceback())
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setLevel(logging.INFO)
         ours = logging.getLogger("roar")
         ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
+        ours.setLevel(logging.DEBUG)
         ours.propagate = False

@@ -61,6 +61,7 @@ class FineTuneTeacher(ModelTask):
             "images_path": PrepareImages().path,
             "teacher": settings().teacher,
             "seed": self.seed,
+            "fingerprint": self.fingerprint,
             "execution": settings().execution,
         }
 
@@ -99,6 +100,7 @@ class DistillStudent(ModelTask):
             "student": self._student,
             "distillation": settings().distillation,
             "seed": self.seed,
+            "fingerprint": self.fingerprint,
             "execution": settings().execution,
         }
 

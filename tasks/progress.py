@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from roar_pipeline import files
+from roar_pipeline.manifests import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from tasks.base import StageTask
@@ -33,14 +33,13 @@ def _plan(task: "StageTask", dependency: "StageTask") -> None:
 
 def announce(task: "StageTask") -> None:
     """Say that a task is done, how many are of all, and about how long the rest takes."""
-    waiting = [t for t in _planned.values() if not (t.directory / files.MANIFEST).exists()]
-    seconds = (files.read_manifest(task.directory) or {}).get("seconds", 0.0)
+    waiting = [t for t in _planned.values() if not (t.directory / MANIFEST).exists()]
+    seconds = (read_manifest(task.directory) or {}).get("seconds", 0.0)
     place = f"[{len(_planned) - len(waiting)}/{len(_planned)}] " if _planned else ""
     left = seconds_left(list(_planned.values()), waiting, luigi.interface.core().workers)
     rest = f", about {_duration(left)} left" if waiting and left is not None else ""
-    named = " ".join([task.task_family, *(f"{key}={value}" for key, value in task.named().items())])
     elapsed = _duration(time.monotonic() - _started)
-    _log.info("%s%s: %.1f s (%s elapsed%s)", place, named, seconds, elapsed, rest)
+    _log.info("%s%s: %.1f s (%s elapsed%s)", place, task.title, seconds, elapsed, rest)
 
 
 def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
@@ -49,7 +48,7 @@ def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float 
     taken: dict[str, list[float]] = defaultdict(list)
     for task in planned:
         if task.fingerprint not in unfinished and len(taken[task.task_family]) < 5:
-            taken[task.task_family].append((files.read_manifest(task.directory) or {}).get("seconds", 0.0))
+            taken[task.task_family].append((read_manifest(task.directory) or {}).get("seconds", 0.0))
     known = [seconds for family in taken.values() for seconds in family]
     if not known:
         return None

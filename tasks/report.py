@@ -1,6 +1,7 @@
 """The grid, and the report on it."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ def _axis(key: str) -> Any:
 
 
 class Report(StageTask):
-    """Compute the grid and put it together: tables, curves, pictures, one HTML page."""
+    """Compute the grid and put it together: tables, curves, pictures, one HTML page.
+
+    A partial report computes nothing else: it is made of what is done when the task is first looked at, and says what
+    is missing. With more done it is another result.
+    """
 
     stage = "report"
     priority = 100
@@ -41,11 +46,14 @@ class Report(StageTask):
     directions = _axis("directions")
     seeds = _axis("seeds")
     model_seeds = _axis("model_seeds")
+    partial = luigi.BoolParameter(
+        default=False, description="report on what is done, with a list of what is missing, and compute nothing else"
+    )
 
     @property
     def grid(self) -> config.Grid:
         """What the report covers: [grid], but for what is given to the task."""
-        given = {name: text for name, _ in self.get_params() if (text := getattr(self, name))}
+        given = {f.name: text for f in dataclasses.fields(config.Grid) if (text := getattr(self, f.name))}
         grid = dataclasses.replace(
             settings().grid, **{k: getattr(config.parse({"grid": given}).grid, k) for k in given}
         )
@@ -61,38 +69,39 @@ class Report(StageTask):
         return [(model_seed, seed) for model_seed in grid.model_seeds for seed in grid.seeds]
 
     def requires(self) -> list[StageTask]:
-        """Return everything that the report shows."""
-        return [PrepareImages(), *self._models(), *self._rankings(), *self._localizations(), *self._cells()]
+        """Return everything that the report shows, of which a partial one takes what is done."""
+        return [task for task in self._asked() if task.fingerprint not in self._missing]
 
     def complete(self) -> bool:
         """Tell whether the report is there and so is everything it shows: what is deleted is made again."""
         return bool(super().complete()) and all(task.complete() for task in self.requires())
 
     def named(self) -> Mapping[str, Any]:
-        """Return nothing: the grid is too long for a name."""
-        return {}
+        """Return whether the report is partial, and nothing more: the grid is too long for a name."""
+        return {"partial": "true"} if self.partial else {}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return the grid, and how it is shown and scored."""
+        """Return the grid, how it is shown and scored, and of a partial report what is missing."""
         grid = {k: list(v) for k, v in dataclasses.asdict(self.grid).items()}
-        return {**super().identity_settings(), "grid": grid}
+        partial = {"partial": True, "missing": sorted(self._missing)} if self.partial else {}
+        return {**super().identity_settings(), "grid": grid, **partial}
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return where everything is."""
+        """Return where everything is, and None where something is missing."""
         return {
             "settings": {name: dataclasses.asdict(s) for name, s in _shown_settings().items()}
             | {"grid": dataclasses.asdict(self.grid)},
             "models": [
-                {"model": name, "seed": task.seed, "metrics": task.metrics_path}
+                {"model": name, "seed": task.seed, "metrics": self._if_there(task, task.metrics_path)}
                 for (name, _), task in zip(self._model_names(), self._models(), strict=True)
             ],
-            "cells": [_describe(cell) for cell in self._cells()],
+            "cells": [{**_describe(cell), "directory": self._if_there(cell, cell.directory)} for cell in self._cells()],
             "localizations": [
                 {
                     "model": None if task.is_control else task.model,
                     "method": task.method,
                     "seed": None if task.is_control else task.seed,
-                    "path": task.path,
+                    "path": self._if_there(task, task.path),
                 }
                 for task in self._localizations()
             ],
@@ -102,7 +111,7 @@ class Report(StageTask):
                     "model": None if task.is_control else task.model,
                     "method": task.method,
                     "maps": maps_task(task.model, task.method, task.seed).path,
-                    "levels": task.path,
+                    "levels": self._if_there(task, task.path),
                 }
                 for task in self._rankings()
                 if task.is_control or task.seed == self.replicates()[0][0]
@@ -120,6 +129,37 @@ class Report(StageTask):
     def table_path(self) -> Path:
         """table.txt."""
         return self.directory / "table.txt"
+
+    @functools.cached_property
+    def _missing(self) -> frozenset[str]:
+        """The fingerprints of what a partial report has to do without; looked up once, so that its identity stays.
+
+        Raises:
+            InputError: there are no images, or nothing that was made of them.
+        """
+        if not self.partial:
+            return frozenset()
+        if not PrepareImages().complete():
+            raise InputError(
+                f"There is nothing for a partial report: not even the images are prepared ({PrepareImages().directory} "
+                "is not done). Run Report without --partial, which makes everything, or some of its tasks first."
+            )
+        images, *asked = self._asked()
+        missing = frozenset(task.fingerprint for task in asked if not _is_there(task))
+        shown = [*self._models(), *self._localizations(), *self._cells()]
+        if missing.issuperset(task.fingerprint for task in shown):
+            raise InputError(
+                f"There is nothing for a partial report: the images are prepared ({images.directory}), and of the "
+                f"{len(self._models())} models, {len(self._localizations())} localizations and {len(self._cells())} "
+                "cells asked for none is done. Run Report without --partial, or ask for a grid of which something is."
+            )
+        return missing
+
+    def _if_there(self, task: StageTask, path: Path) -> Path | None:
+        return None if task.fingerprint in self._missing else path
+
+    def _asked(self) -> list[StageTask]:
+        return [PrepareImages(), *self._models(), *self._rankings(), *self._localizations(), *self._cells()]
 
     def _model_names(self) -> list[tuple[str, int]]:
         seeds = dict.fromkeys(model_seed for model_seed, _ in self.replicates())
@@ -175,6 +215,12 @@ def _shown_settings() -> dict[str, Any]:
     return {k: v for k, v in everything.items() if k not in ("paths", "execution", "grid")}
 
 
+def _is_there(task: StageTask) -> bool:
+    """Tell whether a result can be shown; a ranking is shown beside its maps."""
+    maps = [maps_task(task.model, task.method, task.seed)] if isinstance(task, RankPixels) else []
+    return all(each.complete() for each in (task, *maps))
+
+
 def _describe(cell: Retrain) -> dict[str, Any]:
     clean = cell.percent == (0,)
     of_model = not clean and not is_control(cell.method)
@@ -190,7 +236,6 @@ def _describe(cell: Retrain) -> dict[str, Any]:
         "direction": cell.direction,
         "seed": cell.seed,
         "model_seed": cell.explained_seed if of_model else None,
-        "directory": cell.directory,
         "settings": flat,
         "fingerprint": cell.fingerprint,
     }

@@ -1,6 +1,5 @@
 """The cells of the grid."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import luigi
 from roar_pipeline.attribution import is_control
 from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
+from tasks import execution
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import RankPixels
@@ -25,8 +25,6 @@ from tasks.parameters import (
 from tasks.settings import settings
 
 __all__ = ["Retrain"]
-
-_log = logging.getLogger("roar")
 
 
 class Retrain(StageTask):
@@ -100,6 +98,7 @@ class Retrain(StageTask):
             "direction": self.direction if percent else "remove",
             "recipe": settings().retrain,
             "seed": self.seed,
+            "fingerprint": self.fingerprint,
             "execution": settings().execution,
         }
 
@@ -108,16 +107,11 @@ class Retrain(StageTask):
         return [StageTask.output(cell) for cell in self.parts()]
 
     def run(self) -> None:
-        """Train the cells one after the other; a cell that fails does not keep the others from being tried."""
-        failures: list[Exception] = []
-        for cell in self.parts():
-            try:
-                StageTask.run(cell)
-            except Exception as error:
-                failures.append(error)
-                _log.error("%s: %s", cell, error)
-        if failures:
-            raise failures[0]
+        """Train the cell, or several one after the other: one that fails does not keep the others from being tried."""
+        if len(self.percent) == 1:
+            super().run()
+        else:
+            execution.run_each(self.parts())
 
     @property
     def explained_seed(self) -> int:

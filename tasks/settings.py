@@ -21,7 +21,7 @@ from luigi.task_register import Register
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
 
-__all__ = ["BAD_INPUT", "install_defaults", "settings"]
+__all__ = ["BAD_INPUT", "data_folder", "filed", "install_defaults", "overrides", "scheduler_options", "settings"]
 
 BAD_INPUT = 40
 """Exit code of a command that was refused before anything was started."""
@@ -111,6 +111,54 @@ def settings() -> config.Settings:
     if unknown:
         raise InputError("Mistakes in the settings:\n" + "\n".join(unknown))
     return parsed
+
+
+@functools.cache
+def data_folder() -> Path:
+    """Return the absolute folder of the cache, links resolved.
+
+    Raises:
+        InputError: its parent is not there, or it is a link to nowhere: a disk that is not mounted, perhaps.
+    """
+    given = Path(settings().paths.data).expanduser()
+    folder = given.resolve()
+    if given.is_symlink() and not folder.exists():
+        raise InputError(f"[paths] data = {given} is a link to {folder}, which is not there. Is its disk mounted?")
+    if not folder.parent.is_dir():
+        raise InputError(f"[paths] data = {given}: there is no folder {folder.parent}. Make it, or mount its disk.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"[paths] data = {given} is a file. Name a folder.")
+    return folder
+
+
+def overrides() -> list[str]:
+    """Return the options of the command line that make this run's settings out of those of the files."""
+    found = []
+    for name, section in _SECTIONS.items():
+        own = section()
+        for key, parameter in section.get_params():
+            if getattr(own, key) != filed(name, key, parameter):
+                found.append(f"--{name}-{key.replace('_', '-')}={getattr(own, key)}")
+    return found
+
+
+def filed(section: str, key: str, parameter: luigi.Parameter) -> Any:
+    """Return what a parameter is where the command line says nothing: of the files, else its default."""
+    if get_config().has_option(section, key):
+        return parameter.normalize(parameter.parse(get_config().get(section, key)))
+    return parameter._default
+
+
+def scheduler_options() -> list[str]:
+    """Return the options that lead another command to this run's scheduler."""
+    core = luigi.interface.core()
+    if core.local_scheduler:
+        return ["--local-scheduler"]
+    if core.scheduler_url:
+        return [f"--scheduler-url={core.scheduler_url}"]
+    options = {"scheduler-host": core.scheduler_host, "scheduler-port": core.scheduler_port}
+    usual = {"scheduler-host": "localhost", "scheduler-port": 8082}
+    return [f"--{name}={value}" for name, value in options.items() if value != usual[name]]
 
 
 def _unknown_keys() -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,10 @@ def _write_localization(
     written = root / f"localization_{stem}.json"
     written.write_text(json.dumps(found))
     return {"model": model, "method": method, "seed": None if model is None else seed, "path": written}
+
+
+def without(arguments: dict[str, Any], kind: str, chosen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the arguments with the chosen cells, models, localizations or examples named as missing."""
+    places = {"cells": "directory", "models": "metrics", "localizations": "path", "examples": "levels"}
+    found = [{**each, places[kind]: None} if chosen(each) else each for each in arguments[kind]]
+    return {**arguments, kind: found}

@@ -13,7 +13,7 @@ from conftest import Workplace, contents
 from sklearn.metrics import average_precision_score, f1_score
 
 from roar_pipeline import images, maps
-from roar_pipeline.files import read_manifest
+from roar_pipeline.manifests import read_manifest
 
 CELL = ("Retrain", "--model", "sswa", "--method", "gradcam", "--percent", "60", "--seed", "0")
 

@@ -1,5 +1,6 @@
 """Stores of maps and levels: kills, resumes, bytes, audits."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,10 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from roar_pipeline import stores
 from roar_pipeline.attribution.controls import random as random_control
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import write_json
 from roar_pipeline.maps import (
     Group,
     answer,
@@ -29,9 +28,11 @@ from roar_pipeline.maps import (
     requests,
     write_levels,
 )
+from roar_pipeline.progress import listening
 from roar_pipeline.removal import object_shares, removal_levels, removed, tied_shares, total_variation
 
 HEIGHT, WIDTH, CLASSES, BATCH = 9, 11, 3, 4
+JOURNAL = "partial-maps.jsonl"
 TRAIN, TEST = [f"train {n}" for n in range(14)], ["a", "Größe", "2007_000033", "b", "c"]
 PAIR_ROWS, PAIR_CLASSES = np.array([4, 0, 2, 2, 1, 1]), np.array([0, 1, 0, 2, 1, 2])
 
@@ -70,16 +71,23 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def flip(path, group, column, n):
+    """Change one bit of a row's last byte, as a bad disk would."""
+    with h5py.File(path) as file:
+        dataset = file[group][column]
+        row_bytes = dataset.dtype.itemsize * dataset[0].size
+        place = dataset.id.get_offset() + (n + 1) * row_bytes - 1
+    with path.open("r+b") as opened:
+        opened.seek(place)
+        byte = opened.read(1)[0]
+        opened.seek(place)
+        opened.write(bytes([byte ^ 1]))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The digest of a dump that nothing interrupts."""
     return digest(dump_some(tmp_path_factory.mktemp("undisturbed")))
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Commit after every batch."""
-    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
 
 
 def test_what_is_dumped_is_read(tmp_path):
@@ -112,14 +120,13 @@ def test_a_set_without_segmentations_has_no_pairs(tmp_path):
     assert pairs.zero_maps == 0
 
 
-def test_the_same_dump_has_the_same_bytes(tmp_path, monkeypatch):
-    """Also when it commits at other times."""
+def test_the_same_dump_has_the_same_bytes(tmp_path):
+    """Also in batches of another size."""
     for name in "abc":
         (tmp_path / name).mkdir()
     first = digest(dump_some(tmp_path / "a"))
     assert digest(dump_some(tmp_path / "b")) == first
-    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
-    assert digest(dump_some(tmp_path / "c")) == first
+    assert digest(dump_some(tmp_path / "c", batch=3)) == first
 
 
 class InterruptionError(Exception):
@@ -142,7 +149,6 @@ ALL_BATCHES = [("train", n) for n in (0, 4, 8, 12)] + [("test", n) for n in (0, 
 ALL_BATCHES += [("localization", n) for n in (0, 4)]
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("batches", range(9))
 def test_an_interrupted_dump_goes_on_where_it_stopped(tmp_path, batches, undisturbed):
     seen = []
@@ -155,19 +161,30 @@ def test_an_interrupted_dump_goes_on_where_it_stopped(tmp_path, batches, undistu
     assert digest(path) == undisturbed
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda d: (d / "partial-maps.h5").write_bytes(b"no hdf5"),
         lambda d: (d / "partial-maps.h5").unlink(),
-        lambda d: (d / "partial-maps.json").write_text("{"),
-        lambda d: (d / "partial-maps.json").unlink(),
-        lambda d: (d / "partial-maps.json").write_text("[]"),
+        lambda d: (d / JOURNAL).write_text("{"),
+        lambda d: (d / JOURNAL).unlink(),
+        lambda d: (d / JOURNAL).write_text("[]\n[]\n"),
         lambda d: h5py.File(d / "partial-maps.h5", "w").close(),
         lambda d: os.truncate(d / "partial-maps.h5", 3000),
+        lambda d: flip(d / "partial-maps.h5", "train", "ids", 5),
+        lambda d: flip(d / "partial-maps.h5", "localization", "class_index", 2),
     ],
-    ids=["h5 unreadable", "h5 gone", "journal broken", "journal gone", "journal foreign", "h5 foreign", "h5 cut"],
+    ids=[
+        "h5 unreadable",
+        "h5 gone",
+        "journal broken",
+        "journal gone",
+        "journal foreign",
+        "h5 foreign",
+        "h5 cut",
+        "another id",
+        "another class",
+    ],
 )
 def test_a_spoiled_scratch_file_is_begun_again(tmp_path, spoil, undisturbed):
     with pytest.raises(InterruptionError):
@@ -179,7 +196,6 @@ def test_a_spoiled_scratch_file_is_begun_again(tmp_path, spoil, undisturbed):
     assert digest(path) == undisturbed
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("changes", [{"fingerprint": "0" * 64}, {"train": TRAIN[:12]}, {"pairs": 3}, {"batch": 3}])
 def test_a_scratch_file_of_another_result_is_begun_again(tmp_path, changes):
     with pytest.raises(InterruptionError):
@@ -191,30 +207,69 @@ def test_a_scratch_file_of_another_result_is_begun_again(tmp_path, changes):
     assert digest(path) == digest(dump_some(tmp_path / "undisturbed", **changes))
 
 
-@pytest.mark.usefixtures("at_once")
-def test_the_journal_speaks_of_rows_that_are_on_disk_only(tmp_path, monkeypatch):
-    """At every entry the file holds, for whoever opens it then, the rows the journal is about to claim."""
-    steps = []
+@pytest.mark.parametrize(
+    ("group", "column", "n"), [("train", "maps", 0), ("train", "scores", 6), ("test", "explained", 3)]
+)
+def test_rows_that_have_changed_are_computed_again_and_so_are_those_after_them(tmp_path, group, column, n, undisturbed):
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(7, []))
+    flip(tmp_path / "partial-maps.h5", group, column, n)
+    seen = []
+    path = dump_some(tmp_path, interrupted_after(99, seen))
+    assert seen == ALL_BATCHES[ALL_BATCHES.index((group, n // BATCH * BATCH)) :]
+    assert digest(path) == undisturbed
 
-    def look(path, journal):
-        steps.append("journal")
+
+@pytest.mark.parametrize(
+    ("spoil", "believed"),
+    [
+        (lambda lines: [*lines[:-1], lines[-1][:30]], 4),
+        (lambda lines: [*lines[:-1], lines[-1].removesuffix("\n")], 5),
+        (lambda lines: [*lines, "\0" * 40], 5),
+        (lambda lines: [*lines[:3], *lines[4:]], 2),
+        (lambda lines: [*lines[:3], lines[3].replace('"zero_maps": 1', '"zero_maps": 2'), *lines[4:]], 2),
+        (lambda lines: [*lines[:3], "7\n", *lines[4:]], 2),
+        (lambda lines: [*lines, lines[-1]], 5),
+    ],
+    ids=["torn", "no line end", "zeros", "a line gone", "another count", "no entry", "a line twice"],
+)
+def test_a_journal_is_believed_as_far_as_it_is_right(tmp_path, spoil, believed, undisturbed):
+    with pytest.raises(InterruptionError):
+        dump_some(tmp_path, interrupted_after(5, []))
+    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
+    assert len(lines) == 6
+    spoiled = spoil(lines)
+    assert spoiled != lines
+    (tmp_path / JOURNAL).write_text("".join(spoiled))
+    for batches in (6, 99):
+        seen = ALL_BATCHES[:believed]
+        with pytest.raises(InterruptionError) if batches == 6 else contextlib.nullcontext():
+            path = dump_some(tmp_path, interrupted_after(batches, seen))
+        assert seen == ALL_BATCHES[:batches]
+        believed = 6
+    assert digest(path) == undisturbed
+
+
+def test_the_journal_speaks_of_rows_that_are_in_the_file_only(tmp_path):
+    """At every entry the file holds, for whoever opens it then, the rows that the journal claims."""
+    counts = []
+
+    def look(share, text):
+        plan, *entries = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
         copy = shutil.copy(tmp_path / "partial-maps.h5", tmp_path / "copy.h5")
-        for group, finished in journal["zero_maps"].items():
-            with h5py.File(copy) as file:
-                claimed = min(len(finished) * BATCH, len(file[group]["maps"]))
-                if claimed:
-                    np.testing.assert_array_equal(
-                        file[group]["maps"][:claimed], compute(group, slice(0, claimed))["maps"]
-                    )
-        write_json(path, journal)
+        with h5py.File(copy) as file:
+            for entry, (group, start) in zip(entries, ALL_BATCHES, strict=False):
+                columns = {c: file[group][c][start : start + BATCH] for c in compute(group, slice(0, 1))}
+                stored = b"".join(values.tobytes() for values in columns.values())
+                zero_maps = sum(not (map_ > 0).any() for map_ in columns["maps"])
+                sha256 = hashlib.sha256(stored).hexdigest()
+                assert entry == {"group": group, "zero_maps": zero_maps, "sha256": sha256}
+        assert plan["fingerprint"] == "f" * 64
+        counts.append((len(entries), share))
 
-    fsync = os.fsync
-    monkeypatch.setattr(stores, "write_json", look)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (steps.append("fsync"), fsync(descriptor)))
-    dump_some(tmp_path)
-    entries = [n for n, step in enumerate(steps) if step == "journal"]
-    assert len(entries) == len(ALL_BATCHES) + 1
-    assert all(steps[n - 1] == "fsync" for n in entries)
+    with listening(look):
+        dump_some(tmp_path)
+    assert counts == [(n, n / 8) for n in range(1, 9)]
 
 
 def test_a_scratch_file_has_its_full_size_from_the_start(tmp_path):
@@ -227,19 +282,17 @@ def test_a_scratch_file_has_its_full_size_from_the_start(tmp_path):
         assert file["train"]["maps"].chunks is None
 
 
-def test_a_journal_never_outlives_its_scratch_file(tmp_path, monkeypatch, undisturbed):
+def test_a_journal_never_outlives_its_scratch_file(tmp_path, undisturbed):
     """The rows of a file begun again are not those that the journal of its predecessor speaks of."""
-    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 0.0)
     with pytest.raises(InterruptionError):
         dump_some(tmp_path, interrupted_after(5, []))
     (tmp_path / "partial-maps.h5").write_bytes(b"no hdf5")
-    monkeypatch.setattr(stores, "_COMMIT_SECONDS", 1e9)
     with pytest.raises(InterruptionError):
         dump_some(tmp_path, interrupted_after(2, []))
+    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 3
     assert digest(dump_some(tmp_path)) == undisturbed
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("batches", [0, 5, 8])
 @pytest.mark.parametrize("scratch", ["stays", "gone"])
 def test_an_older_file_in_the_place_of_the_result_is_replaced(tmp_path, undisturbed, batches, scratch):
@@ -252,17 +305,21 @@ def test_an_older_file_in_the_place_of_the_result_is_replaced(tmp_path, undistur
     (tmp_path / "maps.h5").write_bytes(b"damaged")
     if scratch == "gone":
         (tmp_path / "partial-maps.h5").unlink()
-        if batches == 8:
-            (tmp_path / "partial-maps.json").unlink()
     assert digest(dump_some(tmp_path)) == undisturbed
 
 
-def test_a_finished_dump_is_not_repeated_unless_its_file_is_gone(tmp_path):
-    path, seen = dump_some(tmp_path), []
-    dump_some(tmp_path, interrupted_after(0, seen))
-    wanted = digest(path)
+def test_a_finished_dump_is_not_repeated_unless_its_file_is_gone_or_damaged(tmp_path, undisturbed):
+    """As after a kill between the rename and the manifest."""
+    path = dump_some(tmp_path)
+    dump_some(tmp_path, interrupted_after(0, []))
+    assert digest(path) == undisturbed
     path.unlink()
-    assert digest(dump_some(tmp_path)) == wanted
+    assert digest(dump_some(tmp_path)) == undisturbed
+    flip(path, "test", "maps", 1)
+    seen = []
+    dump_some(tmp_path, interrupted_after(99, seen))
+    assert seen == ALL_BATCHES[4:]
+    assert digest(path) == undisturbed
 
 
 KILLER = """
@@ -270,8 +327,6 @@ import os, random, signal, sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 import test_maps
-from roar_pipeline import stores
-stores._COMMIT_SECONDS = 0.0
 directory, chance = Path(sys.argv[2]), random.Random(int(sys.argv[3]))
 
 def slowly(group, rows):
@@ -464,7 +519,7 @@ def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
     np.testing.assert_array_equal(read_levels(constant, "test").tied_shares["remove"], [0] + [1] * 99 + [0])
 
 
-def test_stores_that_stand_at_different_rows_are_filled_side_by_side(tmp_path, monkeypatch):
+def test_stores_that_stand_at_different_rows_are_filled_side_by_side(tmp_path):
     """One killed run is further than another: the one behind catches up, then both share every call."""
     groups = {"train": image_group([f"id{i}" for i in range(7)], 2, 3, 4)}
 
@@ -494,7 +549,6 @@ def test_stores_that_stand_at_different_rows_are_filled_side_by_side(tmp_path, m
 
     assert answer(stores("a", "b", folder="whole"), compute) == {}
     assert calls == [(start, ["a", "b"]) for start in (0, 2, 4, 6)]
-    monkeypatch.setattr("roar_pipeline.stores._COMMIT_SECONDS", 0)
     with pytest.raises(KilledError):
         answer(stores("b", folder="killed"), lambda g, r, n: compute(g, r, n, stop=4))
     calls.clear()

@@ -135,7 +135,7 @@ def test_a_failed_cell_leaves_the_others_alone(chain: Workplace) -> None:
     assert chain.counts() == before
 
 
-def test_a_result_that_is_not_ours_is_named(chain: Workplace) -> None:
+def test_a_damaged_input_is_named_and_not_read(chain: Workplace) -> None:
     (directory,) = chain.results("FineTuneTeacher")
     content = (directory / "model.pt").read_bytes()
     try:
@@ -143,6 +143,7 @@ def test_a_result_that_is_not_ours_is_named(chain: Workplace) -> None:
         code, output = chain.luigi("DumpMaps", "--model", "teacher", "--method", "gradcam", "--maps-batch", "7")
         assert code == TASK_FAILED
         assert "Traceback" not in output
-        assert "model.pt does not hold a model of this project" in output
+        assert f"{directory} is damaged: the content of model.pt has changed" in output
+        assert "python -m tasks verify --full --repair" in output
     finally:
         (directory / "model.pt").write_bytes(content)

@@ -239,11 +239,12 @@ def test_cells_above_clean_are_named(tmp_path, images_path):
 def test_enough_seeds_need_no_remark(tmp_path, images_path):
     clean, grid = cells_of(tmp_path, images_path)
     assert any(line.startswith("2 seeds:") for line in warnings({}, clean, grid))
-    assert not any("seeds" in line for line in warnings({}, clean * 3, grid))
+    six = replace(grid[0], cells=(tuple(replace(c, seed=seed) for c in clean for seed in range(6)),))
+    assert not any("seeds" in line for line in warnings({}, clean, [six]))
 
 
 def summary_of(gap, intervals, racu):
-    return Summary([], [], [], gap, intervals, racu, None)
+    return Summary([], [], [], gap, intervals, racu, None, [2, 2], [2, 2], 2)
 
 
 def test_findings_claim_only_what_the_intervals_support(tmp_path, images_path):

@@ -1,5 +1,6 @@
 """Identity, and what a task requires, without running anything."""
 
+import json
 import os
 import subprocess
 import sys
@@ -203,7 +204,9 @@ def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure,
     done, waiting = cell(percent=(10,)), [cell(percent=(p,)) for p in (20, 30, 40)]
     assert progress.seconds_left([done, *waiting], [done, *waiting], 2) is None
     done.directory.mkdir(parents=True)
-    (done.directory / "manifest.json").write_text('{"seconds": 10.0}')
+    (done.directory / "manifest.json").write_text(
+        json.dumps({"seconds": 10.0, "fingerprint": done.fingerprint, "identity": {}, "files": {}})
+    )
     assert progress.seconds_left([done, *waiting], waiting, 2) == pytest.approx(15)
 
 

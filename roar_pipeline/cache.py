@@ -1,0 +1,256 @@
+"""All results on disk: what there is, what is built on what, setting results aside and bringing them back.
+
+The cache is ``runs/<family>/<label>__<12 digits>/`` under the data folder; what is set aside lies in
+``trash/<time>/<family>/...`` beside it. Results are moved and removed only while nobody is making them.
+"""
+
+import datetime
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline import attempts
+from roar_pipeline.errors import InputError
+from roar_pipeline.files import read_json, try_lock, write_json
+from roar_pipeline.manifests import MANIFEST, faults, read_manifest
+
+__all__ = [
+    "RUNS",
+    "Stored",
+    "Trashed",
+    "delete",
+    "downstream",
+    "find",
+    "put_aside",
+    "remove",
+    "restore",
+    "scan",
+    "size_of",
+    "trashed",
+    "verify",
+]
+
+RUNS = "runs"
+TRASH = "trash"
+_RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A directory of the cache."""
+
+    directory: Path
+    manifest: Mapping[str, Any] | None
+    """None where there is no result (yet, or any more)."""
+    identity: Mapping[str, Any]
+    """Of the result, or of the attempt at it; empty where neither tells."""
+
+    @property
+    def family(self) -> str:
+        """The task family."""
+        return self.directory.parent.name
+
+    @property
+    def name(self) -> str:
+        """``family/label__digits``."""
+        return f"{self.family}/{self.directory.name}"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the result."""
+        return None if self.manifest is None else str(self.manifest["fingerprint"])
+
+
+def scan(data: Path, family: str | None = None) -> list[Stored]:
+    """Return every directory of the cache, or of one family, sorted by name."""
+    return [_read(path) for path in sorted((data / RUNS).glob(f"{family or '*'}/*")) if path.is_dir()]
+
+
+def _read(directory: Path) -> Stored:
+    manifest = read_manifest(directory)
+    if manifest is not None:
+        return Stored(directory, manifest, manifest["identity"])
+    attempt = attempts.read_note(directory, attempts.ATTEMPT) or {}
+    return Stored(directory, None, attempt.get("identity", {}))
+
+
+def find(stored: Iterable[Stored], conditions: Mapping[str, str]) -> list[Stored]:
+    """Return the results whose parameters and settings are as the conditions say.
+
+    Args:
+        stored: to choose from.
+        conditions: parameter (``percent``) or setting (``retrain.lr``) to value; ``model = sswa`` also stands for
+            ``sswa/4``.
+
+    Raises:
+        InputError: no result knows one of the keys.
+    """
+    known = [(each, _facts(each.identity)) for each in stored]
+    for key in conditions:
+        keys = {k for _, facts in known for k in facts}
+        if known and key not in keys:
+            raise InputError(f"--where {key}: no such parameter or setting. Known: {', '.join(sorted(keys))}.")
+    return [each for each, facts in known if all(_is(facts.get(k), v) for k, v in conditions.items())]
+
+
+def _facts(identity: Mapping[str, Any]) -> dict[str, Any]:
+    facts = dict(identity.get("parameters", {}))
+    for section, values in identity.get("settings", {}).items():
+        if isinstance(values, dict):
+            facts |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            facts[section] = values
+    return facts
+
+
+def _is(value: Any, wanted: str) -> bool:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return wanted in (text, text.partition("/")[0])
+
+
+def downstream(stored: Sequence[Stored], roots: Iterable[Stored]) -> list[Stored]:
+    """Return everything that is built, directly or not, on the results ``roots``, without these."""
+    users: dict[str, list[Stored]] = {}
+    for each in stored:
+        for used in each.identity.get("inputs", ()):
+            users.setdefault(used, []).append(each)
+    taken = {each.directory for each in roots}
+    found: list[Stored] = []
+    waiting = [each for each in stored if each.directory in taken]
+    while waiting:
+        for user in users.get(waiting.pop().fingerprint or "", ()):
+            if user.directory not in taken:
+                taken.add(user.directory)
+                found.append(user)
+                waiting.append(user)
+    return sorted(found, key=lambda each: each.name)
+
+
+def size_of(directory: Path) -> int:
+    """Return the bytes of all files below a directory."""
+    return sum(path.lstat().st_size for path in directory.rglob("*") if not path.is_dir())
+
+
+def verify(
+    stored: Sequence[Stored], *, full: bool, workers: int, advance: Callable[[], None] = lambda: None
+) -> dict[Path, list[str]]:
+    """Compare results with their manifests; return what is wrong, by directory.
+
+    Sizes and the shape of HDF5 files always, contents if ``full``. What is unfinished is not damaged, but for a
+    manifest that cannot be read.
+
+    Args:
+        stored: directories of the cache.
+        full: hash every file.
+        workers: threads.
+        advance: called after every directory.
+    """
+
+    def check(each: Stored) -> list[str]:
+        found = _check(each, full)
+        advance()
+        return found
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        checked = zip(stored, pool.map(check, stored), strict=True)
+        return {each.directory: found for each, found in checked if found}
+
+
+def _check(each: Stored, full: bool) -> list[str]:
+    from roar_pipeline.stores import shape_faults
+
+    if each.manifest is None:
+        return ["the manifest cannot be read"] if (each.directory / MANIFEST).exists() else []
+    found = faults(each.directory, each.manifest, full=full)
+    if not each.directory.name.endswith(each.manifest["fingerprint"][:12]):
+        found.append("the folder's name does not belong to the manifest's fingerprint")
+    if not found:
+        names = [name for name in each.manifest["files"] if name.endswith(".h5")]
+        found += [fault for name in names for fault in shape_faults(each.directory / name)]
+    return found
+
+
+def put_aside(data: Path, chosen: Sequence[Stored], reason: str) -> tuple[str, list[Stored]]:
+    """Move results to the trash; return its name there, and what could not be moved as somebody is making it."""
+    name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    place = data / TRASH / name
+    place.mkdir(parents=True)
+    write_json(place / _RECORD, {"reason": reason, "results": [each.name for each in chosen]})
+    busy = []
+    for each in chosen:
+        with try_lock(each.directory) as free:
+            if not free:
+                busy.append(each)
+                continue
+            (place / each.family).mkdir(exist_ok=True)
+            each.directory.rename(place / each.name)
+    if len(busy) == len(chosen):
+        shutil.rmtree(place)
+    return name, busy
+
+
+@dataclass(frozen=True)
+class Trashed:
+    """What was set aside at one time."""
+
+    place: Path
+    reason: str
+    results: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What ``restore`` calls it."""
+        return self.place.name
+
+
+def trashed(data: Path) -> list[Trashed]:
+    """Return what is in the trash, oldest first."""
+    found = []
+    for place in sorted((data / TRASH).glob("*")):
+        try:
+            reason = str(read_json(place / _RECORD)["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            reason = "unknown"
+        results = tuple(f"{p.parent.name}/{p.name}" for p in sorted(place.glob("*/*")))
+        found.append(Trashed(place, reason, results))
+    return found
+
+
+def restore(data: Path, entry: Trashed) -> tuple[list[str], list[str]]:
+    """Bring back what was set aside; return what is back, and what was left as its place is taken.
+
+    A finished or running result in its place stays; an unfinished one gives way.
+    """
+    back, left = [], []
+    for name in entry.results:
+        target = data / RUNS / name
+        with try_lock(target) as free:
+            if not free or read_manifest(target) is not None:
+                left.append(name)
+                continue
+            shutil.rmtree(target)
+            (entry.place / name).rename(target)
+            back.append(name)
+    if not left:
+        shutil.rmtree(entry.place)
+    return back, left
+
+
+def delete(entry: Trashed) -> None:
+    """Delete what was set aside for good."""
+    shutil.rmtree(entry.place)
+
+
+def remove(chosen: Iterable[Stored]) -> Iterator[Stored]:
+    """Delete directories for good, and yield each that is gone; those that somebody is making stay."""
+    for each in chosen:
+        with try_lock(each.directory) as free:
+            if free:
+                # The manifest goes first: what a kill leaves of the rest is unfinished, not damaged.
+                (each.directory / MANIFEST).unlink(missing_ok=True)
+                shutil.rmtree(each.directory)
+                yield each

@@ -1,0 +1,27 @@
+"""How far a stage is: it reports, and whoever listens (the notes on the attempt, the scheduler's page) is told."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+__all__ = ["Listener", "listening", "report"]
+
+Listener = Callable[[float, str], None]
+"""(share done in 0..1, one line for people)."""
+
+_listeners: list[Listener] = []
+
+
+def report(share: float, text: str) -> None:
+    """Say how far the work of this process is; costs nothing where nobody listens."""
+    for listener in _listeners:
+        listener(min(max(share, 0.0), 1.0), text)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have every report of this process told to ``listener`` within the body."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

@@ -1,0 +1,201 @@
+"""``python -m tasks invalidate``, ``restore``, ``gc`` and ``verify``: the cache's repair and cleaning."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from roar_pipeline import cache
+from roar_pipeline.cache import Stored
+from roar_pipeline.errors import InputError
+from tasks.progress import closure
+from tasks.report import Report
+from tasks.settings import data_folder
+from tasks.status import check_family
+from tasks.survey import FAMILIES
+
+__all__ = ["clean", "invalidate", "reached", "restore", "verify"]
+
+_SHOWN = 40
+
+
+def invalidate(family: str, where: Sequence[str], *, downstream: bool, dry_run: bool, yes: bool) -> int:
+    """Move results of a stage to the trash, with all that was built on them unless told otherwise."""
+    check_family(family)
+    everything = cache.scan(data_folder())
+    chosen = cache.find([s for s in everything if s.family == family], _conditions(where))
+    if not chosen:
+        raise InputError(f"No result of {family} is like that. What there is: python -m tasks status {family}.")
+    built = cache.downstream(everything, chosen) if downstream else []
+    _list("Sets aside", chosen)
+    if built:
+        _list("and what was built on it", built)
+    if dry_run or not _agreed("Set them aside?", yes):
+        return 0
+    reason = " ".join(["invalidate", family, *where])
+    name, busy = cache.put_aside(data_folder(), [*chosen, *built], reason)
+    return _moved(name, len(chosen) + len(built), busy)
+
+
+def _conditions(where: Sequence[str]) -> dict[str, str]:
+    """Read ``key=value`` words.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    if wrong := [word for word in where if "=" not in word]:
+        raise InputError(f"--where {wrong[0]}: give key=value, such as percent=50 or retrain.lr=0.01.")
+    return dict(word.split("=", 1) for word in where)
+
+
+def restore(name: str | None) -> int:
+    """Bring back what was set aside, by name or the latest; without anything in the trash, say so."""
+    entries = cache.trashed(data_folder())
+    if name == "list":
+        for entry in entries:
+            _say(f"{entry.name}  {len(entry.results):5} results  {entry.reason}")
+        return 0
+    chosen = [entry for entry in entries if name in (None, entry.name)]
+    if not chosen:
+        known = ", ".join(entry.name for entry in entries) or "none"
+        raise InputError(f"There is nothing set aside{f' as {name}' if name else ''}. Known: {known}.")
+    back, left = cache.restore(data_folder(), chosen[-1])
+    _say(f"Brought back {len(back)} results ({chosen[-1].reason}).")
+    for each in left:
+        _say(f"  left in the trash, as it has been made anew or is being made: {each}")
+    return 0
+
+
+def clean(report: Report, configs: Sequence[str], *, trash: bool, remove: bool, yes: bool) -> int:
+    """List what no settings reach, with sizes; remove it for good on request.
+
+    Args:
+        report: of the settings in force.
+        configs: further configuration files whose grids are kept.
+        trash: what is set aside goes too.
+        remove: do it.
+        yes: without asking.
+    """
+    kept = {task.directory.name for task in closure(report).values()}
+    for config in configs:
+        kept |= _reached_by(config)
+    stray = [stored for stored in cache.scan(data_folder()) if stored.directory.name not in kept]
+    sizes = {stored.directory: cache.size_of(stored.directory) for stored in stray}
+    for stored in sorted(stray, key=lambda s: -sizes[s.directory]):
+        state = "" if stored.manifest else "  (unfinished)"
+        _say(f"{sizes[stored.directory] / 1e6:10.1f} MB  {stored.name}{state}")
+    aside = cache.trashed(data_folder())
+    for entry in aside:
+        _say(f"{cache.size_of(entry.place) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
+    files = ["luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH"), *configs]
+    grids = " or ".join(file for file in files if file)
+    _say(f"{len(stray)} results, {sum(sizes.values()) / 1e6:.1f} MB, that the grid of {grids} does not reach.")
+    dropped = aside if trash else []
+    if not (stray or aside):
+        return 0
+    if not remove or not (stray or dropped):
+        _say("Keep the grids of other files with --config FILE; remove with --remove, and the trash with --trash too.")
+        return 0
+    if not _agreed(f"Delete {len(stray)} results{' and the trash' if trash else ''} for good?", yes):
+        return 0
+    gone = list(cache.remove(stray))
+    for entry in dropped:
+        cache.delete(entry)
+    _say(f"Deleted {len(gone)} results.")
+    for stored in stray:
+        if stored not in gone:
+            _say(f"  left, as somebody is making it: {stored.name}")
+    return 0
+
+
+def reached(report: Report) -> int:
+    """Print the directories of a grid, as JSON: ``gc`` asks other configurations so."""
+    sys.stdout.write(json.dumps(sorted(task.directory.name for task in closure(report).values())))
+    return 0
+
+
+def _reached_by(config: str) -> set[str]:
+    """Return the directories that another configuration file's grid reaches.
+
+    Raises:
+        InputError: it cannot be told; nothing is taken for garbage then.
+    """
+    if not Path(config).is_file():
+        raise InputError(f"--config {config}: there is no such file.")
+    environment = {**os.environ, "LUIGI_CONFIG_PATH": config}
+    command = [sys.executable, "-m", "tasks", "reached"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"--config {config}: {done.stderr.strip()}")
+    return set(json.loads(done.stdout))
+
+
+def verify(*, full: bool, repair: bool, yes: bool) -> int:
+    """Compare every result with its manifest; name what is damaged, and set just that aside on request.
+
+    Returns:
+        0 if all is whole or mended, 1 if something is damaged.
+    """
+    stored = cache.scan(data_folder())
+    finished = sum(each.manifest is not None for each in stored)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("verifying", total=len(stored))
+        workers = os.cpu_count() or 1
+        faults = cache.verify(stored, full=full, workers=workers, advance=lambda: progress.advance(bar))
+    what = "contents and sizes" if full else "sizes and shapes"
+    if not faults:
+        _say(f"{finished} results are whole ({what}). {len(stored) - finished} are unfinished.")
+        return 0
+    damaged = [each for each in stored if each.directory in faults]
+    for each in damaged:
+        _say(f"{each.name}: {'; '.join(faults[each.directory])}")
+    _say(f"{len(damaged)} of {finished} results are damaged ({what}).")
+    if not repair:
+        _say("Set just these aside with --repair, and run again: they will be made anew.")
+        return 1
+    if not _agreed("Set them aside?", yes):
+        return 1
+    name, busy = cache.put_aside(data_folder(), damaged, "verify --repair")
+    return _moved(name, len(damaged), busy)
+
+
+def _moved(name: str, count: int, busy: Sequence[Stored]) -> int:
+    if count > len(busy):
+        _say(f"Set aside {count - len(busy)} results. Bring them back with: python -m tasks restore {name}")
+    for each in busy:
+        _say(f"  left, as somebody is making it: {each.name}")
+    return 1 if busy else 0
+
+
+def _list(title: str, chosen: Sequence[Stored]) -> None:
+    counts: Mapping[str, list[Stored]] = {f: [s for s in chosen if s.family == f] for f in FAMILIES}
+    told = ", ".join(f"{len(of_family)} {family}" for family, of_family in counts.items() if of_family)
+    _say(f"{title}: {told}")
+    for each in chosen[:_SHOWN]:
+        _say(f"  {each.name}{'' if each.manifest else '  (unfinished)'}")
+    if len(chosen) > _SHOWN:
+        _say(f"  ... and {len(chosen) - _SHOWN} more")
+
+
+def _agreed(question: str, yes: bool) -> bool:
+    """Ask, unless told to go ahead.
+
+    Raises:
+        InputError: there is nobody to ask.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise InputError(f"{question} There is no terminal to ask on: add --yes.")
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
