@@ -3,10 +3,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test install lint clean
+.PHONY: demo scheduler test install lint clean
 
 demo: install  ## the default experiment, from images to report
 	$(BIN)/python -m tasks run
+
+scheduler: install  ## luigid and the page of results, on 127.0.0.1
+	$(BIN)/python -m tasks scheduler
 
 test: install lint  ## lint, types and tests
 	$(BIN)/python -m pytest

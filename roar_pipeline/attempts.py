@@ -36,10 +36,12 @@ _log = logging.getLogger("roar")
 
 
 def logs(directory: Path) -> list[Path]:
-    """Return the logs of all attempts, oldest first."""
-    found = {
-        int(m[1]): p for p in (directory / LOGS).glob("attempt-*.log") if (m := re.search(r"-(\d+)\.log$", p.name))
-    }
+    """Return the logs of all attempts, oldest first; none where the folder cannot be read."""
+    try:
+        paths = list((directory / LOGS).iterdir())
+    except OSError:
+        return []
+    found = {int(m[1]): path for path in paths if (m := re.fullmatch(r"attempt-(\d+)\.log", path.name))}
     return [found[number] for number in sorted(found)]
 
 

@@ -214,6 +214,8 @@ class Execution:
     engine: Literal["local"] = setting("local", "local: in this machine's worker processes")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
     threads: int = setting(1, "CPU threads per worker process", low=1)
+    retries: int = setting(2, "times that a stage is tried again after what may pass: a killed process, ...", low=0)
+    page_port: int = setting(8083, "of the results' page on 127.0.0.1, beside luigid", low=1, high=65535)
     methods_per_process: int = setting(20, "methods of one model that share one pass over the images", low=1)
     cells_per_process: int = setting(3, "retrained cells that share one process, its imports and its images", low=1)
 

@@ -4,7 +4,7 @@ import errno
 import re
 from pathlib import Path
 
-__all__ = ["InputError", "explain"]
+__all__ = ["InputError", "explain", "may_pass"]
 
 
 class InputError(ValueError):
@@ -19,8 +19,10 @@ _DISK = "Check the disk and its mount, and run again"
 _STORAGE = {
     errno.ENOSPC: f"no space is left on the disk. {_FULL}",
     errno.EDQUOT: f"your disk quota is used up. {_FULL}",
+    errno.EFBIG: "a file would grow beyond what the file system, or `ulimit -f`, allows. Raise the limit, or name "
+    "another folder in [paths] data",
     errno.EROFS: "the file system is read-only. Name another folder in [paths] data, or have it mounted for writing",
-    errno.EACCES: "permission is denied. Give yourself the right to write there, or name another folder in "
+    errno.EACCES: "permission is denied. Give yourself the right to read and write there, or name another folder in "
     "[paths] data",
     errno.EPERM: "the operation is not permitted. Name another folder in [paths] data",
     errno.EIO: f"the disk reports an input/output error. {_DISK}",
@@ -30,6 +32,7 @@ _STORAGE = {
     errno.ENOTDIR: "a file lies where a folder should be. Move it away",
     errno.EEXIST: "a file lies where a folder should be. Move it away",
 }
+_PASSING = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN}
 _KEPT = "What is done is kept."
 
 
@@ -53,6 +56,17 @@ def explain(error: BaseException, directory: Path) -> InputError | None:
         return None
     place = getattr(error, "filename", None) or directory
     return InputError(f"{place} cannot be used: {_STORAGE[number]}. {_KEPT}")
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came from, may be gone when the same is tried again."""
+    while error is not None:
+        if type(error).__name__ == "OutOfMemoryError" or _number_of(error) in _PASSING:
+            return True
+        if isinstance(error, RuntimeError) and "CUDA error" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _is_torch_without_memory(error: BaseException) -> bool:

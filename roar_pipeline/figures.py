@@ -6,6 +6,7 @@ are told apart under the common color vision deficiencies; every model keeps its
 """
 
 import contextlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from roar_pipeline.files import whole_file
+from roar_pipeline.files import write_bytes
 from roar_pipeline.results import METRICS, Curve, method_label
 from roar_pipeline.summaries import Summary
 
@@ -63,8 +64,9 @@ def drawn(*paths: Path, dpi: int = 200) -> Iterator[Figure]:
         for path in paths:
             nothing = {"CreationDate": None, "Producer": None, "Creator": None}
             metadata: Any = nothing if path.suffix == ".pdf" else {"Software": None}
-            with whole_file(path) as scratch:
-                figure.savefig(scratch, dpi=dpi, metadata=metadata)
+            content = io.BytesIO()
+            figure.savefig(content, dpi=dpi, format=path.suffix[1:], metadata=metadata)
+            write_bytes(path, content)
 
 
 def color(model: str | None) -> str:

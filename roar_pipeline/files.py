@@ -129,8 +129,16 @@ def sha256_of(path: Path) -> str:
 
 
 def files_below(path: Path) -> list[Path]:
-    """Return every file below a folder, sorted."""
-    return sorted(p for p in path.rglob("*") if p.is_file())
+    """Return every file below a folder, sorted.
+
+    Raises:
+        OSError: a folder cannot be read; ``Path.rglob`` would leave it out.
+    """
+    return sorted(Path(folder, name) for folder, _, names in os.walk(path, onerror=_raise) for name in names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def require_space(directory: Path, size: int = 0) -> None:

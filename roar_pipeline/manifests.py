@@ -33,6 +33,7 @@ __all__ = [
     "faults",
     "is_done",
     "library_versions",
+    "provenance",
     "read_manifest",
 ]
 
@@ -153,10 +154,7 @@ def describe(directory: Path, identity: Mapping[str, Any], seconds: float, facts
         "seconds": round(seconds, 2),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
-        "python": sys.version.split()[0],
-        "versions": library_versions(),
-        "code": code_digest(),
-        "commit": _commit(),
+        **provenance(),
         **facts,
     }
 
@@ -166,6 +164,17 @@ def _described(path: Path) -> dict[str, Any]:
         sizes = [file.stat().st_size for file in files_below(path)]
         return {"count": len(sizes), "bytes": sum(sizes), "sha256": sha256_of(path)}
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """Return by what code and with which libraries this process makes results; asked once, before processes fork."""
+    return {
+        "python": sys.version.split()[0],
+        "versions": library_versions(),
+        "code": code_digest(),
+        "commit": _commit(),
+    }
 
 
 @functools.cache

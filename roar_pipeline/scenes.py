@@ -10,6 +10,7 @@ splits' backgrounds come from disjoint parts of the photographs.
 
 import colorsys
 import dataclasses
+import io
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
@@ -217,13 +218,20 @@ def _free_window(
 
 def _write(root: Path, image_id: str, scene: Scene) -> None:
     image = root / "JPEGImages" / f"{image_id}.jpg"
-    Image.fromarray(scene.pixels).save(image, quality=95, subsampling=0)
+    image.write_bytes(_encoded(Image.fromarray(scene.pixels), "JPEG", quality=95, subsampling=0))
     mask = Image.fromarray(scene.segmentation).convert("P")
     mask.putpalette(_palette())
-    mask.save(root / "SegmentationClass" / f"{image_id}.png")
+    (root / "SegmentationClass" / f"{image_id}.png").write_bytes(_encoded(mask, "PNG"))
     tree = ElementTree.ElementTree(_annotation(image.name, scene))
     ElementTree.indent(tree)
     tree.write(root / "Annotations" / f"{image_id}.xml", encoding="utf-8")
+
+
+def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    """Encode in memory: on a full disk Pillow itself may leave half a file without an error."""
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
 
 
 def _annotation(filename: str, scene: Scene) -> ElementTree.Element:

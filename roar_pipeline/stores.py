@@ -27,6 +27,9 @@ __all__ = ["Group", "allocate", "answer", "created", "dump", "requests", "reserv
 _BY_PERCENTAGE = ("_remove", "_keep")
 """Ends of the names of tables that have a row per percentage."""
 
+_HEAD = 1 << 20
+"""Bytes of a store that are written before its room is set aside, at most."""
+
 Columns = Mapping[str, NDArray[Any]]
 
 
@@ -260,7 +263,9 @@ def created(path: Path) -> Iterator[h5py.File]:
     Raises:
         OSError: the disk is full.
     """
-    require_space(path.parent)
+    require_space(path.parent, _HEAD)
+    with path.open("wb") as tried:  # a quota shows only when one writes
+        _set_aside(tried.fileno(), _HEAD)
     with h5py.File(path, "w") as file:
         yield file
 
@@ -275,7 +280,7 @@ def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -
 
 
 def reserve(file: h5py.File) -> None:
-    """Have the disk set the room aside that the allocated datasets will fill.
+    """Have the disk set the room aside that the allocated datasets will fill; nothing may be added from here on.
 
     Raises:
         OSError: the disk has not so much.
@@ -285,8 +290,12 @@ def reserve(file: h5py.File) -> None:
     size = file.id.get_filesize()
     require_space(path.parent, max(0, size - path.stat().st_blocks * 512))
     with path.open("r+b") as reserved:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(reserved.fileno(), 0, size)
+        _set_aside(reserved.fileno(), size)
+
+
+def _set_aside(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
 
 
 def write_column(group: h5py.Group, name: str, values: Sequence[str] | NDArray[Any]) -> None:

@@ -7,7 +7,6 @@ this package imports no torch: stages run in worker processes, which import what
 from tasks import messages, worker
 from tasks.data import GenerateScenes, PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
-from tasks.gpus import offer_gpus
 from tasks.models import DistillStudent, FineTuneTeacher
 from tasks.report import Report
 from tasks.retraining import Retrain
@@ -26,6 +25,5 @@ __all__ = [
 ]
 
 install_defaults()
-offer_gpus()
 messages.install()
 worker.install()

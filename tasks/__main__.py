@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import InputError, explain
-from tasks import forecasts, repairs, running, status
-from tasks.settings import BAD_INPUT, data_folder
+from tasks import forecasts, repairs, running, scheduling, status
+from tasks.settings import BAD_INPUT, data_folder, settings
 from tasks.survey import FAMILIES, grid_of
 
 
@@ -35,6 +35,8 @@ def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
         return running.run(known.workers, rest, partial=known.partial)
     with grid_of(rest) as report:
         match known.command:
+            case "scheduler":
+                return scheduling.serve(report, known.port, known.page_port or settings().execution.page_port)
             case "status":
                 return status.show_status(report, known.family, known.depth)
             case "forecast":
@@ -67,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", "compute the report, and print its table")
     run.add_argument("--workers", type=int, default=cores, help="tasks at a time (default: one per core)")
     run.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
+
+    servers = command("scheduler", "start luigid and the page of results, on 127.0.0.1, until interrupted")
+    servers.add_argument("--port", type=int, default=8082, help="luigid's (default: 8082)")
+    servers.add_argument("--page-port", type=int, help="of the results (default: [execution] page_port)")
 
     shown = command("status", "what is done, running, failed, missing or damaged, and why")
     shown.add_argument("family", nargs="?", help=f"one stage: {', '.join(FAMILIES)}")

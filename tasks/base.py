@@ -21,7 +21,8 @@ from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
 from roar_pipeline.manifests import MANIFEST, is_done
 from roar_pipeline.producing import Wanted
-from tasks import execution, progress
+from tasks import execution
+from tasks.resources import stage_resources
 from tasks.settings import data_folder, filed, overrides, scheduler_options, settings
 
 __all__ = ["ManifestTarget", "StageTask"]
@@ -35,8 +36,11 @@ class ManifestTarget(luigi.Target):
         self._directory, self._expected = directory, expected
 
     def exists(self) -> bool:
-        """Tell whether the result is there."""
-        return is_done(self._directory, self._expected)
+        """Tell whether the result is there; what cannot be read is not, and whoever is to make it finds out why."""
+        try:
+            return is_done(self._directory, self._expected)
+        except OSError:
+            return False
 
     def __str__(self) -> str:
         return self.path
@@ -54,7 +58,12 @@ class StageTask(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fingerprint  # noqa: B018, bad input is found here, before anything is scheduled
+        self.directory  # noqa: B018, bad input is found here, before anything is scheduled
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """What the scheduler is to set aside."""
+        return stage_resources()
 
     def parts(self) -> list[Any]:
         """Return the tasks of one result each that this one stands for: itself, but for a batch."""
@@ -124,9 +133,12 @@ class StageTask(luigi.Task):
         return ManifestTarget(self.directory, self.fingerprint)
 
     def run(self) -> None:
-        """Make the result in this process, which Luigi has forked for it."""
+        """Make the result, in a process of its own."""
+        execution.run_jobs(self, [execution.Job((self,), self.make)])
+
+    def make(self) -> None:
+        """Make the result in this process."""
         execution.run(self)
-        progress.announce(self)
 
     def on_failure(self, exception: BaseException) -> str:
         """Explain a failure to the scheduler: the message alone where the user can mend it."""

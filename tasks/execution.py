@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import errno
+import importlib
 import logging
 import multiprocessing
 import os
@@ -9,33 +11,69 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import luigi
+
 from roar_pipeline import attempts
-from roar_pipeline.errors import InputError
+from roar_pipeline.cache import RUNS
+from roar_pipeline.errors import InputError, explain, may_pass
 from roar_pipeline.files import try_lock
+from roar_pipeline.manifests import provenance
 from roar_pipeline.producing import SomeFailedError, produce, produce_together
+from roar_pipeline.states import duration
 from tasks.gpus import claim_gpu
-from tasks.settings import settings
+from tasks.settings import data_folder, settings
 
 if TYPE_CHECKING:
     from tasks.base import StageTask
 
-__all__ = ["TaskFailedError", "note_death", "run", "run_each", "run_together"]
+__all__ = ["Job", "TaskFailedError", "failure_text", "note_death", "open_cache", "run", "run_jobs", "run_together"]
 
 _PR_SET_PDEATHSIG = 1
 _FULL_BELOW = 16 << 20
 """Bytes free under which a crash is put down to the full disk."""
 
+_RETRY_SECONDS = 1.0
+_SHOWN_SECONDS = 1.0
+"""The scheduler is told how far a job is this often at most."""
+
 _log = logging.getLogger("roar")
+
+_opened = False
+"""Whether the cache was there when this run began; worker processes inherit it."""
 
 
 class TaskFailedError(InputError):
     """A task failed; the message says why, where its log is, and what runs it again, alone."""
+
+    told: bool = False
+    """Whether the terminal has shown the message."""
+
+
+def open_cache() -> None:
+    """Make the cache's folder where there is none, in Luigi's process and before any task runs.
+
+    Then a worker process that does not find it knows that its disk is gone, and makes nothing in the bare mount point.
+    """
+    global _opened
+    try:
+        (data_folder() / RUNS).mkdir(parents=True, exist_ok=True)
+        _opened = True
+    except OSError:  # whoever is to write there says it, beside what could not be made
+        _opened = False
+
+
+def _require_cache() -> None:
+    runs = data_folder() / RUNS
+    if _opened and not runs.is_dir() and (gone := explain(FileNotFoundError(errno.ENOENT, "gone"), runs)):
+        raise gone
 
 
 def run(task: "StageTask") -> None:
@@ -46,6 +84,7 @@ def run(task: "StageTask") -> None:
     """
     with _place("gpu" in task.resources) as stages:
         try:
+            _require_cache()
             produce(task.wanted(), getattr(stages, task.stage), task.arguments())
         except Exception as error:
             raise TaskFailedError(failure_text(task, error)) from error
@@ -59,6 +98,7 @@ def run_together(stage: str, tasks: Mapping[str, "StageTask"], arguments: Mappin
     """
     with _place(any("gpu" in task.resources for task in tasks.values())) as stages:
         try:
+            _require_cache()
             produce_together({name: task.wanted() for name, task in tasks.items()}, getattr(stages, stage), arguments)
         except SomeFailedError as error:
             texts = [failure_text(tasks[name], reason) for name, reason in error.reasons.items()]
@@ -67,54 +107,124 @@ def run_together(stage: str, tasks: Mapping[str, "StageTask"], arguments: Mappin
             raise TaskFailedError(failure_text(next(iter(tasks.values())), error)) from error
 
 
-def run_each(tasks: Sequence["StageTask"]) -> None:
-    """Run tasks one after the other, each in a process of its own that has torch imported already.
+@dataclass(frozen=True)
+class Job:
+    """What one process does: ``make`` makes the results of ``tasks``."""
 
-    So one that runs out of memory, or crashes, fails alone.
+    tasks: tuple["StageTask", ...]
+    make: Callable[[], None]
+
+
+def run_jobs(owner: "StageTask", jobs: Sequence[Job]) -> None:
+    """Carry out jobs one after the other, each in a process of its own, and tell the scheduler how far they are.
+
+    So one that runs out of memory, or crashes, fails alone. What may pass (a killed process, a network file system's
+    hiccup, a GPU without memory) is tried again, ``[execution] retries`` times.
+
+    Args:
+        owner: the task that Luigi runs: the jobs' one task, or the batch of them.
+        jobs: to do; several share the imports of this process.
 
     Raises:
         TaskFailedError: some of them failed; all have been tried.
     """
-    with _place(False):
-        from roar_pipeline import maps, metrics, training  # noqa: F401, once for all
-
-        texts = [text for task in tasks if (text := _run_apart(task)) is not None]
+    if multiprocessing.parent_process() is not None:
+        _die_with_parent()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _limit_threads(settings().execution.threads)
+    if len(jobs) > 1:
+        # What a cell imports sooner or later, once for all; torch brings _dynamo in with the first optimizer, 1.4 s.
+        for module in ("roar_pipeline.maps", "roar_pipeline.metrics", "roar_pipeline.training", "torch._dynamo"):
+            importlib.import_module(module)
+        provenance()
+    shows = [_Shown(owner, number, len(jobs)) for number in range(len(jobs))]
+    texts = [text for job, shown in zip(jobs, shows, strict=True) if (text := _carry_out(job, shown)) is not None]
     if texts:
-        raise TaskFailedError("\n".join(texts))
+        failure = TaskFailedError("\n".join(texts))
+        failure.told = True
+        raise failure
 
 
-def _run_apart(task: "StageTask") -> str | None:
-    """Run a task in a forked process; return what went wrong, None if nothing did."""
+def _carry_out(job: Job, shown: "_Shown") -> str | None:
+    """Do a job, again if need be; tell and return what went wrong, None if nothing did."""
+    for left in range(settings().execution.retries, -1, -1):
+        text, may_pass = _run_apart(job, shown)
+        if text is None:
+            return None
+        if not may_pass or not left:
+            break
+        _log.warning("%s\n  This may pass: it is tried again, %d times at most.", text, left)
+        time.sleep(_RETRY_SECONDS)
+    _log.error("%s", text)
+    return text
+
+
+def _run_apart(job: Job, shown: "_Shown") -> tuple[str | None, bool]:
+    """Do a job in a forked process; return what went wrong (None if nothing did), and whether that may pass."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_report_failure, args=(task, sender))
+    process = fork.Process(target=_report_failure, args=(job, sender))
     process.start()
     sender.close()
+    while not receiver.poll(_SHOWN_SECONDS):
+        shown.show(job.tasks[0])
     try:
-        text: str | None = receiver.recv()
+        word: tuple[str | None, bool] | None = receiver.recv()
     except EOFError:
-        text = None
+        word = None
     process.join()
-    if process.exitcode == 0 or text is not None:
-        return text
-    note_death(task, f"exit code {process.exitcode}")
-    return failure_text(task, None)
+    if word is not None:
+        return word
+    unmade = [task for task in job.tasks if not task.complete()]
+    if not unmade:
+        return None, False
+    for task in unmade:
+        note_death(task, f"exit code {process.exitcode}")
+    killed = process.exitcode is not None and process.exitcode < 0 and not _is_full(job.tasks[0].directory)
+    return "\n".join(failure_text(task, None) for task in unmade), killed
 
 
-def _report_failure(task: "StageTask", sender: Connection) -> None:
+def _report_failure(job: Job, sender: Connection) -> None:
     _die_with_parent()
     try:
-        task.run()
+        job.make()
+        sender.send((None, False))
     except TaskFailedError as error:
-        sender.send(str(error))
-        _log.error("%s", error)
+        sender.send((str(error), may_pass(error)))
+
+
+class _Shown:
+    """What the scheduler's page shows of a job: its share of the batch's bar, and its own line."""
+
+    def __init__(self, owner: "StageTask", number: int, of: int) -> None:
+        self._owner, self._number, self._of = owner, number, of
+        self._central = not luigi.interface.core().local_scheduler
+        self._last = ""
+
+    def show(self, task: "StageTask") -> None:
+        """Pass the task's note on, if there is a page and anything new; a scheduler that is away is no matter."""
+        note = attempts.read_note(task.directory, attempts.PROGRESS) if self._central else None
+        if note is None:
+            return
+        left = note.get("seconds_left")
+        text = f"{note['text']}, {duration(left)} left" if left is not None else str(note["text"])
+        if self._of > 1:
+            text = f"{self._number + 1} of {self._of}, {task.title}: {text}"
+        if text == self._last:
+            return
+        self._last = text
+        with contextlib.suppress(Exception):
+            percentage = round(100 * (self._number + note["share"]) / self._of)
+            self._owner.set_progress_percentage(percentage)  # type: ignore[misc]
+            self._owner.set_status_message(text)  # type: ignore[misc]
 
 
 def failure_text(task: "StageTask", error: Exception | None) -> str:
     """Return what people need to know of a failure: the reason, the log, the command that makes this result alone."""
     note = attempts.read_note(task.directory, attempts.FAILURE) or {}
     told = str(error) if isinstance(error, InputError) else note.get("message")
-    lines = [f"{task.title} failed: {told or f'{type(error).__name__}: {error}'}"]
+    unknown = "it left no word why" if error is None else f"{type(error).__name__}: {error}"
+    lines = [f"{task.title} failed: {told or unknown}"]
     if log := next(iter(reversed(attempts.logs(task.directory))), None):
         lines.append(f"  log:   {log}")
     return "\n".join([*lines, f"  again: {task.command()}"])
@@ -123,6 +233,8 @@ def failure_text(task: "StageTask", error: Exception | None) -> str:
 def note_death(task: "StageTask", ending: str) -> None:
     """Leave word why a worker process is gone that could not do so itself, unless somebody is at it again."""
     message = _death(ending, task.directory)
+    if not (data_folder() / RUNS).is_dir():
+        return
     with contextlib.suppress(OSError), try_lock(task.directory) as free:
         if free and not task.complete():
             attempts.note_failure(task.directory, message)
@@ -132,15 +244,21 @@ def _death(ending: str, directory: Path) -> str:
     found = re.search(r"exit code -(\d+)", ending)
     number = int(found[1]) if found else 0
     name = signal.Signals(number).name if number in set(signal.Signals) else ending
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage(directory).free < _FULL_BELOW:
-            return f"The worker process ended ({name}): no space is left on the disk. Free some and run again."
+    if _is_full(directory):
+        return f"The worker process ended ({name}): no space is left on the disk. Free some and run again."
     if number == signal.SIGKILL:
         return (
             f"The worker process was killed ({name}): by hand, or for want of memory (the kernel's log tells: dmesg). "
             "Run again; if it was memory, lower this stage's batch or run fewer --workers."
         )
     return f"The worker process ended without a word ({name}). Its log may tell more."
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < _FULL_BELOW
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

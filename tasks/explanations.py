@@ -1,6 +1,7 @@
 """From models to maps, from maps to removal levels and to localization."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import luigi
 
 from roar_pipeline.attribution import is_control, method_keys
 from roar_pipeline.errors import InputError
-from tasks import execution, progress
+from tasks import execution
 from tasks.base import StageTask
 from tasks.data import PrepareImages
-from tasks.gpus import gpu_resources
 from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, MethodParameter, MethodsParameter, ModelParameter, WholeParameter
+from tasks.priorities import urgency
+from tasks.resources import stage_resources
 from tasks.settings import settings
 
 __all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task"]
@@ -26,6 +28,11 @@ class ExplanationTask(StageTask):
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
     seed = WholeParameter(what="seed", default=0, description="of the model")
+
+    @property
+    def priority(self) -> int:
+        """The place of the curve in the grid."""
+        return urgency(None if self.is_control else self.model, self.method, self.seed)
 
     @property
     def is_control(self) -> bool:
@@ -60,7 +67,6 @@ class DumpMaps(StageTask):
     """
 
     version = 2
-    priority = 60
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
@@ -68,8 +74,8 @@ class DumpMaps(StageTask):
 
     @property
     def resources(self) -> dict[str, int]:
-        """One GPU place, where there are GPUs and a model."""
-        return {} if self._is_control else gpu_resources(settings().execution.device)
+        """Memory, and one GPU place where there are GPUs and a model."""
+        return stage_resources(images=True, network=not self._is_control)
 
     @property
     def max_batch_size(self) -> int:
@@ -120,24 +126,28 @@ class DumpMaps(StageTask):
     def run(self) -> None:
         """Compute the controls one by one, and all methods of the model together."""
         parts = {part.method[0]: part for part in self.parts()}
-        for name in list(parts):
-            if is_control(name):
-                StageTask.run(parts.pop(name))
-        if not parts:
-            return
-        try:
-            arguments = {
-                "images_path": PrepareImages().path,
-                "model_path": model_task(self.model, self.seed).path,
-                "maps": settings().maps,
-                "fingerprints": {name: part.fingerprint for name, part in parts.items()},
-                "execution": settings().execution,
-            }
-            execution.run_together("dump_maps", parts, arguments)
-        finally:
-            for part in parts.values():
-                if part.complete():
-                    progress.announce(part)
+        controls = [parts.pop(name) for name in list(parts) if is_control(name)]
+        jobs = [execution.Job((part,), part.make) for part in controls]
+        if parts:
+            jobs.append(execution.Job(tuple(parts.values()), functools.partial(self._make_together, parts)))
+        execution.run_jobs(self, jobs)
+
+    def make(self) -> None:
+        """Compute a control, or one method of the model, in this process."""
+        if self._is_control:
+            super().make()
+        else:
+            self._make_together({self.method[0]: self})
+
+    def _make_together(self, parts: Mapping[str, "DumpMaps"]) -> None:
+        arguments = {
+            "images_path": PrepareImages().path,
+            "model_path": model_task(self.model, self.seed).path,
+            "maps": settings().maps,
+            "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+            "execution": settings().execution,
+        }
+        execution.run_together("dump_maps", parts, arguments)
 
     def arguments(self) -> Mapping[str, Any]:
         """Return a control's arguments."""
@@ -159,7 +169,6 @@ class RankPixels(ExplanationTask):
 
     stage = "rank_pixels"
     version = 2
-    priority = 65
 
     def requires(self) -> list[StageTask]:
         """Return the images (for the masks of the audits) and the maps."""
@@ -187,7 +196,6 @@ class EvaluateLocalization(ExplanationTask):
     """Score maps against the objects' masks."""
 
     stage = "evaluate_localization"
-    priority = 65
 
     def requires(self) -> list[StageTask]:
         """Return the images (for their masks) and the maps."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from roar_pipeline import voc
-from roar_pipeline.forecasting import Estimate, Need, Size, estimate, wall_seconds
+from roar_pipeline.forecasting import Estimate, Need, estimate, wall_seconds
 from roar_pipeline.states import duration
 from tasks.data import PrepareImages
 from tasks.report import Report
-from tasks.settings import data_folder, settings
+from tasks.resources import data_size
+from tasks.settings import data_folder
 from tasks.status import console
 from tasks.survey import FAMILIES, Entry, Survey
 
@@ -61,7 +61,7 @@ def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
     for of_family in manifests.values():
         of_family.sort(key=lambda manifest: str(manifest.get("finished")))
     images = PrepareImages()
-    size = _data_size(images)
+    size = data_size()
     known: dict[str, Estimate] = {}
     found = {}
     for entry in waiting:
@@ -71,16 +71,6 @@ def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
             known[kind] = estimate(need, manifests[entry.family], size)
         found[entry.task.fingerprint] = known[kind]
     return found
-
-
-def _data_size(images: PrepareImages) -> Size:
-    dataset, scenes = settings().dataset, settings().scenes
-    if dataset.root:
-        root = Path(dataset.root).expanduser()
-        train, test = (len(voc.read_split(root, split)) for split in (dataset.train_split, dataset.test_split))
-    else:
-        train, test = scenes.train, scenes.test
-    return Size(train, test, dataset.height * dataset.width, len(images.identity_settings()["classes"]))
 
 
 def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from luigi.configuration import get_config
 
-__all__ = ["claim_gpu", "gpu_resources", "offer_gpus", "visible_gpus"]
+__all__ = ["claim_gpu", "visible_gpus"]
 
 
 def visible_gpus() -> list[str]:
@@ -19,21 +19,6 @@ def visible_gpus() -> list[str]:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     known = Path("/proc/driver/nvidia/gpus")
     return [str(i) for i, _ in enumerate(known.iterdir())] if known.is_dir() else []
-
-
-def gpu_resources(device: str) -> dict[str, int]:
-    """Return the Luigi resources of a task that trains on ``device`` (auto, cpu or cuda)."""
-    return {} if device == "cpu" or not visible_gpus() else {"gpu": 1}
-
-
-def offer_gpus() -> None:
-    """Tell Luigi's local scheduler how many tasks may run on GPUs at a time: one per GPU.
-
-    ``[resources] gpu`` overrules it: more than the GPUs where several small networks are to share one. A luigid reads
-    its own configuration.
-    """
-    if (gpus := visible_gpus()) and not get_config().has_option("resources", "gpu"):
-        get_config().set("resources", "gpu", str(len(gpus)))
 
 
 @contextlib.contextmanager

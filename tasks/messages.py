@@ -11,15 +11,22 @@ __all__ = ["install"]
 
 
 class _WithoutTraceback(logging.Filter):
-    """Reduce a logged error that the user can mend to its message."""
+    """Reduce a logged error that the user can mend to its message, and leave out what has been shown."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (InputError, ParameterException)):
+        if isinstance(error, TaskFailedError) and error.told:
+            return False
+        if isinstance(error, (InputError, ParameterException)) or is_unfulfilled(error):
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
             told = str(error) if task is None or isinstance(error, TaskFailedError) else f"{task}: {error}"
             record.msg, record.args, record.exc_info = told, None, None
         return True
+
+
+def is_unfulfilled(error: BaseException | None) -> bool:
+    """Tell whether Luigi found that something which a task needs has gone since it was last looked at."""
+    return type(error) is RuntimeError and str(error).startswith("Unfulfilled dependenc")
 
 
 def install() -> None:

@@ -9,8 +9,8 @@ from roar_pipeline.config import Student, distillation_keys, training_keys
 from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
-from tasks.gpus import gpu_resources
 from tasks.parameters import LossParameter, WholeParameter
+from tasks.resources import stage_resources
 from tasks.settings import settings
 
 __all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
@@ -23,8 +23,8 @@ class ModelTask(StageTask):
 
     @property
     def resources(self) -> dict[str, int]:
-        """One GPU place, where there are GPUs."""
-        return gpu_resources(settings().execution.device)
+        """Memory, and one GPU place where there are GPUs."""
+        return stage_resources(images=True, network=True)
 
     @property
     def path(self) -> Path:
@@ -41,7 +41,6 @@ class FineTuneTeacher(ModelTask):
     """Train the teacher: the network to be explained and compressed."""
 
     stage = "train_teacher"
-    priority = 90
 
     def requires(self) -> list[StageTask]:
         """Return the images."""
@@ -70,11 +69,14 @@ class DistillStudent(ModelTask):
     """Train a smaller network under the teacher of the same seed."""
 
     stage = "distill_student"
-    priority = 80
 
     loss = LossParameter(description="plain (no teacher), naive_kd, ewa, swa or sswa")
     reduction = WholeParameter(
-        what="reduction", low=1, unset=0, description="divisor of every width; default: [student] reduction"
+        what="reduction",
+        low=1,
+        unset=0,
+        unset_name="default",
+        description="divisor of every width; default: [student] reduction",
     )
 
     def requires(self) -> list[StageTask]:

@@ -11,6 +11,7 @@ from roar_pipeline.errors import InputError
 
 __all__ = [
     "NO_MODEL",
+    "AxisParameter",
     "DirectionParameter",
     "LossParameter",
     "MethodParameter",
@@ -94,18 +95,44 @@ class DirectionParameter(luigi.Parameter):
 
 
 class WholeParameter(luigi.IntParameter):
-    """A whole number from ``low``, such as a seed; ``unset`` is the default and stands for what the task looks up."""
+    """A whole number from ``low``, such as a seed.
 
-    def __init__(self, *, what: str, low: int = 0, unset: int | None = None, **kwargs: Any) -> None:
+    ``unset`` is the default and stands for what the task looks up; ``unset_name`` is what people call it.
+    """
+
+    def __init__(
+        self, *, what: str, low: int = 0, unset: int | None = None, unset_name: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs if unset is None else {"default": unset, **kwargs})
-        self._what, self._low, self._unset = what, low, unset
+        self._what, self._low, self._unset, self._unset_name = what, low, unset, unset_name
 
     def parse(self, s: str) -> int:
         """Read the number."""
         text = s.strip()
+        if self._unset is not None and text == self._unset_name:
+            return self._unset
         if not (text.isdigit() and int(text) >= self._low) and text != str(self._unset):
             raise InputError(f"{self._what} must be a whole number from {self._low}, got '{s}'.")
         return int(text)
+
+    def serialize(self, x: int) -> str:
+        """Write it as ``parse`` reads it."""
+        return self._unset_name if self._unset is not None and x == self._unset else str(x)
+
+
+class AxisParameter(luigi.Parameter):
+    """An axis of the grid, between commas; empty, or ``grid``: that of the settings."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(default="", description=f"between commas; default: [grid] {key}")
+
+    def normalize(self, x: str) -> str:
+        """Take the word for what it stands for."""
+        return "" if x == "grid" else x
+
+    def serialize(self, x: str) -> str:
+        """Write it as ``parse`` reads it."""
+        return x or "grid"
 
 
 class PercentsParameter(luigi.Parameter):

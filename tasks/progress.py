@@ -1,45 +1,128 @@
-"""How far the run is: one line per finished task, with the tasks done of all and the time left.
+"""How far a run is, in the terminal: one line per finished task, and below them bars for what is running.
 
-Luigi announces, in its own process and before anything runs, every task that the run needs. Worker processes are forked
-afterwards, know that list, and count what is done by the manifests.
+Luigi's own process looks at the results' folders: manifests say what is done, notes how far the rest is. So what
+another run on the same cache finishes shows, too, and worker processes need not talk to the terminal.
 """
 
-import datetime
 import logging
+import sys
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import luigi
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from roar_pipeline import attempts
+from roar_pipeline.files import holder
 from roar_pipeline.manifests import MANIFEST, read_manifest
+from roar_pipeline.states import duration
 
 if TYPE_CHECKING:
     from tasks.base import StageTask
 
-__all__ = ["announce", "closure", "seconds_left"]
+__all__ = ["Monitor", "closure", "seconds_left"]
 
-_planned: dict[str, "StageTask"] = {}
-_started = time.monotonic()
+_LOOK_SECONDS = 0.5
+_LIKE = 5
+"""Finished tasks of a family that the time left is estimated from."""
+
 _log = logging.getLogger("roar")
 
 
-@luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
-def _plan(task: "StageTask", dependency: "StageTask") -> None:
-    for each in (*task.parts(), dependency):
-        if each.fingerprint not in _planned:
-            _planned.update(closure(each))
+class Monitor:
+    """Within its context, shows the terminal how far a run is; a terminal gets bars, a file or pipe plain lines."""
+
+    def __init__(self, tasks: Iterable["StageTask"], workers: int) -> None:
+        self._planned = {key: task for root in tasks for key, task in closure(root).items()}
+        self._waiting = {key: task for key, task in self._planned.items() if not _is_there(task)}
+        self._workers = workers
+        self._started = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._bars = _Bars(len(self._planned)) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> "Monitor":
+        if self._bars:
+            self._bars.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._look()
+        if self._bars:
+            self._bars.stop()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        finished = [(key, task) for key, task in self._waiting.items() if _is_there(task)]
+        manifests = {key: read_manifest(task.directory) or {} for key, task in finished}
+        for key, task in sorted(finished, key=lambda pair: (pair[1].directory / MANIFEST).stat().st_mtime_ns):
+            del self._waiting[key]
+            self._tell(task, manifests[key].get("seconds", 0.0))
+        if self._bars:
+            self._bars.show(len(self._planned) - len(self._waiting), list(self._waiting.values()))
+
+    def _tell(self, task: "StageTask", seconds: float) -> None:
+        done, every = len(self._planned) - len(self._waiting), len(self._planned)
+        left = seconds_left(list(self._planned.values()), list(self._waiting.values()), self._workers)
+        rest = f", about {duration(left)} left" if self._waiting and left is not None else ""
+        elapsed = duration(time.monotonic() - self._started)
+        _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, every, task.title, seconds, elapsed, rest)
 
 
-def announce(task: "StageTask") -> None:
-    """Say that a task is done, how many are of all, and about how long the rest takes."""
-    waiting = [t for t in _planned.values() if not (t.directory / MANIFEST).exists()]
-    seconds = (read_manifest(task.directory) or {}).get("seconds", 0.0)
-    place = f"[{len(_planned) - len(waiting)}/{len(_planned)}] " if _planned else ""
-    left = seconds_left(list(_planned.values()), waiting, luigi.interface.core().workers)
-    rest = f", about {_duration(left)} left" if waiting and left is not None else ""
-    elapsed = _duration(time.monotonic() - _started)
-    _log.info("%s%s: %.1f s (%s elapsed%s)", place, task.title, seconds, elapsed, rest)
+class _Bars:
+    """A bar for the whole run, and one for each task that is being made."""
+
+    def __init__(self, every: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True))
+        self._all = self._progress.add_task("all", total=every, text="")
+        self._rows: dict[str, TaskID] = {}
+        self._moved: list[logging.StreamHandler[Any]] = []
+
+    def start(self) -> None:
+        """Take the terminal's last lines, and have log lines appear above them."""
+        streams = [h for h in _log.handlers if isinstance(h, logging.StreamHandler) and h.stream is sys.stderr]
+        self._progress.start()
+        for handler in streams:
+            handler.setStream(sys.stderr)
+            self._moved.append(handler)
+
+    def stop(self) -> None:
+        """Give the terminal back."""
+        self._progress.stop()
+        for handler in self._moved:
+            handler.setStream(sys.stderr)
+
+    def show(self, done: int, waiting: Sequence["StageTask"]) -> None:
+        """Draw the bars anew."""
+        self._progress.update(self._all, completed=done)
+        running = {}
+        for task in waiting:
+            note = attempts.read_note(task.directory, attempts.PROGRESS)
+            if note is not None and holder(task.directory) is not None:
+                running[task.fingerprint] = (task, note)
+        for key in self._rows.keys() - running.keys():
+            self._progress.remove_task(self._rows.pop(key))
+        for key, (task, note) in running.items():
+            if key not in self._rows:
+                self._rows[key] = self._progress.add_task(escape(task.title), total=100, text="")
+            left = note.get("seconds_left")
+            text = escape(note["text"]) + (f", {duration(left)} left" if left is not None else "")
+            self._progress.update(self._rows[key], completed=round(100 * note["share"]), text=text)
+
+
+def _is_there(task: "StageTask") -> bool:
+    return (task.directory / MANIFEST).exists()
 
 
 def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
@@ -47,7 +130,7 @@ def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float 
     unfinished = {t.fingerprint for t in waiting}
     taken: dict[str, list[float]] = defaultdict(list)
     for task in planned:
-        if task.fingerprint not in unfinished and len(taken[task.task_family]) < 5:
+        if task.fingerprint not in unfinished and len(taken[task.task_family]) < _LIKE:
             taken[task.task_family].append((read_manifest(task.directory) or {}).get("seconds", 0.0))
     known = [seconds for family in taken.values() for seconds in family]
     if not known:
@@ -67,7 +150,3 @@ def closure(root: "StageTask") -> dict[str, "StageTask"]:
                 found[task.fingerprint] = task
                 stack += task.deps()
     return found
-
-
-def _duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))

@@ -15,7 +15,7 @@ from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import EvaluateLocalization, RankPixels, maps_task
 from tasks.models import full_name, model_task
-from tasks.parameters import NO_MODEL
+from tasks.parameters import NO_MODEL, AxisParameter
 from tasks.progress import closure
 from tasks.retraining import Retrain
 from tasks.settings import settings
@@ -23,10 +23,6 @@ from tasks.settings import settings
 __all__ = ["Report"]
 
 _RANDOM = "random"
-
-
-def _axis(key: str) -> Any:
-    return luigi.Parameter(default="", description=f"between commas; default: [grid] {key}")
 
 
 class Report(StageTask):
@@ -37,15 +33,14 @@ class Report(StageTask):
     """
 
     stage = "report"
-    priority = 100
     sections = ("report", "metrics")
 
-    models = _axis("models")
-    methods = _axis("methods")
-    percents = _axis("percents")
-    directions = _axis("directions")
-    seeds = _axis("seeds")
-    model_seeds = _axis("model_seeds")
+    models = AxisParameter(key="models")
+    methods = AxisParameter(key="methods")
+    percents = AxisParameter(key="percents")
+    directions = AxisParameter(key="directions")
+    seeds = AxisParameter(key="seeds")
+    model_seeds = AxisParameter(key="model_seeds")
     partial = luigi.BoolParameter(
         default=False, description="report on what is done, with a list of what is missing, and compute nothing else"
     )

@@ -12,7 +12,6 @@ from tasks import execution
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import RankPixels
-from tasks.gpus import gpu_resources
 from tasks.models import full_name
 from tasks.parameters import (
     NO_MODEL,
@@ -22,6 +21,8 @@ from tasks.parameters import (
     PercentsParameter,
     WholeParameter,
 )
+from tasks.priorities import urgency
+from tasks.resources import stage_resources
 from tasks.settings import settings
 
 __all__ = ["Retrain"]
@@ -36,7 +37,6 @@ class Retrain(StageTask):
 
     stage = "retrain"
     sections = ("retrain",)
-    priority = 70
 
     model = ModelParameter(
         default=NO_MODEL, description="whose maps: teacher, a loss, loss/reduction; none for controls"
@@ -46,13 +46,20 @@ class Retrain(StageTask):
     direction = DirectionParameter(default="remove", description="remove (ROAR) or keep (KAR)")
     seed = WholeParameter(what="seed", default=0, description="of the retrained network")
     model_seed = WholeParameter(
-        what="model_seed", unset=-1, description="of the explained model; default: the same as seed"
+        what="model_seed", unset=-1, unset_name="same", description="of the explained model; default: the same as seed"
     )
 
     @property
+    def priority(self) -> int:
+        """The place of the cell's curve in the grid."""
+        if self.percent == (0,):
+            return urgency(None, None, self.seed)
+        return urgency(None if is_control(self.method) else self.model, self.method, self.explained_seed)
+
+    @property
     def resources(self) -> dict[str, int]:
-        """One GPU place, where there are GPUs."""
-        return gpu_resources(settings().execution.device)
+        """Memory, and one GPU place where there are GPUs."""
+        return stage_resources(images=True, network=True)
 
     @property
     def max_batch_size(self) -> int:
@@ -108,10 +115,7 @@ class Retrain(StageTask):
 
     def run(self) -> None:
         """Train the cell, or several one after the other: one that fails does not keep the others from being tried."""
-        if len(self.percent) == 1:
-            super().run()
-        else:
-            execution.run_each(self.parts())
+        execution.run_jobs(self, [execution.Job((cell,), cell.make) for cell in self.parts()])
 
     @property
     def explained_seed(self) -> int:

@@ -27,7 +27,15 @@ BAD_INPUT = 40
 """Exit code of a command that was refused before anything was started."""
 
 _LUIGI_DEFAULTS = {
-    "core": {"autoload_range": "false"},
+    # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
+    # alone: it would keep two folders' runs apart, and its folder in /tmp is closed to all users but the first.
+    # A scheduler that is being restarted is waited for, two minutes long.
+    "core": {
+        "autoload_range": "false",
+        "no_lock": "true",
+        "rpc_retry_attempts": "60",
+        "rpc_retry_wait": "2",
+    },
     "worker": {"force_multiprocessing": "true", "check_complete_on_run": "true", "wait_interval": "0.2"},
     "retcode": {
         "already_running": "10",

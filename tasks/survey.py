@@ -15,7 +15,7 @@ from tasks.progress import closure
 from tasks.report import Report
 from tasks.settings import data_folder
 
-__all__ = ["FAMILIES", "Entry", "Survey", "grid_of"]
+__all__ = ["FAMILIES", "STALE", "Entry", "Survey", "grid_of"]
 
 FAMILIES = (
     "GenerateScenes",
@@ -29,6 +29,9 @@ FAMILIES = (
     "Report",
 )
 """The stages, in the order of the chain."""
+
+STALE = State("missing", "it is there, but something that it shows is not")
+"""The state of a finished report that shows something which is gone."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,11 @@ def grid_of(options: Sequence[str]) -> Iterator[Report]:
 
 
 class Survey:
-    """The state of everything that a report is built on, at the moment of asking."""
+    """The state of everything that a report is built on: at the moment of asking, or as somebody has found it."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, entries: Sequence[Entry] | None = None) -> None:
         self.report = report
-        found = [Entry(task, state_of(task.directory, task.fingerprint)) for task in closure(report).values()]
-        self.entries = sorted((_checked(e) for e in found), key=lambda e: (FAMILIES.index(e.family), e.task.title))
+        self.entries = _found(report) if entries is None else list(entries)
         self.by_fingerprint = {entry.task.fingerprint: entry for entry in self.entries}
 
     def of(self, family: str) -> list[Entry]:
@@ -109,8 +111,13 @@ class Survey:
         return {name: entry for entry in cache.trashed(data_folder()) for name in entry.results}
 
 
+def _found(report: Report) -> list[Entry]:
+    found = [Entry(task, state_of(task.directory, task.fingerprint)) for task in closure(report).values()]
+    return sorted((_checked(e) for e in found), key=lambda e: (FAMILIES.index(e.family), e.task.title))
+
+
 def _checked(entry: Entry) -> Entry:
     """Take a report for missing that shows something which is gone."""
     if entry.family == "Report" and entry.state.kind == "done" and not entry.task.complete():
-        return replace(entry, state=State("missing", "it is there, but something that it shows is not"))
+        return replace(entry, state=STALE)
     return entry

@@ -1,24 +1,34 @@
-"""Luigi's worker, taught three things that a cache shared by several runs needs.
+"""Luigi's worker, taught four things that a cache shared by several runs needs.
 
 1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
    stays whenever something is pending, for ever if an upstream task has failed.) A run that was killed is such another
-   run until the scheduler gives it up, ``[scheduler] worker_disconnect_delay`` later: then its work is taken over.
+   run until the scheduler gives it up, ``[scheduler] worker_disconnect_delay`` later: then its work, which the
+   scheduler calls failed, is taken over. What has really failed has left word of it, and stays failed.
 2. What another run has made counts as done, so that the exit code tells the truth.
 3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
+4. A scheduler that was restarted and has forgotten the run is told of it again.
 """
 
 import json
+import socket
 import time
+import urllib.parse
 from typing import Any
 
 import luigi.interface
 import luigi.worker
 from luigi.task_status import DONE, FAILED, PENDING
 
-from tasks.execution import failure_text
+from roar_pipeline import attempts
+from roar_pipeline.errors import InputError
+from tasks.execution import failure_text, open_cache
+from tasks.grouping import GroupedScheduler
+from tasks.progress import Monitor
+from tasks.resources import resources_of_machine
 
 __all__ = ["install"]
 
+_ANSWER_SECONDS = 5.0
 _ASKED_SECONDS = 1.0
 """An idle run asks the scheduler for others' work this often at most."""
 
@@ -26,25 +36,59 @@ _ASKED_SECONDS = 1.0
 class Worker(luigi.worker.Worker):
     """See the module."""
 
-    _others: bool = False
-    _asked: float = 0.0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._others, self._asked = False, 0.0
+        self._roots: list[Any] = []
 
     def run(self) -> bool:
         """Run all that can be run, here or by others; tell whether all of it succeeded."""
-        succeeded: bool = super().run()
+        open_cache()
+        self._offer_resources()
+        with Monitor(self._scheduled_tasks.values(), self.worker_processes):
+            succeeded: bool = super().run()
         latest = {task: status for task, status, _ in self._add_task_history}
         for task in [task for task, status in latest.items() if status == PENDING]:
             if task.complete():
                 self._add_task_history.append((task, DONE, True))
+        done = {task.task_id for task, status, _ in self._add_task_history if status == DONE}
+        for response in self._get_work_response_history:
+            response["running_tasks"] = [t for t in response["running_tasks"] if t["task_id"] not in done]
         return succeeded
+
+    def _offer_resources(self) -> None:
+        """Tell the scheduler what it does not know of this machine: it takes an unknown resource for a single place."""
+        known = {resource["name"] for resource in self._scheduler.resource_list()}
+        if missing := {k: v for k, v in resources_of_machine().items() if k not in known}:
+            self._scheduler.update_resources(**missing)
+
+    def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
+        """Schedule a task and all that it needs."""
+        if task not in self._roots:
+            self._roots.append(task)
+        return bool(super().add(task, multiprocess, processes))
 
     def _keep_alive(self, get_work_response: Any) -> bool:
         if self._stop_requesting_work or self._assistant:
             return bool(super()._keep_alive(get_work_response))
         if time.monotonic() - self._asked > _ASKED_SECONDS:
-            self._others = self._others_are_at_work()
+            others = self._others_are_at_work()
+            self._others = self._takes_over() or self._introduces_itself_again(get_work_response) or others
             self._asked = time.monotonic()
         return self._others
+
+    def _introduces_itself_again(self, get_work_response: Any) -> bool:
+        """Schedule everything anew if the scheduler was restarted and has forgotten this run; tell whether it had."""
+        if not self._scheduler.is_central or get_work_response.n_pending_tasks:
+            return False
+        failed = {task for task, status, _ in self._add_task_history if status == FAILED}
+        lost = [root for root in self._roots if not root.complete()]
+        if failed or not lost or self._scheduler.task_list("", "", limit=False, search=lost[0].task_family):
+            return False
+        self._batch_families_sent.clear()
+        for root in lost:
+            super().add(root)
+        return True
 
     def _others_are_at_work(self) -> bool:
         """Tell whether the scheduler has anything of this run's in the hands of another."""
@@ -54,23 +98,69 @@ class Worker(luigi.worker.Worker):
             for status in ("RUNNING", "BATCH_RUNNING")
         )
 
+    def _takes_over(self) -> bool:
+        """Have the scheduler hand out again what dead runs had and this one needs; tell whether there was anything."""
+        failed = self._scheduler.task_list(FAILED, "", limit=False) or {}
+        tried = [task for task, status, _ in self._add_task_history if status == FAILED]
+        own = {each.task_id for task in tried for each in (task, *task.parts())}
+        abandoned = [
+            task_id
+            for task_id in failed.keys() & self._scheduled_tasks.keys() - own
+            if not _has_failed(self._scheduled_tasks[task_id], failed[task_id]["time_running"] or 0.0)
+        ]
+        for task_id in abandoned:
+            self._scheduler.forgive_failures(task_id=task_id)
+        return bool(abandoned)
+
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         task = self._scheduled_tasks.get(kwargs["task_id"])
         parts = list(self._batch_running_tasks.get(kwargs["task_id"], ()))
+        if parts:  # Luigi keeps an iterator there, for one reading
+            self._batch_running_tasks[kwargs["task_id"]] = parts
         if kwargs["status"] == FAILED and task is not None and kwargs.get("expl"):
             unmade = [part for part in task.parts() if not part.complete()]
             told = [failure_text(part, None) for part in unmade]
             kwargs["expl"] = json.dumps("\n".join(told) or json.loads(kwargs["expl"]))
+        if task is not None and not parts:
+            kwargs["tracking_url"] = self._scheduler.page_of(task.fingerprint)
         super()._add_task(*args, **kwargs)
         if kwargs["status"] == FAILED:
             for part in parts:
-                if part.complete():
-                    self._add_task(worker=self._id, task_id=part.task_id, status=DONE, runnable=True)
+                self._settle(part)
+
+    def _settle(self, part: Any) -> None:
+        """Tell the scheduler of one task of a batch that has failed: it is done, or failed with its own reason."""
+        done = part.complete()
+        self._add_task(
+            worker=self._id,
+            task_id=part.task_id,
+            status=DONE if done else FAILED,
+            expl=None if done else json.dumps(""),
+            resources=part.process_resources(),
+            runnable=True,
+        )
+
+
+def _has_failed(task: Any, since: float) -> bool:
+    """Tell whether an attempt at the task has left word of a failure since then (seconds of the epoch)."""
+    notes = [attempts.read_note(part.directory, attempts.FAILURE) for part in task.parts()]
+    return any(note is not None and note["failed"] >= since for note in notes)
 
 
 class _Factory(luigi.interface._WorkerSchedulerFactory):
+    def create_remote_scheduler(self, url: str) -> Any:
+        place = urllib.parse.urlsplit(url)
+        try:
+            socket.create_connection((place.hostname or "", place.port or 80), _ANSWER_SECONDS).close()
+        except OSError as error:
+            raise InputError(
+                f"No scheduler answers at {url} ({error.strerror or error}). Start one with `make scheduler`, or run "
+                "without one: --local-scheduler."
+            ) from error
+        return super().create_remote_scheduler(url)
+
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-        return Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+        return Worker(scheduler=GroupedScheduler(scheduler), worker_processes=worker_processes, assistant=assistant)
 
 
 def install() -> None:

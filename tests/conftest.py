@@ -109,5 +109,6 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place.configure()
     code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
     assert code == 0, output
+    assert not list((place.folder / "data").rglob("partial-*"))
     (place.folder / "output.txt").write_text(output, encoding="utf-8")
     return place

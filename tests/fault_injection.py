@@ -231,7 +231,9 @@ def _computed_epochs(place: Watched) -> Counter[str]:
     return Counter(name for path in opened if (name := _result_of(place, path)))
 
 
-def inject(kills: int, seed: int, folder: Path, say: Callable[[str], None] = lambda text: None) -> Tally:
+def inject(
+    kills: int, seed: int, folder: Path, say: Callable[[str], None] = lambda text: None, chains: int | None = None
+) -> Tally:
     """Kill chains until so many kills have hit a live run, and every chain is finished and compared.
 
     Args:
@@ -239,11 +241,12 @@ def inject(kills: int, seed: int, folder: Path, say: Callable[[str], None] = lam
         seed: of all that is drawn.
         folder: for the workplaces; that of a chain which failed stays.
         say: told how it goes.
+        chains: at most.
     """
     drawn, tally = random.Random(seed), Tally()
     whole = reference(folder / "reference")
     say(f"left alone: {whole.seconds:.1f} s, {len(whole.manifests)} results, {whole.events.total()} events")
-    while tally.kills < kills:
+    while tally.kills < kills and tally.chains != chains:
         place = _new_place(folder / f"chain {tally.chains}")
         try:
             _one_chain(place, whole, kills, drawn, tally, say)
@@ -298,10 +301,10 @@ def _run(place: Watched, whole: Reference, kind: str, drawn: random.Random) -> t
         if kind == "delay":
             left = whole.seconds * len(pending) / len(whole.manifests)
             moment = time.monotonic() + drawn.uniform(0.3, 1 + left)
-            hit = _kill_when(place, process, lambda: time.monotonic() > moment, kind, drawn)
+            hit = _kill_when(place, process, lambda: time.monotonic() > moment, drawn)
         elif kind == "journal":
             journal, lines = place.runs / drawn.choice(dumps) / "partial-maps.jsonl", drawn.randint(1, 25)
-            hit = _kill_when(place, process, lambda: _line_count(journal) >= lines, kind, drawn)
+            hit = _kill_when(place, process, lambda: _line_count(journal) >= lines, drawn, journal.parent)
         output, _ = process.communicate(timeout=_HANG_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise FaultError(f"a run hangs for {_HANG_SECONDS} s after {hit}") from error
@@ -328,16 +331,38 @@ def _check_code(code: int, kind: str, stages: list[str], output: str) -> None:
 
 
 def _kill_when(
-    place: Watched, process: "subprocess.Popen[str]", ready: Callable[[], bool], kind: str, drawn: random.Random
+    place: Watched,
+    process: "subprocess.Popen[str]",
+    ready: Callable[[], bool],
+    drawn: random.Random,
+    result: Path | None = None,
 ) -> tuple[str, list[str]]:
-    """SIGKILL a victim once it is time, or as soon as there is one; check that all below it goes with it."""
-    victim = drawn.choice(VICTIMS if kind == "delay" else ("luigi", "worker", "all"))
+    """SIGKILL a victim once it is time, or as soon as there is one; check that all below it goes with it.
+
+    Args:
+        place: of the run.
+        process: Luigi.
+        ready: whether it is time.
+        drawn: chooses the victim.
+        result: whose worker process may be a victim; None: any may, and a child of one.
+    """
+    victim = drawn.choice(("luigi", "worker", "all") if result else VICTIMS)
     while process.poll() is None:
         if ready() and (found := _find(process.pid, victim)):
+            if result and victim == "worker":
+                found = [p for p in found if p.pid == _maker(result)] or found
             time.sleep(drawn.uniform(0, 1) if victim == "child of a worker" else 0)
-            return _strike(place, process, kind, victim, drawn.choice(found))
+            return _strike(place, process, "journal" if result else "delay", victim, drawn.choice(found))
         time.sleep(0.002)
     return "", []
+
+
+def _maker(result: Path) -> int | None:
+    """Return the process that is making a result, as the note on its attempt says."""
+    try:
+        return int(json.loads((result / "partial-attempt.json").read_text(encoding="utf-8"))["pid"])
+    except FileNotFoundError:
+        return None
 
 
 def _line_count(path: Path) -> int:
@@ -394,9 +419,8 @@ def _at_work(place: Watched, pids: set[int]) -> list[str]:
     """Return the families of the results that these processes are making, as the notes on their attempts say."""
     families = set()
     for path in place.runs.glob("*/*/partial-attempt.json"):
-        with contextlib.suppress(FileNotFoundError):
-            if json.loads(path.read_text(encoding="utf-8"))["pid"] in pids:
-                families.add(path.parent.parent.name)
+        if _maker(path.parent) in pids:
+            families.add(path.parent.parent.name)
     return sorted(families) or [NOWHERE]
 
 

@@ -1,4 +1,4 @@
-"""A real luigid: who runs again after a kill gets the work that the scheduler holds for the dead."""
+"""One scheduler for several runs: what a killed run had is taken over, what another makes is waited for."""
 
 import os
 import signal
@@ -12,6 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Workplace
+from luigi.configuration import get_config
+from luigi.scheduler import Scheduler
+from luigi.task_register import Register
+from luigi.task_status import FAILED
+
+import tasks
+from roar_pipeline.attempts import note_failure
+from tasks.settings import data_folder, settings
+from tasks.worker import Worker
 
 BIN = Path(sys.executable).parent
 CELL = ("Retrain", "--percent", "0", "--retrain-epochs", "100")
@@ -78,7 +87,7 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
     assert code == 0, output
     cells = workplace.folder / "data" / "runs" / "Retrain"
     killed = start(workplace, scheduler_url, *CELL)
-    wait_for(lambda: list(cells.glob("*/partial-checkpoint.pt")), 120)
+    wait_for(lambda: any("epoch 1/100," in log.read_text() for log in cells.glob("*/log/attempt-1.log")), 120)
     family = psutil.Process(killed.pid).children(recursive=True)
     os.kill(killed.pid, signal.SIGKILL)
     at = time.monotonic()
@@ -97,7 +106,56 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
             rerun.wait()
     assert rerun.returncode == 0, output
     (cell,) = workplace.results("Retrain")
-    first, second = ((cell / "log" / f"attempt-{n}.log").read_text(encoding="utf-8") for n in (1, 2))
-    assert "epoch 1/100," in first
-    assert "epoch 1/100," not in second
-    assert "epoch 100/100," in second
+    log = (cell / "log" / "attempt-2.log").read_text(encoding="utf-8")
+    assert "epoch 1/100," not in log
+    assert "epoch 100/100," in log
+
+
+def test_of_two_runs_at_once_one_works_and_both_succeed(workplace: Workplace, scheduler_url: str) -> None:
+    """Commands that differ: of the same command Luigi itself starts no second one."""
+    runs = [start(workplace, scheduler_url, "PrepareImages", "--workers", n) for n in ("1", "2")]
+    ended = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
+    assert [code for _, code in ended] == [0, 0], ended
+    (images,) = workplace.results("PrepareImages")
+    assert [log.name for log in (images / "log").iterdir()] == ["attempt-1.log"]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Iterator[tasks.GenerateScenes]:
+    """A task that needs nothing, with its empty directory."""
+
+    def forget() -> None:
+        for cached in (settings, data_folder):
+            cached.cache_clear()
+        Register.clear_instance_cache()
+
+    known = dict(get_config()["paths"]) if get_config().has_section("paths") else {}
+    get_config().set("paths", "data", str(tmp_path / "data"))
+    forget()
+    task = tasks.GenerateScenes()
+    task.directory.mkdir(parents=True)
+    yield task
+    get_config().remove_section("paths")
+    get_config().read_dict({"paths": known})
+    forget()
+
+
+@pytest.mark.parametrize("ending", ["killed", "failed", "failed once, then killed"])
+def test_what_has_failed_elsewhere_is_not_taken_over(scenes: tasks.GenerateScenes, ending: str) -> None:
+    scheduler = Scheduler(retry_delay=-1.0, worker_disconnect_delay=0.5)
+    if ending == "failed once, then killed":
+        note_failure(scenes.directory, "no luck")
+    scheduler.add_task(worker="other", task_id=scenes.task_id)
+    assert scheduler.get_work(worker="other")["task_id"] == scenes.task_id
+    ours = Worker(scheduler=scheduler)
+    assert ours.add(scenes)
+    assert ours._keep_alive(None), "the other is at work"
+    if ending == "failed":
+        note_failure(scenes.directory, "no luck")
+        scheduler.add_task(worker="other", task_id=scenes.task_id, status=FAILED, expl="no luck")
+    time.sleep(1.1)
+    scheduler.ping(worker=ours._id)
+    scheduler.prune()
+    assert list(scheduler.task_list(FAILED, "")) == [scenes.task_id]
+    assert ours._keep_alive(None) == (ending != "failed")
+    assert scheduler.get_work(worker=ours._id)["task_id"] == (None if ending == "failed" else scenes.task_id)

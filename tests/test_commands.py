@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def counts(output: str) -> dict[str, str]:
     """Return the rows of the overview: stage to its counts."""
     rows = [line.split() for line in output.splitlines() if re.match(r"[A-Z]\w+ +\d", line)]
     return {row[0]: " ".join(row[1:]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def chain(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The small chain, by itself: a copy without what other tests have added."""
+    place = Workplace(tmp_path_factory.mktemp("commands ü"))
+    shutil.copytree(chain.folder, place.folder, dirs_exist_ok=True)
+    ask(place, "gc", "--remove", "--trash", "--yes")
+    return place
 
 
 @pytest.fixture

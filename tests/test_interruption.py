@@ -1,7 +1,8 @@
-"""SIGKILL and run again: the same bytes, nothing finished is repeated, no process is left."""
+"""Kill and run again: the same bytes, nothing finished is repeated, no process is left."""
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,14 +11,25 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Workplace, contents
+from fault_injection import inject, table
 
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "12", "--seed", "1")
 MAPS = ("DumpMaps", "--model", "teacher", "--method", "gradcam", "--maps-batch", "1")
 CELLS = ("Retrain", "--method", "random", "--percent", "20,40", "--retrain-epochs", "8")
+SEVERAL_MAPS = ("DumpMaps", "--model", "teacher", "--method", "gradcam,smoothgrad,lrp", "--maps-batch", "1")
+BEGUN_AGAIN_SECONDS = 20
+"""From the start of a rerun to its first stage: a bound for a busy machine, far below any wait for the dead."""
 
 
 def scratch(place: Workplace, family: str, name: str) -> Callable[[], list[Path]]:
     return lambda: list((place.folder / "data" / "runs" / family).glob(f"*/{name}"))
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"nothing has happened for {seconds} s"
+        time.sleep(0.005)
 
 
 def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable[[], list[Path]], delay: float) -> bool:
@@ -40,10 +52,18 @@ def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("undisturbed"))
     place.configure()
-    for arguments in (TEACHER, MAPS, CELLS):
+    for arguments in (TEACHER, SEVERAL_MAPS, CELLS):
         code, output = place.luigi(*arguments)
         assert code == 0, output
     return place
+
+
+def copy_without(family: str, source: Workplace, target: Workplace) -> None:
+    """Copy the finished results, but for the family's own (of maps: of a model)."""
+    shutil.copytree(source.folder / "data", target.folder / "data")
+    for directory in source.results(family):
+        if family != "DumpMaps" or "model=" in directory.name:
+            shutil.rmtree(target.folder / "data" / "runs" / family / directory.name)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +77,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def test_sigkill_and_resume(
     workplace: Workplace, undisturbed: Workplace, family: str, arguments: tuple[str, ...], begun: str
 ) -> None:
+    copy_without(family, undisturbed, workplace)
     drawn = random.Random(family)
     hit = 0
     for _ in range(3):
@@ -73,17 +94,46 @@ def test_sigkill_and_resume(
         assert path.stat().st_mtime_ns == modified, f"{path} was made again"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_other_signals_leave_no_process_either(workplace: Workplace, number: signal.Signals) -> None:
-    process = workplace.start(*TEACHER)
-    begun = scratch(workplace, "FineTuneTeacher", "partial-checkpoint.pt")
-    deadline = time.monotonic() + 120
-    while not begun() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert family
+@pytest.mark.parametrize(
+    ("family", "arguments", "begun", "processes"),
+    [
+        ("Retrain", CELLS, "partial-checkpoint.pt", 2),
+        ("DumpMaps", SEVERAL_MAPS, "partial-maps.jsonl", 1),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
+    workplace: Workplace,
+    undisturbed: Workplace,
+    family: str,
+    arguments: tuple[str, ...],
+    begun: str,
+    processes: int,
+    number: signal.Signals,
+) -> None:
+    """A batch's cells are children of the worker process; methods share it."""
+    copy_without(family, undisturbed, workplace)
+    process = workplace.start(*arguments)
+    wait_until(scratch(workplace, family, begun), 120)
+    below = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.communicate(timeout=20)
-    _, left = psutil.wait_procs(family, timeout=5)
+    _, left = psutil.wait_procs(below, timeout=5)
+    assert len(below) == processes
     assert not left
     assert process.returncode != 0
+    attempts = scratch(workplace, family, "log/attempt-*.log")
+    known = len(attempts())
+    rerun = workplace.start(*arguments)
+    wait_until(lambda: len(attempts()) > known, BEGUN_AGAIN_SECONDS)
+    output, _ = rerun.communicate(timeout=120)
+    assert rerun.returncode == 0, output
+    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in (workplace, undisturbed))
+    assert ours == theirs
+
+
+def test_a_chain_killed_at_random_and_exact_moments_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """The short form of fault_injection.py: one chain of all stages, up to four kills."""
+    tally = inject(kills=4, seed=3, folder=tmp_path / "faults", chains=1)
+    assert not tally.failures, table(tally)
+    assert tally.kills >= 1, table(tally)

@@ -11,13 +11,12 @@ from pathlib import Path
 import luigi
 import pytest
 from luigi.configuration import get_config
-from luigi.scheduler import Scheduler
 from luigi.task_register import Register
 from voc_folder import CLASSES, write_voc_folder
 
 import tasks
 from roar_pipeline.errors import InputError
-from tasks import gpus, progress
+from tasks import gpus, progress, resources
 from tasks.settings import settings
 
 Configure = Callable[..., None]
@@ -213,15 +212,17 @@ def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure,
 def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert gpus.visible_gpus() == ["3", "5"]
-    assert gpus.gpu_resources("cpu") == {}
-    assert gpus.gpu_resources("auto") == {"gpu": 1}
-    assert tasks.Retrain(percent=(0,)).resources == {"gpu": 1}
-    assert tasks.PrepareImages().resources == {}
-    gpus.offer_gpus()
-    assert Scheduler()._resources == {"gpu": 2}
+    assert tasks.Retrain(percent=(0,)).resources["gpu"] == 1
+    assert "gpu" not in tasks.PrepareImages().resources
+    assert resources.resources_of_machine()["gpu"] == 2
+    configure("resources", gpu=6)
+    assert resources.resources_of_machine()["gpu"] == 6
+    configure("execution", device="cpu")
+    assert "gpu" not in tasks.Retrain(percent=(0,)).resources
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.visible_gpus() == []
-    assert gpus.gpu_resources("auto") == {}
+    configure("execution", device="auto")
+    assert "gpu" not in tasks.Retrain(percent=(0,)).resources
 
 
 def test_two_processes_get_two_gpus(tmp_path: Path) -> None:

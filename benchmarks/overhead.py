@@ -1,0 +1,96 @@
+"""What Luigi and this project cost beside the work itself, on a grid of trivial cells.
+
+``python -m benchmarks.overhead --cells 1500``: makes a grid whose cells train nothing (no epoch, one channel, 16 x 16
+pixels), then asks for its state, runs it again with nothing to do, and prints seconds. The claim: below two seconds for
+``status`` and for a run that has nothing to do.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+_SETTINGS = """
+[dataset]
+height = 16
+width = 16
+[scenes]
+train = 8
+validation = 2
+test = 4
+size = 16
+[teacher]
+width = 1
+epochs = 0
+[retrain]
+width = 1
+epochs = 0
+[grid]
+models = teacher
+percents = {percents}
+seeds = {seeds}
+model_seeds = 0
+[report]
+examples = 0
+bootstrap = 0
+[execution]
+device = cpu
+cells_per_process = {batch}
+"""
+_PERCENTS = range(2, 100, 2)
+_CELLS_PER_SEED = 1 + 2 * len(_PERCENTS)
+"""The clean cell, and every percentage of the teacher's maps and of random."""
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=50, help="cells per process")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seeds = -(-given.cells // _CELLS_PER_SEED)
+        text = _SETTINGS.format(
+            percents=", ".join(map(str, _PERCENTS)), seeds=", ".join(map(str, range(seeds))), batch=given.batch
+        )
+        (folder / "overlay.cfg").write_text(text, encoding="utf-8")
+        shutil.copy(_ROOT / "luigi.cfg", folder)
+        cells = seeds * _CELLS_PER_SEED
+        print(f"{cells} cells, {given.workers} workers, {given.batch} cells per process")
+        first = _timed(folder, "run", "--workers", str(given.workers))
+        print(f"the whole grid     {first:8.1f} s, {1000 * first * given.workers / cells:.0f} ms of a worker per cell")
+        commands = (
+            ("run",),
+            ("status",),
+            ("status", "Retrain"),
+            ("forecast",),
+            ("gc",),
+            ("verify",),
+            ("verify", "--full"),
+        )
+        for command in commands:
+            seconds = [_timed(folder, *command) for _ in range(given.rounds)]
+            print(f"{' '.join(command):18} {statistics.median(seconds):8.2f} s, median of {given.rounds}")
+
+
+def _timed(folder: Path, *words: str) -> float:
+    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "overlay.cfg")}
+    command = [sys.executable, "-m", "tasks", *words]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main()

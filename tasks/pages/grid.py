@@ -1,0 +1,120 @@
+"""The grid as people look at it: blocks of one method and direction, models down, percentages across."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from roar_pipeline.attribution import is_control
+from roar_pipeline.results import method_label, model_label
+from roar_pipeline.states import KINDS
+from tasks.pages.watch import DIGITS, Snapshot
+from tasks.retraining import Retrain
+from tasks.survey import FAMILIES
+
+__all__ = ["Block", "Square", "blocks", "label", "layout_digest", "stages"]
+
+_CLEAN = "Clean"
+_CONTROLS = "Clean and controls"
+_LINE = 10
+"""Squares of a cell side by side, at most."""
+_WIDE = 12
+"""Squares of a row, up to which there is room to write values into them."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """A result as a square."""
+
+    digits: str
+    run: str
+    """What tells it from the others of its cell, or its title."""
+
+
+@dataclass
+class Block:
+    """A table of squares: name of a row to percentage to its runs."""
+
+    title: str
+    direction: str
+    percents: list[int] = field(default_factory=list)
+    rows: dict[str, dict[int, list[Square]]] = field(default_factory=dict)
+
+    def add(self, row: str, percent: int, square: Square) -> None:
+        """Add a run to a cell."""
+        self.rows.setdefault(row, {}).setdefault(percent, []).append(square)
+        if percent not in self.percents:
+            self.percents = sorted([*self.percents, percent])
+
+    def lines(self, row: str, percent: int) -> list[list[Square]]:
+        """Return the squares of a cell, line by line."""
+        squares = self.rows[row].get(percent, [])
+        return [squares[start : start + _LINE] for start in range(0, len(squares), _LINE)]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether values can be written into the squares."""
+        return all(sum(map(len, cells.values())) <= _WIDE for cells in self.rows.values())
+
+    @property
+    def squares(self) -> list[Square]:
+        """All of them."""
+        return [square for cells in self.rows.values() for of_cell in cells.values() for square in of_cell]
+
+
+def blocks(cells: Iterable[Retrain]) -> list[Block]:
+    """Set cells in order; per direction the controls come first, and the clean cells with the first of them."""
+    cells = sorted(cells, key=lambda cell: (cell.explained_seed, cell.seed))
+    order = {"remove": 0, "keep": 1}
+    directions = sorted({cell.direction for cell in cells if cell.percent != (0,)}, key=lambda name: order[name])
+    found: dict[tuple[str, str], Block] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.percent != (0,), not is_control(cell.method))):
+        clean = cell.percent == (0,)
+        beside = clean or is_control(cell.method)
+        direction = directions[0] if clean and directions else cell.direction
+        title = _CONTROLS if beside else method_label(cell.method)
+        block = found.setdefault((direction, title), Block(title, direction))
+        row = _CLEAN if clean else method_label(cell.method) if beside else model_label(cell.model)
+        block.add(row, cell.percent[0], Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
+    return sorted(found.values(), key=lambda block: order[block.direction])
+
+
+def _run(cell: Retrain, beside: bool) -> str:
+    if beside or cell.explained_seed == cell.seed:
+        return f"seed {cell.seed}"
+    return f"model seed {cell.explained_seed}, seed {cell.seed}"
+
+
+def layout_digest(cells: Iterable[Retrain]) -> str:
+    """Return what another grid does not have."""
+    return hashlib.sha256("".join(cell.fingerprint for cell in cells).encode()).hexdigest()[:DIGITS]
+
+
+def label(run: str, facts: Mapping[str, Any]) -> str:
+    """Say in a few words how it is with a result: ``seed 0: done, F1 83.8 %``."""
+    text = f"{run}: {facts['state']}"
+    if facts.get("f1") is not None:
+        text += f", F1 {100 * facts['f1']:.1f} %"
+    if facts["state"] == "running" and facts["share"] is not None:
+        text += f", {100 * facts['share']:.0f} %"
+    return text
+
+
+def stages(snapshot: Snapshot) -> Sequence[dict[str, Any]]:
+    """Return name, count of each state, sum, and squares of every stage; the cells' squares are in the blocks."""
+    counts = snapshot.counts
+    squares: dict[str, list[Square]] = {family: [] for family in FAMILIES}
+    for digits, facts in snapshot.facts.items():
+        if facts["family"] != Retrain.__name__:
+            parameters = facts["title"].removeprefix(facts["family"]).strip()
+            squares[facts["family"]].append(Square(digits, parameters or facts["family"]))
+    return [
+        {
+            "family": family,
+            "counts": [counts[family].get(kind, 0) for kind in KINDS],
+            "all": sum(counts[family].values()),
+            "squares": squares[family],
+        }
+        for family in FAMILIES
+        if family in counts
+    ]

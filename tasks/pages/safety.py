@@ -1,0 +1,73 @@
+"""Reading files for strangers: nothing outside one folder, whatever the name says and wherever links lead."""
+
+import codecs
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["is_below", "open_below", "read_json_below", "read_piece"]
+
+_PIECE = 1 << 16
+"""Bytes of a log that one answer holds."""
+
+
+def is_below(root: Path, path: Path) -> bool:
+    """Tell whether a path, links followed, is below a folder (itself without links) or is that folder."""
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def open_below(root: Path, path: Path) -> BinaryIO:
+    """Open a plain file for reading.
+
+    Raises:
+        FileNotFoundError: there is none, or it is not below the folder, links followed.
+    """
+    refusal = FileNotFoundError(f"{path} is no plain file below {root}.")
+    if not is_below(root, path):
+        raise refusal
+    try:
+        # A pipe would wait for its writer for good; a link at this place now was none a moment ago.
+        descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise refusal from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refusal
+    return os.fdopen(descriptor, "rb")
+
+
+def read_json_below(root: Path, path: Path) -> Any:
+    """Read a JSON file; None where there is none below the folder, or half of one."""
+    try:
+        with open_below(root, path) as file:
+            return json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_piece(file: BinaryIO, offset: int | None) -> dict[str, Any]:
+    """Read on in a growing text.
+
+    Args:
+        file: that holds it.
+        offset: byte to begin at. None, or beyond the end as the text began anew: whole lines near the end.
+
+    Returns:
+        offset: where the piece begins; next: where the next one does; size: of the file; text: at most 64 KiB, never
+            half of a character.
+    """
+    size = os.fstat(file.fileno()).st_size
+    skip = offset is None or offset > size
+    start = max(0, size - _PIECE) if offset is None or offset > size else offset
+    file.seek(start)
+    content = file.read(_PIECE)
+    if skip and start:
+        _, newline, rest = content.partition(b"\n")
+        start, content = (start + len(content) - len(rest), rest) if newline else (start, content)
+    text, used = codecs.utf_8_decode(content, "replace", False)
+    return {"offset": start, "next": start + used, "size": size, "text": text}

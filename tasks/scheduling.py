@@ -1,0 +1,142 @@
+"""``python -m tasks scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from luigi.configuration import get_config
+
+from roar_pipeline.errors import InputError
+from tasks.report import Report
+from tasks.resources import resources_of_machine
+from tasks.settings import data_folder
+
+__all__ = ["serve"]
+
+_HOST = "127.0.0.1"
+"""Neither server asks for a password: they are for this machine alone, and for who tunnels to it."""
+_START_SECONDS = 30.0
+_STATE_SECONDS = 5.0
+_STOP_SECONDS = 10.0
+
+
+def serve(report: Report, port: int, page_port: int) -> int:
+    """Run both servers until SIGINT or SIGTERM; return 0 if they ran.
+
+    Raises:
+        InputError: a port is taken.
+    """
+    for number in (port, page_port):
+        _require_free(number)
+    folder = data_folder()
+    folder.mkdir(exist_ok=True)
+    context = multiprocessing.get_context("fork")
+    servers = [
+        context.Process(target=_luigid, args=(folder, port), name="luigid"),
+        context.Process(target=_pages, args=(report, page_port), name="pages"),
+    ]
+    with _stopped_by_signals() as stopping:
+        for server in servers:
+            server.start()
+        try:
+            _wait_for(servers, (port, page_port))
+            _say(f"Scheduler: http://{_HOST}:{port}   tasks of all runs: luigi --module tasks Report{_options(port)}")
+            _say(f"Results:   http://{_HOST}:{page_port}   the grid, logs, figures, the report")
+            _say(f"From elsewhere: ssh -L {port}:{_HOST}:{port} -L {page_port}:{_HOST}:{page_port} <this machine>")
+            while not stopping and all(server.is_alive() for server in servers):
+                time.sleep(0.2)
+        finally:
+            _stop(servers)
+    failed = [server.name for server in servers if not stopping and server.exitcode]
+    return 1 if failed else 0
+
+
+def _options(port: int) -> str:
+    return "" if port == 8082 else f" --scheduler-port {port}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"Port {port} of {_HOST} cannot be had ({error.strerror}): is a scheduler running already? "
+                "Choose others with --port and --page-port."
+            ) from error
+
+
+def _luigid(folder: Path, port: int) -> None:
+    """Be luigid: its state under the data folder, every few seconds, so that a restart knows what there was."""
+    import luigi.server
+    from luigi.scheduler import Scheduler
+    from tornado.ioloop import PeriodicCallback
+
+    config = get_config()
+    config.set("scheduler", "state_path", str(folder / "luigid-state.pickle"))
+    for name, amount in resources_of_machine().items():
+        config.set("resources", name, str(amount))
+    scheduler = Scheduler()
+    PeriodicCallback(scheduler.dump, _STATE_SECONDS * 1000).start()
+    luigi.server.run(api_port=port, address=_HOST, scheduler=scheduler)
+
+
+def _pages(report: Report, port: int) -> None:
+    from tasks.pages.server import serve as serve_pages
+
+    serve_pages(report, port)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """Yield a list that SIGINT and SIGTERM add themselves to."""
+    got: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        got.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_for(servers: list[multiprocessing.context.ForkProcess], ports: tuple[int, int]) -> None:
+    """Wait until both answer.
+
+    Raises:
+        InputError: one of them ended, or does not answer.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    for server, port in zip(servers, ports, strict=True):
+        while socket.socket().connect_ex((_HOST, port)):
+            if not server.is_alive() or time.monotonic() > deadline:
+                raise InputError(f"{server.name} did not start on port {port}; see above.")
+            time.sleep(0.05)
+
+
+def _stop(servers: list[multiprocessing.context.ForkProcess]) -> None:
+    """Ask the servers to end (luigid writes its state then), and end those that do not."""
+    for server in servers:
+        if server.is_alive() and server.pid:
+            os.kill(server.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    for server in servers:
+        server.join(max(0.1, deadline - time.monotonic()))
+        if server.is_alive():
+            server.kill()
+            server.join()
