@@ -3,7 +3,7 @@
 Shapes: N images of a split, K classes, P pairs of (image, class), H x W pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from roar_pipeline import config, images, maps
 from roar_pipeline.attribution import base_of, load
+from roar_pipeline.errors import InputError, may_pass
 from roar_pipeline.images import Info, Split
 from roar_pipeline.producing import SomeFailedError
 
@@ -49,7 +50,6 @@ def dump_explanations(
 
     from roar_pipeline.attribution import engine
     from roar_pipeline.attribution.explain import combine, explained_classes
-    from roar_pipeline.errors import InputError
     from roar_pipeline.inputs import batch_of, black_of, hold
 
     device = next(model.parameters()).device
@@ -65,7 +65,7 @@ def dump_explanations(
         except InputError as error:
             failures[name] = error
 
-    def compute(group: str, rows: slice, names: list[str]) -> dict[str, dict[str, NDArray[Any]]]:
+    def compute(group: str, rows: slice, names: list[str]) -> maps.Answers:
         split = "test" if group == "localization" else group
         if group == "localization":
             used, of_row = np.unique(pairs[rows, 0], return_inverse=True)
@@ -83,10 +83,10 @@ def dump_explanations(
             columns = {"explained": chosen.astype(np.uint8), "scores": scores}
         ids = [splits[split].ids[row] for row in used]
         index = (torch.from_numpy(each).to(device) for each in (of_row, class_index))
-        found = engine.explain(names, model, engine.Batch(batch, ids, *index), settings, black)
+        found = _explain(names, model, engine.Batch(batch, ids, *index), settings, black)
         if group != "localization":
-            found = {name: combine(each, of_row, len(used)) for name, each in found.items()}
-        return {name: {"maps": each, **columns} for name, each in found.items()}
+            found = {n: m if isinstance(m, InputError) else combine(m, of_row, len(used)) for n, m in found.items()}
+        return {n: m if isinstance(m, InputError) else {"maps": m, **columns} for n, m in found.items()}
 
     groups = _groups(splits, info, pairs)
     stores = {
@@ -103,6 +103,27 @@ def dump_explanations(
     failures |= maps.answer(stores, compute)
     if failures:
         raise SomeFailedError(failures)
+
+
+def _explain(names: Sequence[str], *asked: Any) -> dict[str, NDArray[np.float32] | InputError]:
+    """Return each method's maps as ``engine.explain`` does. A function of one's own that fails, fails alone."""
+    from roar_pipeline.attribution import engine
+
+    together: dict[str, list[str]] = {}
+    for name in names:
+        base = base_of(name)
+        together.setdefault(base if ":" in base else "", []).append(name)
+    found: dict[str, NDArray[np.float32] | InputError] = {}
+    for own, of_own in sorted(together.items()):
+        try:
+            found |= engine.explain(of_own, *asked)
+        except Exception as error:
+            if not own or may_pass(error):
+                raise
+            reason = InputError(f"{own} raised {type(error).__name__}: {error}. Its traceback is in the log.")
+            reason.__cause__ = error
+            found |= dict.fromkeys(of_own, error if isinstance(error, InputError) else reason)
+    return found
 
 
 def dump_control(directory: Path, fingerprint: str, images_path: Path, method: str, seed: int) -> None:

@@ -20,9 +20,10 @@ from roar_pipeline import removal
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import whole_file
 from roar_pipeline.progress import report
-from roar_pipeline.stores import Group, allocate, answer, created, dump, requests, reserve, write_column
+from roar_pipeline.stores import Answers, Group, allocate, answer, created, dump, requests, reserve, write_column
 
 __all__ = [
+    "Answers",
     "Group",
     "Levels",
     "Pairs",

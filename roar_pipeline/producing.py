@@ -43,11 +43,12 @@ class Wanted:
 
 
 class SomeFailedError(InputError):
-    """Some of several results could not be made; ``reasons`` has them by name."""
+    """Some of several results could not be made: ``reasons`` by name, and ``facts`` for the others' manifests."""
 
     def __init__(self, reasons: Mapping[str, Exception]) -> None:
         super().__init__("\n".join(dict.fromkeys(map(str, reasons.values()))))
         self.reasons = dict(reasons)
+        self.facts: Mapping[str, Any] = {}
 
 
 def produce(wanted: Wanted, function: Stage, arguments: Mapping[str, Any]) -> None:
@@ -119,7 +120,7 @@ def _attempt(unmade: Mapping[str, Wanted], function: Stage, arguments: Mapping[s
                 check_intact(directory, expected)
             facts = function({name: wanted.directory for name, wanted in unmade.items()}, **arguments)
         except SomeFailedError as error:
-            failure = error
+            failure, facts = error, error.facts
         except BaseException as error:
             _note(error, unmade, log)
             raise

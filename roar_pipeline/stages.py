@@ -16,6 +16,7 @@ import numpy as np
 
 from roar_pipeline import config, images
 from roar_pipeline.files import whole_file, write_bytes, write_json
+from roar_pipeline.producing import SomeFailedError
 
 if TYPE_CHECKING:
     import torch
@@ -136,8 +137,13 @@ def dump_maps(
 
     device = training.set_up_device(execution)
     model = vgg.load(model_path, device)
-    dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
-    return {"device": str(device), "threads": execution.threads, "dumped_together": len(directories)}
+    facts = {"device": str(device), "threads": execution.threads, "dumped_together": len(directories)}
+    try:
+        dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
+    except SomeFailedError as error:
+        error.facts = facts
+        raise
+    return facts
 
 
 def rank_pixels(directory: Path, *, images_path: Path, maps_path: Path, tie_seed: int) -> None:

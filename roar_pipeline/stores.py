@@ -22,7 +22,18 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.files import SCRATCH, require_space, sync_directory
 from roar_pipeline.progress import report
 
-__all__ = ["Group", "allocate", "answer", "created", "dump", "requests", "reserve", "shape_faults", "write_column"]
+__all__ = [
+    "Answers",
+    "Group",
+    "allocate",
+    "answer",
+    "created",
+    "dump",
+    "requests",
+    "reserve",
+    "shape_faults",
+    "write_column",
+]
 
 _BY_PERCENTAGE = ("_remove", "_keep")
 """Ends of the names of tables that have a row per percentage."""
@@ -63,6 +74,9 @@ def dump(
 
 
 Requests = Generator[tuple[int, str, slice], Columns, None]
+
+Answers = Mapping[str, Columns | InputError]
+"""Name of a store to what was computed for it, or why it could not be."""
 
 
 def requests(
@@ -112,7 +126,7 @@ def requests(
 
 
 def answer(
-    stores: Mapping[str, Requests], compute: Callable[[str, slice, list[str]], Mapping[str, Columns]]
+    stores: Mapping[str, Requests], compute: Callable[[str, slice, list[str]], Answers]
 ) -> dict[str, InputError]:
     """Fill several stores side by side, those that want the same rows by one call of ``compute``.
 
@@ -120,7 +134,7 @@ def answer(
 
     Args:
         stores: by name.
-        compute: (group, rows, names of the stores that want them) to each one's columns.
+        compute: (group, rows, names of the stores that want them) to each one's columns, or why there are none.
 
     Returns:
         The stores that could not be filled, with the reason; the others are whole.
@@ -132,7 +146,8 @@ def answer(
         names = [name for name, request in wanted.items() if request == first]
         for name, columns in compute(group, rows, names).items():
             try:
-                wanted[name] = stores[name].send(columns)
+                steps = stores[name]
+                wanted[name] = steps.throw(columns) if isinstance(columns, InputError) else steps.send(columns)
             except StopIteration:
                 del wanted[name]
             except InputError as error:

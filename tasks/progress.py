@@ -63,11 +63,9 @@ class Monitor:
             self._look()
 
     def _look(self) -> None:
-        finished = [(key, task) for key, task in self._waiting.items() if _is_there(task)]
-        manifests = {key: read_manifest(task.directory) or {} for key, task in finished}
-        for key, task in sorted(finished, key=lambda pair: (pair[1].directory / MANIFEST).stat().st_mtime_ns):
-            del self._waiting[key]
-            self._tell(task, manifests[key].get("seconds", 0.0))
+        finished = {key: found for key, task in self._waiting.items() if (found := _finished(task)) is not None}
+        for key, (_, seconds) in sorted(finished.items(), key=lambda pair: pair[1]):
+            self._tell(self._waiting.pop(key), seconds)
         if self._bars:
             self._bars.show(len(self._planned) - len(self._waiting), list(self._waiting.values()))
 
@@ -121,8 +119,27 @@ class _Bars:
             self._progress.update(self._rows[key], completed=round(100 * note["share"]), text=text)
 
 
+def _finished(task: "StageTask") -> tuple[int, float] | None:
+    """Return when a result was finished, and the seconds that it took; None if it is not there, or out of reach."""
+    try:
+        return (task.directory / MANIFEST).stat().st_mtime_ns, _seconds(task)
+    except OSError:
+        return None
+
+
+def _seconds(task: "StageTask") -> float:
+    """Return what a finished result took; 0 where its manifest cannot be read."""
+    try:
+        return float((read_manifest(task.directory) or {}).get("seconds", 0.0))
+    except OSError:
+        return 0.0
+
+
 def _is_there(task: "StageTask") -> bool:
-    return (task.directory / MANIFEST).exists()
+    try:
+        return (task.directory / MANIFEST).exists()
+    except OSError:
+        return False
 
 
 def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
@@ -131,7 +148,7 @@ def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float 
     taken: dict[str, list[float]] = defaultdict(list)
     for task in planned:
         if task.fingerprint not in unfinished and len(taken[task.task_family]) < _LIKE:
-            taken[task.task_family].append((read_manifest(task.directory) or {}).get("seconds", 0.0))
+            taken[task.task_family].append(_seconds(task))
     known = [seconds for family in taken.values() for seconds in family]
     if not known:
         return None

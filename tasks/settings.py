@@ -4,6 +4,7 @@ Each section is also a ``luigi.Config``, so that any key can be given for one ru
 ``[retrain] lr = 0.02``.
 """
 
+import configparser
 import dataclasses
 import functools
 import logging
@@ -97,6 +98,8 @@ _SECTIONS = {f.name: _luigi_section(f.name, f.type) for f in dataclasses.fields(
 
 def install_defaults() -> None:
     """Set what Luigi needs from us where no configuration file says otherwise."""
+    # Its RPC reads these of [core], and its settings class then warns that nobody does.
+    luigi.interface.core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
     for section, keys in _LUIGI_DEFAULTS.items():
         for key, value in keys.items():
             if not get_config().has_option(section, key):
@@ -110,7 +113,14 @@ def settings() -> config.Settings:
     Raises:
         InputError: names every unknown section, unknown key and bad value at once.
     """
-    texts = {name: {p: getattr(section(), p) for p, _ in section.get_params()} for name, section in _SECTIONS.items()}
+    try:
+        texts = {
+            name: {p: getattr(section(), p) for p, _ in section.get_params()} for name, section in _SECTIONS.items()
+        }
+    except ValueError as error:
+        if isinstance(cause := error.__cause__, configparser.InterpolationError):
+            raise InputError(f"Mistakes in the settings:\n  - {cause}. Write %% for a percent sign.") from None
+        raise
     unknown = _unknown_keys()
     try:
         parsed = config.parse(texts)

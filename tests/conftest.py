@@ -1,6 +1,7 @@
 """A small chain, run once for all tests that look at what real Luigi processes leave behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,4 +112,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     assert code == 0, output
     assert not list((place.folder / "data").rglob("partial-*"))
     (place.folder / "output.txt").write_text(output, encoding="utf-8")
+    shutil.copytree(place.folder / "data", finished(place))
     return place
+
+
+def finished(chain: Workplace) -> Path:
+    """Return the small chain's data as they were when it had finished, for tests to copy and compare with."""
+    return chain.folder / "as finished"

@@ -4,7 +4,7 @@
 
 Real Luigi processes, real SIGKILLs; nothing of the code under test is replaced. A kill comes
 
-* after a random delay, to the Luigi process, a worker process, a worker's own child (a cell of a batch), or to all;
+* after a random delay, to the Luigi process, a worker process, the child in which that makes a result, or all;
 * exactly before the n-th file-system event (open for writing, rename, remove, mkdir, link, flock, ...) below a result's
   directory, the result drawn among the unfinished ones and n among its events in the chain left alone. An audit hook,
   which a ``sitecustomize`` installs in every process of the run, counts and kills;
@@ -350,7 +350,8 @@ def _kill_when(
     while process.poll() is None:
         if ready() and (found := _find(process.pid, victim)):
             if result and victim == "worker":
-                found = [p for p in found if p.pid == _maker(result)] or found
+                maker = _maker(result)
+                found = [p for p in found if maker in (p.pid, *(c.pid for c in _children(p)))] or found
             time.sleep(drawn.uniform(0, 1) if victim == "child of a worker" else 0)
             return _strike(place, process, "journal" if result else "delay", victim, drawn.choice(found))
         time.sleep(0.002)

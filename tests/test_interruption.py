@@ -95,11 +95,8 @@ def test_sigkill_and_resume(
 
 
 @pytest.mark.parametrize(
-    ("family", "arguments", "begun", "processes"),
-    [
-        ("Retrain", CELLS, "partial-checkpoint.pt", 2),
-        ("DumpMaps", SEVERAL_MAPS, "partial-maps.jsonl", 1),
-    ],
+    ("family", "arguments", "begun"),
+    [("Retrain", CELLS, "partial-checkpoint.pt"), ("DumpMaps", SEVERAL_MAPS, "partial-maps.jsonl")],
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
@@ -108,10 +105,9 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     family: str,
     arguments: tuple[str, ...],
     begun: str,
-    processes: int,
     number: signal.Signals,
 ) -> None:
-    """A batch's cells are children of the worker process; methods share it."""
+    """Of a batch too: several cells, one after the other, or several methods at once."""
     copy_without(family, undisturbed, workplace)
     process = workplace.start(*arguments)
     wait_until(scratch(workplace, family, begun), 120)
@@ -119,7 +115,7 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     os.kill(process.pid, number)
     process.communicate(timeout=20)
     _, left = psutil.wait_procs(below, timeout=5)
-    assert len(below) == processes
+    assert len(below) == 2, "the worker process, and that of the stage"
     assert not left
     assert process.returncode != 0
     attempts = scratch(workplace, family, "log/attempt-*.log")

@@ -77,7 +77,7 @@ def start(place: Workplace, *options: str) -> Server:
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if found := re.fullmatch(r"Pages: http://127\.0\.0\.1:(\d+)/\n", line):
+        if found := re.fullmatch(r"Pages: http://[\d.]+:(\d+)/\n", line):
             return Server(process, int(found[1]))
     raise AssertionError(line)
 

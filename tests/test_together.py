@@ -1,6 +1,7 @@
 """Several runs at once on one cache: everything is made once, and every run ends well."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import test_central
-from conftest import Workplace, contents
+from conftest import Workplace, contents, finished
 
 from roar_pipeline import cache
 
@@ -17,6 +18,13 @@ TASK_FAILED = 30
 CELLS = ("Retrain", "--method", "random", "--percent", "30,60", "--seed", "0")
 
 scheduler_url = test_central.scheduler_url
+
+
+@pytest.fixture
+def copied(workplace: Workplace, chain: Workplace) -> Workplace:
+    """A workplace with a copy of the finished small chain."""
+    shutil.copytree(finished(chain), workplace.folder / "data")
+    return workplace
 
 
 def command(kind: str, url: str, arguments: Sequence[str]) -> list[str]:
@@ -50,7 +58,7 @@ def made_once_and_like(place: Workplace, chain: Workplace) -> None:
     for each in stored:
         assert each.manifest is not None
         assert [log.name for log in (each.directory / "log").iterdir()] == ["attempt-1.log"], each.name
-        twin = chain.folder / "data/runs" / each.name
+        twin = finished(chain) / "runs" / each.name
         if each.family == "Retrain":
             log = (each.directory / "log" / "attempt-1.log").read_text(encoding="utf-8")
             assert log.count("epoch 1/1, loss") == 1
@@ -58,39 +66,41 @@ def made_once_and_like(place: Workplace, chain: Workplace) -> None:
             assert contents(each.directory) == contents(twin), each.name
 
 
-def test_the_same_grid_four_times_at_once(workplace: Workplace, chain: Workplace) -> None:
-    """Four schedulers that know nothing of each other."""
-    workplace.configure(grid={"models": "teacher", "percents": "30"})
-    ended = at_once(workplace, ("local", "local", "run", "run"), "", ("Report",))
-    assert [code for code, _ in ended] == [0] * 4, ended
-    assert len(cache.scan(workplace.folder / "data")) == 13
-    made_once_and_like(workplace, chain)
-    for _, output in ended:
-        assert "Traceback" not in output
-    for _, output in ended[2:]:
-        assert output.splitlines()[-1].startswith("Report: ")
-
-
-@pytest.mark.parametrize("kinds", [("central", "central"), ("central", "local", "central")])
-def test_the_same_command_at_once_on_one_scheduler(
+@pytest.mark.parametrize("kinds", [("central", "central"), ("central", "local", "central", "local")])
+def test_the_same_command_at_once(
     workplace: Workplace, scheduler_url: str, chain: Workplace, kinds: Sequence[str]
 ) -> None:
+    """On one scheduler, and on several that know nothing of each other."""
     ended = at_once(workplace, kinds, scheduler_url, CELLS)
     assert [code for code, _ in ended] == [0] * len(kinds), ended
     assert workplace.counts()["Retrain"] == 2
     made_once_and_like(workplace, chain)
 
 
-def test_a_waiting_run_ends_when_the_other_fails(workplace: Workplace, scheduler_url: str) -> None:
+def test_the_same_grid_twice_at_once(copied: Workplace, chain: Workplace) -> None:
+    runs = copied.folder / "data/runs"
+    for directory in (*runs.glob("Retrain/percent=0*"), *runs.glob("RankPixels/model=sswa*"), *runs.glob("Report/*")):
+        shutil.rmtree(directory)
+    ended = at_once(copied, ("run", "run"), "", ())
+    assert [code for code, _ in ended] == [0, 0], ended
+    made_once_and_like(copied, chain)
+    for _, output in ended:
+        assert "Traceback" not in output
+        assert output.splitlines()[-1].startswith("Report: ")
+
+
+def test_a_waiting_run_ends_when_the_other_fails(copied: Workplace, scheduler_url: str) -> None:
     """What one run fails at, the other needs for something else: neither hangs, and neither claims success."""
-    workplace.configure(teacher={"lr": "1e38"}, grid={"models": "teacher", "percents": "30"})
-    ended = at_once(workplace, ("central", "central"), scheduler_url, ("Report",))
+    copied.configure(teacher={"lr": "1e38"})
+    ended = at_once(
+        copied, ("central", "central"), scheduler_url, ("Report", "--models", "teacher", "--percents", "35")
+    )
     codes = [code for code, _ in ended]
     assert TASK_FAILED in codes, ended
     assert 0 not in codes, ended
     for _, output in ended:
         assert "Traceback" not in output
-    assert workplace.counts()["Retrain"] == 2, "what does not need the teacher is made"
-    (teacher,) = (workplace.folder / "data/runs/FineTuneTeacher").iterdir()
-    assert "Lower lr" in json.loads((teacher / "partial-failure.json").read_text(encoding="utf-8"))["message"]
-    assert len(list((teacher / "log").iterdir())) == 1
+    assert any("method=random,percent=35," in path.name for path in copied.results("Retrain")), "it needs no teacher"
+    (failed,) = (copied.folder / "data/runs/FineTuneTeacher").glob("*/partial-failure.json")
+    assert "Lower lr" in json.loads(failed.read_text(encoding="utf-8"))["message"]
+    assert [log.name for log in (failed.parent / "log").iterdir()] == ["attempt-1.log"]

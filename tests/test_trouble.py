@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Workplace, contents
+from conftest import Workplace, contents, finished
 from disks import Disk, Elsewhere, mounted, without_privileges
 
 from roar_pipeline import cache
@@ -34,11 +34,10 @@ if "FULL_AT" in os.environ:
 MODEL = ("--model", "sswa", "--method", "gradcam")
 FULL_AT = (
     ("Report", "*", (), r"partial-report\.html$"),
-    ("Retrain", "*model=sswa-2,*percent=60*", (*MODEL, "--percent", "60", "--seed", "0"), r"partial-metrics\.json$"),
+    ("Retrain", "*model=sswa-2,*percent=60*", (*MODEL, "--percent", "60", "--seed", "0"), r"partial-ready\.json$"),
     ("EvaluateLocalization", "model=sswa-2*", MODEL, r"partial-localization\.json$"),
     ("RankPixels", "model=sswa-2*", MODEL, r"partial-progress\.json"),
     ("DumpMaps", "model=sswa-2*", MODEL, r"partial-maps\.jsonl$"),
-    ("DistillStudent", "*", ("--loss", "sswa"), r"partial-ready\.json$"),
     ("FineTuneTeacher", "*", (), r"partial-checkpoint\.pt$"),
     ("PrepareImages", "*", (), r"partial-progress\.json"),
     ("GenerateScenes", "*", (), r"val_000003\.xml$"),
@@ -60,7 +59,7 @@ def on_disk(disk: Disk, chain: Workplace) -> Elsewhere:
     """A workplace with the finished small chain, its data on a disk of its own."""
     place = Elsewhere(disk.place.parent, disk.prefix, disk.seen)
     place.configure()
-    shutil.copytree(chain.folder / "data", disk.seen, dirs_exist_ok=True)
+    shutil.copytree(finished(chain), disk.seen, dirs_exist_ok=True)
     return place
 
 
@@ -96,7 +95,7 @@ def test_a_disk_that_fills_up_at_any_stage(
         code, output = on_disk.luigi(family, *arguments)
         assert code == TASK_FAILED, output
         told_once(output, "no space is left on the disk. Free some space")
-        assert f"ERROR: {family} " in output
+        assert output.splitlines()[0].startswith(f"{family} ")
         assert (disk.seen / "ballast").stat().st_size > 0
         disk.clear()
         assert faults(disk.seen) == {}
@@ -105,11 +104,11 @@ def test_a_disk_that_fills_up_at_any_stage(
     assert code == 0, output
     assert faults(disk.seen) == {}
     for name in removed:
-        assert contents(disk.seen / name) == contents(chain.folder / "data" / name)
+        assert contents(disk.seen / name) == contents(finished(chain) / name)
     assert not list(disk.seen.rglob("partial-*"))
 
 
-@pytest.mark.parametrize("kept", [0, 1 << 20, 3 << 19])
+@pytest.mark.parametrize("kept", [0, 3 << 19])
 def test_a_disk_that_is_full_from_the_start(disk: Disk, kept: int) -> None:
     place = Elsewhere(disk.place.parent, disk.prefix, disk.seen)
     place.configure(dataset={"height": 128, "width": 128})
@@ -152,8 +151,8 @@ def test_a_disk_that_is_pulled_out(on_disk: Elsewhere, disk: Disk) -> None:
     disk.do("umount", "--lazy", str(disk.place))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == TASK_FAILED, output
-    assert "FineTuneTeacher seed=5 failed: " in output
-    assert output.count("has vanished: was it removed, or its disk unmounted?") == output.count(" failed: "), output
+    told = output.count("has vanished: was it removed, or its disk unmounted?")
+    assert told == output.count(" failed: ") > 0, output
     quiet(output)
     assert list(disk.place.iterdir()) == []
 
@@ -167,9 +166,9 @@ def test_a_folder_in_which_nothing_may_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", ".", "VOC2012/JPEGImages", "VOC2012/Annotations/val_000000.xml"])
-def test_a_result_that_may_not_be_read(tmp_path: Path, name: str) -> None:
+def test_a_result_that_may_not_be_read(tmp_path: Path, chain: Workplace, name: str) -> None:
     place = closed(tmp_path)
-    assert place.luigi("GenerateScenes")[0] == 0
+    shutil.copytree(finished(chain) / "runs/GenerateScenes", place.data / "runs/GenerateScenes")
     (scenes,) = place.results("GenerateScenes")
     mode = (scenes / name).stat().st_mode
     (scenes / name).chmod(0)

@@ -99,8 +99,7 @@ def serve(report: Report, port: int) -> None:
     Raises:
         InputError: the port cannot be had.
     """
-    sockets = _listen(port)
-    asyncio.run(_serve(Pages(report), sockets))
+    asyncio.run(_serve(report, port))
 
 
 def _listen(port: int) -> list[socket.socket]:
@@ -113,10 +112,13 @@ def _listen(port: int) -> list[socket.socket]:
         raise InputError(f"The pages cannot be at {_HOST}:{port}: {why}. Give another port, or 0 for any.") from None
 
 
-async def _serve(pages: Pages, sockets: list[socket.socket]) -> None:
-    asked_to_stop = asyncio.Event()
+async def _serve(report: Report, port: int) -> None:
+    loop, asked_to_stop = asyncio.get_running_loop(), asyncio.Event()
+    # Before anybody can connect: who sees that the port answers may ask for the end.
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+        loop.add_signal_handler(number, asked_to_stop.set)
+    sockets = _listen(port)
+    pages = await loop.run_in_executor(None, Pages, report)
     server = tornado.httpserver.HTTPServer(pages.application(), max_body_size=_LARGEST_BODY)
     server.add_sockets(sockets)
     _log.info("Pages: http://%s:%d/", *sockets[0].getsockname())
