@@ -1,4 +1,4 @@
-"""``python -m tasks scheduler``: luigid and the page of results, what they show, and a restart in the middle of a run."""
+"""``python -m tasks scheduler``: luigid and the page of results, what they show, and a restart in mid-run."""
 
 import contextlib
 import json
