@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline import attempts
+from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import read_json, try_lock, write_json
+from roar_pipeline.files import SCRATCH, read_json, try_lock, write_json
 from roar_pipeline.manifests import MANIFEST, faults, read_manifest
 
 __all__ = [
@@ -61,8 +62,10 @@ class Stored:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the result."""
-        return None if self.manifest is None else str(self.manifest["fingerprint"])
+        """Of the result, or of what is being tried; None where nothing tells."""
+        if self.manifest is not None:
+            return str(self.manifest["fingerprint"])
+        return fingerprint(self.identity) if self.identity else None
 
 
 def scan(data: Path, family: str | None = None) -> list[Stored]:
@@ -151,7 +154,7 @@ def verify(
     """
 
     def check(each: Stored) -> list[str]:
-        found = _check(each, full)
+        found = _check(each.directory, full)
         advance()
         return found
 
@@ -160,7 +163,15 @@ def verify(
         return {each.directory: found for each, found in checked if found}
 
 
-def _check(each: Stored, full: bool) -> list[str]:
+def _check(directory: Path, full: bool) -> list[str]:
+    """Return what is wrong with a directory as it is now; nothing if it has gone."""
+    try:
+        return _faults(_read(directory), full)
+    except OSError as error:
+        return [f"cannot be read: {error}"] if directory.is_dir() else []
+
+
+def _faults(each: Stored, full: bool) -> list[str]:
     from roar_pipeline.stores import shape_faults
 
     if each.manifest is None:
@@ -174,21 +185,31 @@ def _check(each: Stored, full: bool) -> list[str]:
     return found
 
 
-def put_aside(data: Path, chosen: Sequence[Stored], reason: str) -> tuple[str, list[Stored]]:
-    """Move results to the trash; return its name there, and what could not be moved as somebody is making it."""
+def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: bool = False) -> tuple[str, list[Stored]]:
+    """Move results to the trash; return its name there, and what was left, as somebody is making it.
+
+    Args:
+        data: the data folder.
+        chosen: what to move; what has gone meanwhile is passed over.
+        reason: for people.
+        damaged: look again, with the place held, and leave what is whole by now.
+    """
     name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     place = data / TRASH / name
     place.mkdir(parents=True)
     write_json(place / _RECORD, {"reason": reason, "results": [each.name for each in chosen]})
-    busy = []
+    busy, moved = [], 0
     for each in chosen:
+        if not each.directory.is_dir():
+            continue
         with try_lock(each.directory) as free:
-            if not free:
+            if not free or (damaged and not _check(each.directory, True)):
                 busy.append(each)
                 continue
             (place / each.family).mkdir(exist_ok=True)
             each.directory.rename(place / each.name)
-    if len(busy) == len(chosen):
+            moved += 1
+    if not moved:
         shutil.rmtree(place)
     return name, busy
 
@@ -223,13 +244,15 @@ def trashed(data: Path) -> list[Trashed]:
 def restore(data: Path, entry: Trashed) -> tuple[list[str], list[str]]:
     """Bring back what was set aside; return what is back, and what was left as its place is taken.
 
-    A finished or running result in its place stays; an unfinished one gives way.
+    A finished or running result in its place stays; an unfinished one gives way to a finished one.
     """
     back, left = [], []
     for name in entry.results:
         target = data / RUNS / name
         with try_lock(target) as free:
-            if not free or read_manifest(target) is not None:
+            whole = read_manifest(entry.place / name) is not None
+            taken = read_manifest(target) is not None or (not whole and any(target.glob(f"{SCRATCH}*")))
+            if not free or taken:
                 left.append(name)
                 continue
             shutil.rmtree(target)

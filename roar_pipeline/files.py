@@ -185,7 +185,10 @@ def try_lock(directory: Path, patience: float | None = 0.1) -> Iterator[bool]:
             if not _is_still_there(handle.fileno(), directory / _LOCK):
                 continue
             _sign(handle)
-            yield True
+            try:
+                yield True
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)
             return
 
 
@@ -212,6 +215,8 @@ def holder(directory: Path) -> dict[str, Any] | None:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _signature(handle)
+            # Not left to closing: a process forked this moment holds a copy, and with it the lock.
+            fcntl.flock(handle, fcntl.LOCK_UN)
     except OSError:
         pass
     return None

@@ -29,12 +29,23 @@ from roar_pipeline.manifests import provenance
 from roar_pipeline.producing import SomeFailedError, produce, produce_together
 from roar_pipeline.states import duration
 from tasks.gpus import claim_gpu
+from tasks.progress import leave_terminal
 from tasks.settings import data_folder, settings
 
 if TYPE_CHECKING:
     from tasks.base import StageTask
 
-__all__ = ["Job", "TaskFailedError", "failure_text", "note_death", "open_cache", "run", "run_jobs", "run_together"]
+__all__ = [
+    "Job",
+    "TaskFailedError",
+    "die_with_parent",
+    "failure_text",
+    "note_death",
+    "open_cache",
+    "run",
+    "run_jobs",
+    "run_together",
+]
 
 _PR_SET_PDEATHSIG = 1
 _FULL_BELOW = 16 << 20
@@ -129,8 +140,9 @@ def run_jobs(owner: "StageTask", jobs: Sequence[Job]) -> None:
         TaskFailedError: some of them failed; all have been tried.
     """
     if multiprocessing.parent_process() is not None:
-        _die_with_parent()
+        die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        leave_terminal()
     _limit_threads(settings().execution.threads)
     if len(jobs) > 1:
         # What a cell imports sooner or later, once for all; torch brings _dynamo in with the first optimizer, 1.4 s.
@@ -185,7 +197,7 @@ def _run_apart(job: Job, shown: "_Shown") -> tuple[str | None, bool]:
 
 
 def _report_failure(job: Job, sender: Connection) -> None:
-    _die_with_parent()
+    die_with_parent()
     try:
         job.make()
         sender.send((None, False))
@@ -264,7 +276,7 @@ def _is_full(directory: Path) -> bool:
 @contextlib.contextmanager
 def _place(needs_gpu: bool) -> Iterator[ModuleType]:
     """Make this process a place to work in, and yield the stages."""
-    _die_with_parent()
+    die_with_parent()
     _limit_threads(settings().execution.threads)
     with claim_gpu() if needs_gpu else contextlib.nullcontext():
         from roar_pipeline import stages
@@ -272,7 +284,7 @@ def _place(needs_gpu: bool) -> Iterator[ModuleType]:
         yield stages
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to end this worker process when the Luigi process is gone, however it went. Linux only."""
     parent = multiprocessing.parent_process()
     if sys.platform != "linux" or parent is None:

@@ -24,7 +24,7 @@ from roar_pipeline.states import duration
 if TYPE_CHECKING:
     from tasks.base import StageTask
 
-__all__ = ["Monitor", "closure", "seconds_left"]
+__all__ = ["Monitor", "closure", "leave_terminal", "seconds_left"]
 
 _LOOK_SECONDS = 0.5
 _LIKE = 5
@@ -75,6 +75,14 @@ class Monitor:
         rest = f", about {duration(left)} left" if self._waiting and left is not None else ""
         elapsed = duration(time.monotonic() - self._started)
         _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, every, task.title, seconds, elapsed, rest)
+
+
+def leave_terminal() -> None:
+    """Have a forked process write to the plain streams: the bars, and their lock, are its parent's."""
+    bars, sys.stdout, sys.stderr = sys.stderr, sys.__stdout__, sys.__stderr__
+    for handler in _log.handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is bars:
+            handler.setStream(sys.stderr)
 
 
 class _Bars:

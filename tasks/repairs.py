@@ -82,7 +82,7 @@ def clean(report: Report, configs: Sequence[str], *, trash: bool, remove: bool, 
         yes: without asking.
     """
     kept = {task.directory.name for task in closure(report).values()}
-    for config in configs:
+    for config in [*configs, *([None] if os.environ.get("LUIGI_CONFIG_PATH") else [])]:
         kept |= _reached_by(config)
     stray = [stored for stored in cache.scan(data_folder()) if stored.directory.name not in kept]
     sizes = {stored.directory: cache.size_of(stored.directory) for stored in stray}
@@ -119,19 +119,21 @@ def reached(report: Report) -> int:
     return 0
 
 
-def _reached_by(config: str) -> set[str]:
-    """Return the directories that another configuration file's grid reaches.
+def _reached_by(config: str | None) -> set[str]:
+    """Return the directories that the grid of another configuration file reaches; None: that of luigi.cfg alone.
 
     Raises:
         InputError: it cannot be told; nothing is taken for garbage then.
     """
-    if not Path(config).is_file():
+    if config is not None and not Path(config).is_file():
         raise InputError(f"--config {config}: there is no such file.")
-    environment = {**os.environ, "LUIGI_CONFIG_PATH": config}
+    environment = {k: v for k, v in os.environ.items() if k != "LUIGI_CONFIG_PATH"}
+    if config is not None:
+        environment["LUIGI_CONFIG_PATH"] = config
     command = [sys.executable, "-m", "tasks", "reached"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"--config {config}: {done.stderr.strip()}")
+        raise InputError(f"The grid of {config or 'luigi.cfg'} cannot be told: {done.stderr.strip()}")
     return set(json.loads(done.stdout))
 
 
@@ -160,7 +162,7 @@ def verify(*, full: bool, repair: bool, yes: bool) -> int:
         return 1
     if not _agreed("Set them aside?", yes):
         return 1
-    name, busy = cache.put_aside(data_folder(), damaged, "verify --repair")
+    name, busy = cache.put_aside(data_folder(), damaged, "verify --repair", damaged=True)
     return _moved(name, len(damaged), busy)
 
 
@@ -168,7 +170,7 @@ def _moved(name: str, count: int, busy: Sequence[Stored]) -> int:
     if count > len(busy):
         _say(f"Set aside {count - len(busy)} results. Bring them back with: python -m tasks restore {name}")
     for each in busy:
-        _say(f"  left, as somebody is making it: {each.name}")
+        _say(f"  left, as somebody is making it or has made it anew: {each.name}")
     return 1 if busy else 0
 
 

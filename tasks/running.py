@@ -9,6 +9,9 @@ from tasks.survey import grid_of
 
 __all__ = ["run"]
 
+_NOT_RUN = 25
+"""Luigi's exit code where something that is needed was not made."""
+
 
 def run(workers: int, options: list[str], *, partial: bool) -> int:
     """Compute the report; return 0 if it is there, else Luigi's exit code.
@@ -37,7 +40,7 @@ def run(workers: int, options: list[str], *, partial: bool) -> int:
     )
     if partial:
         _report_partly(given)
-    return code
+    return code or _NOT_RUN
 
 
 def _report_partly(given: list[str]) -> None:

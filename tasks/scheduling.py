@@ -13,6 +13,7 @@ from pathlib import Path
 from luigi.configuration import get_config
 
 from roar_pipeline.errors import InputError
+from tasks.execution import die_with_parent
 from tasks.report import Report
 from tasks.resources import resources_of_machine
 from tasks.settings import data_folder
@@ -80,6 +81,7 @@ def _require_free(port: int) -> None:
 
 def _luigid(folder: Path, port: int) -> None:
     """Be luigid: its state under the data folder, every few seconds, so that a restart knows what there was."""
+    die_with_parent()
     import luigi.server
     from luigi.scheduler import Scheduler
     from tornado.ioloop import PeriodicCallback
@@ -94,6 +96,7 @@ def _luigid(folder: Path, port: int) -> None:
 
 
 def _pages(report: Report, port: int) -> None:
+    die_with_parent()
     from tasks.pages.server import serve as serve_pages
 
     serve_pages(report, port)

@@ -72,6 +72,7 @@ class Worker(luigi.worker.Worker):
         if self._stop_requesting_work or self._assistant:
             return bool(super()._keep_alive(get_work_response))
         if time.monotonic() - self._asked > _ASKED_SECONDS:
+            self._offer_resources()  # a luigid that was restarted has forgotten them
             others = self._others_are_at_work()
             self._others = self._takes_over() or self._introduces_itself_again(get_work_response) or others
             self._asked = time.monotonic()
@@ -83,7 +84,7 @@ class Worker(luigi.worker.Worker):
             return False
         failed = {task for task, status, _ in self._add_task_history if status == FAILED}
         lost = [root for root in self._roots if not root.complete()]
-        if failed or not lost or self._scheduler.task_list("", "", limit=False, search=lost[0].task_family):
+        if failed or not lost or lost[0].task_id in self._scheduler.task_list("", "", limit=False):
             return False
         self._batch_families_sent.clear()
         for root in lost:
