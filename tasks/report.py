@@ -11,6 +11,7 @@ import luigi
 from roar_pipeline import config
 from roar_pipeline.attribution import is_control
 from roar_pipeline.errors import InputError
+from roar_pipeline.producing import Wanted
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import EvaluateLocalization, RankPixels, maps_task
@@ -67,6 +68,12 @@ class Report(StageTask):
         """Return everything that the report shows, of which a partial one takes what is done."""
         return [task for task in self._asked() if task.fingerprint not in self._missing]
 
+    def wanted(self) -> Wanted:
+        """Return the report, made from what it requires and from the maps of its examples."""
+        own = super().wanted()
+        maps = (maps_task(task.model, task.method, task.seed) for task in self._examples())
+        return dataclasses.replace(own, inputs=(*own.inputs, *((task.directory, task.fingerprint) for task in maps)))
+
     def complete(self) -> bool:
         """Tell whether the report is there and so is everything it shows: what is deleted is made again."""
         return bool(super().complete()) and all(task.complete() for task in self.requires())
@@ -109,7 +116,7 @@ class Report(StageTask):
                     "levels": self._if_there(task, task.path),
                 }
                 for task in self._rankings()
-                if task.is_control or task.seed == self.replicates()[0][0]
+                if self._is_example(task)
             ],
             "options": settings().report,
             "f1_threshold": settings().metrics.f1_threshold,
@@ -175,6 +182,14 @@ class Report(StageTask):
 
     def _rankings(self) -> list[RankPixels]:
         return [RankPixels(**explained) for explained in self._explained()]
+
+    def _is_example(self, task: RankPixels) -> bool:
+        return bool(task.is_control or task.seed == self.replicates()[0][0])
+
+    def _examples(self) -> list[RankPixels]:
+        """Return the rankings whose maps are shown: those that there are."""
+        there = (task for task in self._rankings() if task.fingerprint not in self._missing)
+        return [task for task in there if self._is_example(task)]
 
     def _localizations(self) -> list[EvaluateLocalization]:
         if not settings().dataset.segmentation_split:

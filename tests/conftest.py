@@ -119,3 +119,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def finished(chain: Workplace) -> Path:
     """Return the small chain's data as they were when it had finished, for tests to copy and compare with."""
     return chain.folder / "as finished"
+
+
+@pytest.fixture(scope="session")
+def pristine(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The small chain as it was when it had finished, to be read or copied; tests add nothing."""
+    place = Workplace(tmp_path_factory.mktemp("pristine ü"))
+    place.configure()
+    shutil.copytree(finished(chain), place.folder / "data")
+    return place

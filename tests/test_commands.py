@@ -34,11 +34,10 @@ def counts(output: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def chain(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The small chain, by itself: a copy without what other tests have added."""
+def chain(pristine: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A small chain of these tests' own."""
     place = Workplace(tmp_path_factory.mktemp("commands ü"))
-    shutil.copytree(chain.folder, place.folder, dirs_exist_ok=True)
-    ask(place, "gc", "--remove", "--trash", "--yes")
+    shutil.copytree(pristine.folder, place.folder, dirs_exist_ok=True)
     return place
 
 
@@ -145,8 +144,11 @@ def test_logs_can_be_followed(chain: Workplace, running: Path) -> None:
 def test_an_interrupted_cell_says_how_far_it_came(chain: Workplace) -> None:
     options = ("--percents", "30", "--seeds", "7", "--models", "teacher", "--retrain-epochs", "2000")
     process = chain.start(*CLEAN)
-    while not list((chain.folder / "data/runs/Retrain").glob("percent=0,seed=7__*/partial-checkpoint.pt")):
+    reached = 0.0
+    while not reached:
         time.sleep(0.05)
+        for note in (chain.folder / "data/runs/Retrain").glob("percent=0,seed=7__*/partial-progress.json"):
+            reached = json.loads(note.read_text(encoding="utf-8"))["share"]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     time.sleep(0.5)

@@ -100,6 +100,12 @@ class Planted:
 
 
 @pytest.fixture(scope="module")
+def chain(pristine: Workplace) -> Workplace:
+    """The small chain, to be read."""
+    return pristine
+
+
+@pytest.fixture(scope="module")
 def planted(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     folder = tmp_path_factory.mktemp("pages") / "copy"
     shutil.copytree(chain.folder, folder, ignore=shutil.ignore_patterns("trash"))

@@ -513,10 +513,10 @@ def test_nothing_to_show_is_refused(done: set[str]) -> None:
     assert len(look().requires()) == 3
 
 
-def test_a_partial_report_from_the_command_line(chain: Any, tmp_path: Path) -> None:
+def test_a_partial_report_from_the_command_line(pristine: Any, tmp_path: Path) -> None:
     """Of two seeds one was never begun, and a cell of the other is deleted: nothing but the report is made."""
-    place = type(chain)(tmp_path / "copy")
-    shutil.copytree(chain.folder, place.folder)
+    place = type(pristine)(tmp_path / "copy")
+    shutil.copytree(pristine.folder, place.folder)
     shutil.rmtree(place.results("Retrain")[0])
     before = place.counts()
     partial = functools.partial(place.luigi, "Report", "--partial", "--seeds", "0,1")

@@ -149,7 +149,8 @@ def test_progress_shows_and_a_killed_scheduler_costs_nothing(servers: Servers) -
 
     def shown() -> Any:
         running = servers.tasks("RUNNING").values()
-        return next((t for t in running if t["name"] == "roar.FineTuneTeacher" and t["progress_percentage"]), None)
+        own = (task for task in running if task["name"] == "roar.FineTuneTeacher")
+        return next((t for t in own if t["progress_percentage"] and "images/s" in (t["status_message"] or "")), None)
 
     task = until(shown)
     assert re.search(r"epoch \d+/400, loss [\d.]+, [\d,]+ images/s, [\d:]+ left", task["status_message"])
