@@ -104,14 +104,22 @@ def workplace(tmp_path: Path) -> Workplace:
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The small chain, finished. Tests may add results, and leave those that are there."""
-    place = Workplace(tmp_path_factory.mktemp("chain with spaces ü"))
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The small chain, finished, to be read or copied; tests add nothing."""
+    place = Workplace(tmp_path_factory.mktemp("pristine chain ü"))
     place.configure()
     code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
     assert code == 0, output
     assert not list((place.folder / "data").rglob("partial-*"))
     (place.folder / "output.txt").write_text(output, encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="session")
+def chain(pristine: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The small chain, finished. Tests may add results, and leave those that are there."""
+    place = Workplace(tmp_path_factory.mktemp("chain with spaces ü"))
+    shutil.copytree(pristine.folder, place.folder, dirs_exist_ok=True)
     shutil.copytree(place.folder / "data", finished(place))
     return place
 
@@ -119,12 +127,3 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def finished(chain: Workplace) -> Path:
     """Return the small chain's data as they were when it had finished, for tests to copy and compare with."""
     return chain.folder / "as finished"
-
-
-@pytest.fixture(scope="session")
-def pristine(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The small chain as it was when it had finished, to be read or copied; tests add nothing."""
-    place = Workplace(tmp_path_factory.mktemp("pristine ü"))
-    place.configure()
-    shutil.copytree(finished(chain), place.folder / "data")
-    return place
