@@ -23,7 +23,7 @@ from roar_pipeline.files import SCRATCH
 from roar_pipeline.manifests import LOGS, code_digest
 from roar_pipeline.progress import Listener
 
-__all__ = ["Log", "logs", "note_failure", "noted", "open_log", "read_note", "spent_seconds"]
+__all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_note", "spent_seconds"]
 
 ATTEMPT = SCRATCH + "attempt.json"
 PROGRESS = SCRATCH + "progress.json"
@@ -43,6 +43,11 @@ def logs(directory: Path) -> list[Path]:
         return []
     found = {int(m[1]): path for path in paths if (m := re.fullmatch(r"attempt-(\d+)\.log", path.name))}
     return [found[number] for number in sorted(found)]
+
+
+def newest_log(directory: Path) -> Path | None:
+    """Return the log of the latest attempt; None where there was none."""
+    return next(iter(reversed(logs(directory))), None)
 
 
 def read_note(directory: Path, name: str) -> dict[str, Any] | None:
@@ -65,11 +70,11 @@ def spent_seconds(directory: Path) -> float:
     return float(attempt["spent"] + max(0.0, max(ends, default=0.0) - attempt["started"]))
 
 
-def note_failure(directory: Path, message: str, log: Path | None = None) -> None:
+def note_failure(directory: Path, message: str) -> None:
     """Leave word why an attempt failed. Never raises: where nothing can be written, the log must do."""
     attempt = read_note(directory, ATTEMPT) or {}
     with contextlib.suppress(OSError):
-        newest = log or next(iter(reversed(logs(directory))), None)
+        newest = newest_log(directory)
         _write(
             directory / FAILURE,
             {
@@ -162,7 +167,7 @@ def open_log(directories: Sequence[Path]) -> "Log":
 
 def _next_log(directory: Path) -> Path:
     (directory / LOGS).mkdir(exist_ok=True)
-    last = next(iter(reversed(logs(directory))), None)
+    last = newest_log(directory)
     number = 1 if last is None else int(last.stem.removeprefix("attempt-")) + 1
     return directory / LOGS / f"attempt-{number}.log"
 

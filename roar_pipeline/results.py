@@ -45,8 +45,8 @@ _PLACES = {"cells": "directory", "models": "metrics", "localizations": "path", "
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One retrained network; ``test`` holds ``METRICS`` and per_class, ``removal`` the audits (None if clean)."""
+class _Place:
+    """Where one network stands in the grid."""
 
     model: str | None
     method: str | None
@@ -54,11 +54,6 @@ class Cell:
     direction: str
     seed: int
     model_seed: int | None
-    directory: Path
-    fingerprint: str
-    settings: Mapping[str, Any]
-    test: Mapping[str, Any]
-    removal: Mapping[str, Any] | None
 
     @property
     def run(self) -> tuple[int, int | None]:
@@ -67,20 +62,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class MissingCell:
+class Cell(_Place):
+    """One retrained network; ``test`` holds ``METRICS`` and per_class, ``removal`` the audits (None if clean)."""
+
+    directory: Path
+    fingerprint: str
+    settings: Mapping[str, Any]
+    test: Mapping[str, Any]
+    removal: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class MissingCell(_Place):
     """One network of the grid that is not there: its training failed, or is not done yet."""
-
-    model: str | None
-    method: str | None
-    percent: int
-    direction: str
-    seed: int
-    model_seed: int | None
-
-    @property
-    def run(self) -> tuple[int, int | None]:
-        """The seeds that tell the runs of one curve apart."""
-        return self.seed, self.model_seed
 
 
 @dataclass(frozen=True)

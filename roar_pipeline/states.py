@@ -42,7 +42,7 @@ def state_of(directory: Path, expected: str) -> State:
             return State("done", manifest=manifest)
     elif manifest is not None or (directory / MANIFEST).exists():
         wrong = ["the manifest is broken, or of something else"]
-    log = next(iter(reversed(attempts.logs(directory))), None)
+    log = attempts.newest_log(directory)
     note = attempts.read_note(directory, attempts.PROGRESS) or {}
     reached = note.get("share")
     if (who := holder(directory)) is not None:

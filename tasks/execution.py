@@ -160,10 +160,10 @@ def run_jobs(owner: "StageTask", jobs: Sequence[Job]) -> None:
 def _carry_out(job: Job, shown: "_Shown") -> str | None:
     """Do a job, again if need be; tell and return what went wrong, None if nothing did."""
     for left in range(settings().execution.retries, -1, -1):
-        text, may_pass = _run_apart(job, shown)
+        text, passing = _run_apart(job, shown)
         if text is None:
             return None
-        if not may_pass or not left:
+        if not passing or not left:
             break
         _log.warning("%s\n  This may pass: it is tried again, %d times at most.", text, left)
         time.sleep(_RETRY_SECONDS)
@@ -237,7 +237,7 @@ def failure_text(task: "StageTask", error: Exception | None) -> str:
     told = str(error) if isinstance(error, InputError) else note.get("message")
     unknown = "it left no word why" if error is None else f"{type(error).__name__}: {error}"
     lines = [f"{task.title} failed: {told or unknown}"]
-    if log := next(iter(reversed(attempts.logs(task.directory))), None):
+    if log := attempts.newest_log(task.directory):
         lines.append(f"  log:   {log}")
     return "\n".join([*lines, f"  again: {task.command()}"])
 
