@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo scheduler test install lint clean
+.PHONY: demo scheduler test install lint browser clean
 
 demo: install  ## the default experiment, from images to report
 	$(BIN)/python -m tasks run
@@ -27,5 +28,8 @@ $(STAMP): requirements.txt
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
+browser:  ## Chromium and its driver, for the tests in a browser: Debian, as root or with sudo
+	command -v chromedriver || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium chromium-driver; }
+
 clean:  ## the environment and the caches of tools, not data/
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache test-artefacts

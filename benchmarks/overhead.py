@@ -44,7 +44,7 @@ device = cpu
 cells_per_process = {batch}
 """
 _PERCENTS = range(2, 100, 2)
-_CELLS_PER_SEED = 1 + 2 * len(_PERCENTS)
+CELLS_PER_SEED = 1 + 2 * len(_PERCENTS)
 """The clean cell, and every percentage of the teacher's maps and of random."""
 
 
@@ -58,13 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seeds = -(-given.cells // _CELLS_PER_SEED)
-        text = _SETTINGS.format(
-            percents=", ".join(map(str, _PERCENTS)), seeds=", ".join(map(str, range(seeds))), batch=given.batch
-        )
-        (folder / "overlay.cfg").write_text(text, encoding="utf-8")
-        shutil.copy(_ROOT / "luigi.cfg", folder)
-        cells = seeds * _CELLS_PER_SEED
+        cells = trivial_grid(folder, given.cells, given.batch)
         print(f"{cells} cells, {given.workers} workers, {given.batch} cells per process")
         first = _timed(folder, "run", "--workers", str(given.workers))
         print(f"the whole grid     {first:8.1f} s, {1000 * first * given.workers / cells:.0f} ms of a worker per cell")
@@ -82,11 +76,26 @@ def main() -> None:
             print(f"{' '.join(command):18} {statistics.median(seconds):8.2f} s, median of {given.rounds}")
 
 
+def trivial_grid(folder: Path, at_least: int, batch: int) -> int:
+    """Write the settings of a grid of whole seeds to a folder; return its number of cells."""
+    seeds = -(-at_least // CELLS_PER_SEED)
+    text = _SETTINGS.format(
+        percents=", ".join(map(str, _PERCENTS)), seeds=", ".join(map(str, range(seeds))), batch=batch
+    )
+    (folder / "overlay.cfg").write_text(text, encoding="utf-8")
+    shutil.copy(_ROOT / "luigi.cfg", folder)
+    return seeds * CELLS_PER_SEED
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a command with these settings."""
+    return {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "overlay.cfg")}
+
+
 def _timed(folder: Path, *words: str) -> float:
-    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "overlay.cfg")}
     command = [sys.executable, "-m", "tasks", *words]
     started = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return time.monotonic() - started

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tasks.base import StageTask
 
 __all__ = [
+    "AGAIN",
     "Job",
     "TaskFailedError",
     "die_with_parent",
@@ -51,6 +52,8 @@ _PR_SET_PDEATHSIG = 1
 _FULL_BELOW = 16 << 20
 """Bytes free under which a crash is put down to the full disk."""
 
+AGAIN = "  again: "
+"""In the text of a failure: what runs it again follows."""
 _RETRY_SECONDS = 1.0
 _SHOWN_SECONDS = 1.0
 """The scheduler is told how far a job is this often at most."""
@@ -239,7 +242,7 @@ def failure_text(task: "StageTask", error: Exception | None) -> str:
     lines = [f"{task.title} failed: {told or unknown}"]
     if log := attempts.newest_log(task.directory):
         lines.append(f"  log:   {log}")
-    return "\n".join([*lines, f"  again: {task.command()}"])
+    return "\n".join([*lines, f"{AGAIN}{task.command()}"])
 
 
 def note_death(task: "StageTask", ending: str) -> None:

@@ -1,19 +1,23 @@
 """``python -m tasks scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
 
 import contextlib
+import json
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from luigi.configuration import get_config
+from luigi.scheduler import Scheduler
 
 from roar_pipeline.errors import InputError
-from tasks.execution import die_with_parent
+from tasks.execution import AGAIN, die_with_parent
 from tasks.report import Report
 from tasks.resources import resources_of_machine
 from tasks.settings import data_folder
@@ -40,7 +44,7 @@ def serve(report: Report, port: int, page_port: int) -> int:
     context = multiprocessing.get_context("fork")
     servers = [
         context.Process(target=_luigid, args=(folder, port), name="luigid"),
-        context.Process(target=_pages, args=(report, page_port), name="pages"),
+        context.Process(target=_pages, args=(report, page_port, port), name="pages"),
     ]
     with _stopped_by_signals() as stopping:
         for server in servers:
@@ -79,24 +83,39 @@ def _require_free(port: int) -> None:
             ) from error
 
 
+class _Scheduler(Scheduler):
+    """luigid's, with a command in a failure's dialog that works."""
+
+    def fetch_error(self, task_id: str, **kwargs: Any) -> dict[str, Any]:
+        """Return what the dialog shows: Luigi's own command would lack the run's settings and its scheduler."""
+        shown: dict[str, Any] = super().fetch_error(task_id, **kwargs)
+        _, found, command = json.loads(shown["error"] or '""').rpartition(AGAIN)
+        if found:
+            words = shlex.split(command)
+            family = words.index("--module") + 2
+            options = dict(word.removeprefix("--").partition("=")[::2] for word in words[family + 1 :])
+            shown |= {"taskModule": words[family - 1], "taskFamily": words[family], "taskParams": options}
+        return shown
+
+
 def _luigid(folder: Path, port: int) -> None:
     """Be luigid: its state under the data folder, every few seconds, so that a restart knows what there was."""
     die_with_parent()
     import luigi.server
-    from luigi.scheduler import Scheduler
     from tornado.ioloop import PeriodicCallback
 
     config = get_config()
     config.set("scheduler", "state_path", str(folder / "luigid-state.pickle"))
     for name, amount in resources_of_machine().items():
         config.set("resources", name, str(amount))
-    scheduler = Scheduler()
+    scheduler = _Scheduler()
     PeriodicCallback(scheduler.dump, _STATE_SECONDS * 1000).start()
     luigi.server.run(api_port=port, address=_HOST, scheduler=scheduler)
 
 
-def _pages(report: Report, port: int) -> None:
+def _pages(report: Report, port: int, scheduler_port: int) -> None:
     die_with_parent()
+    get_config().set("core", "default-scheduler-port", str(scheduler_port))  # for the commands that they show
     from tasks.pages.server import serve as serve_pages
 
     serve_pages(report, port)

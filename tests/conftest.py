@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
 SMALL = {
     "dataset": {"height": 32, "width": 32},
     "scenes": {"train": 48, "validation": 12, "test": 24, "size": 32},
@@ -34,6 +35,8 @@ class Workplace:
     """A folder to run Luigi in, with the shipped ``luigi.cfg`` and an overlay of one's own."""
 
     folder: Path
+    prefix: tuple[str, ...] = ()
+    """What its commands run behind."""
 
     def configure(self, **sections: dict[str, object]) -> None:
         """Write the overlay: the small chain's settings, with these changes."""
@@ -45,13 +48,13 @@ class Workplace:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a command run here."""
-        return {**os.environ, "LUIGI_CONFIG_PATH": str(self.folder / "overlay.cfg"), "OMP_NUM_THREADS": "1"}
+        own = {"LUIGI_CONFIG_PATH": str(self.folder / "overlay.cfg"), "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **own, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start ``luigi --module tasks ... --local-scheduler`` in a process group of its own."""
-        command = [str(Path(sys.executable).parent / "luigi"), "--module", "tasks", *arguments, "--local-scheduler"]
+    def start(self, *arguments: str, scheduler: Sequence[str] = ("--local-scheduler",)) -> "subprocess.Popen[str]":
+        """Start ``luigi --module tasks ...`` in a process group of its own."""
         return subprocess.Popen(
-            command,
+            [*self.prefix, str(BIN / "luigi"), "--module", "tasks", *arguments, *scheduler],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -69,7 +72,7 @@ class Workplace:
     def run(self, *command: str) -> tuple[int, str]:
         """Run any command here; return exit code and output."""
         done = subprocess.run(
-            command,
+            [*self.prefix, *command],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -78,6 +81,10 @@ class Workplace:
             check=False,
         )
         return done.returncode, done.stdout
+
+    def shell(self, command: str) -> tuple[int, str]:
+        """Run a command as people paste it into a shell, the environment active; return exit code and output."""
+        return self.run("sh", "-c", command)
 
     def results(self, family: str) -> list[Path]:
         """Return the finished results of a family, oldest first."""

@@ -8,7 +8,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,25 +94,9 @@ def without_privileges() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Elsewhere(Workplace):
-    """A workplace whose commands run behind a prefix, and whose data the test sees at a place of its own."""
+    """A workplace whose data the test sees at a place of its own."""
 
-    prefix: tuple[str, ...] = ()
     data: Path = Path()
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [*self.prefix, str(Path(sys.executable).parent / "luigi"), "--module", "tasks", *arguments]
-        return subprocess.Popen(
-            [*command, "--local-scheduler"],
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *command: str) -> tuple[int, str]:
-        return super().run(*self.prefix, *command)
 
     def results(self, family: str) -> list[Path]:
         manifests = (self.data / "runs" / family).glob("*/manifest.json")

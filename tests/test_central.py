@@ -1,21 +1,22 @@
 """One scheduler for several runs: what a killed run had is taken over, what another makes is waited for."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Workplace
+from conftest import BIN, Workplace
 from luigi.configuration import get_config
 from luigi.scheduler import Scheduler
 from luigi.task_register import Register
 from luigi.task_status import FAILED, PENDING
+from servers import running, until
 
 import tasks
 from roar_pipeline.attempts import note_failure
@@ -23,19 +24,9 @@ from tasks.grouping import GroupedScheduler
 from tasks.settings import data_folder, settings
 from tasks.worker import Worker
 
-BIN = Path(sys.executable).parent
 CELL = ("Retrain", "--percent", "0", "--retrain-epochs", "100")
 TAKEN_OVER_SECONDS = 30
 """After the kill; ``[scheduler] worker_disconnect_delay`` of luigi.cfg is 20, and Luigi starts in a few."""
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> float:
-    """Wait until the condition holds; return how long it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"nothing has happened for {seconds} s"
-        time.sleep(0.01)
-    return time.monotonic() - started
 
 
 def answers(port: int) -> bool:
@@ -56,7 +47,7 @@ def scheduler_url(workplace: Workplace) -> Iterator[str]:
             command, cwd=workplace.folder, env=workplace.environment(), stdout=log, stderr=log, start_new_session=True
         )
     try:
-        wait_for(lambda: answers(port), 60)
+        until(lambda: answers(port), 60)
         yield f"http://127.0.0.1:{port}"
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -70,25 +61,12 @@ def scheduler_url(workplace: Workplace) -> Iterator[str]:
         assert not left
 
 
-def start(place: Workplace, url: str, *arguments: str) -> "subprocess.Popen[str]":
-    command = [str(BIN / "luigi"), "--module", "tasks", *arguments, "--scheduler-url", url]
-    return subprocess.Popen(
-        command,
-        cwd=place.folder,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_url: str) -> None:
     code, output = workplace.luigi("PrepareImages")
     assert code == 0, output
     cells = workplace.folder / "data" / "runs" / "Retrain"
-    killed = start(workplace, scheduler_url, *CELL)
-    wait_for(lambda: any("epoch 1/100," in log.read_text() for log in cells.glob("*/log/attempt-1.log")), 120)
+    killed = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
+    until(lambda: any("epoch 1/100," in log.read_text() for log in cells.glob("*/log/attempt-1.log")), 120)
     family = psutil.Process(killed.pid).children(recursive=True)
     os.kill(killed.pid, signal.SIGKILL)
     at = time.monotonic()
@@ -97,9 +75,9 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
     assert family
     assert not left
     assert not workplace.results("Retrain"), "the kill came too late"
-    rerun = start(workplace, scheduler_url, *CELL)
+    rerun = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
     try:
-        wait_for(lambda: list(cells.glob("*/log/attempt-2.log")), TAKEN_OVER_SECONDS - (time.monotonic() - at))
+        until(lambda: list(cells.glob("*/log/attempt-2.log")), TAKEN_OVER_SECONDS - (time.monotonic() - at))
         output, _ = rerun.communicate(timeout=120)
     finally:
         if rerun.poll() is None:
@@ -112,9 +90,53 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
     assert "epoch 100/100," in log
 
 
+def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: Workplace, tmp_path: Path) -> None:
+    """First a process that trains is killed, then its whole run; another, on the same cache, makes the rest."""
+    settings: dict[str, dict[str, object]] = {
+        "paths": {"data": tmp_path / "data"},
+        "scheduler": {"worker_disconnect_delay": 5},
+        "teacher": {"epochs": 200},
+        "retrain": {"epochs": 200},
+        "grid": {"models": "teacher"},
+    }
+    elsewhere = Workplace(tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    with running(workplace, **settings) as servers:
+        elsewhere.configure(**settings)
+        scheduler = ("--scheduler-port", str(servers.ports[0]))
+        killed = workplace.start("Report", scheduler=scheduler)
+        trains(workplace, "FineTuneTeacher")
+        stage = psutil.Process(killed.pid).children(recursive=True)[-1]
+        stage.kill()
+        trains(workplace, "Retrain")
+        other = elsewhere.start("Report", scheduler=scheduler)
+        until(lambda: len(servers.tasks("RUNNING")) == 2 or workplace.counts().get("Retrain", 0) >= 3)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        output, _ = other.communicate(timeout=120)
+    assert other.returncode == 0, output
+    again = 0
+    for result in (each for family in workplace.counts() for each in workplace.results(family)):
+        logs = [log.read_text(encoding="utf-8") for log in sorted(result.glob("log/attempt-*.log"))]
+        epochs = re.findall(r"epoch (\d+)/", "".join(logs))
+        assert len(epochs) - len(set(epochs)) <= len(logs) - 1, f"{result} was trained twice"
+        again += len(logs) - 1
+    assert 1 <= again <= 2, "that which the two kills hit"
+    assert workplace.counts()["Report"] == 1
+
+
+def trains(place: Workplace, family: str) -> None:
+    """Wait until a result of a family has an epoch behind it, and is not done."""
+    runs = place.folder / "data" / "runs" / family
+    until(lambda: any("epoch 2/" in log.read_text() for log in runs.glob("*/log/attempt-*.log")), 120)
+
+
 def test_of_two_runs_at_once_one_works_and_both_succeed(workplace: Workplace, scheduler_url: str) -> None:
     """Commands that differ: of the same command Luigi itself starts no second one."""
-    runs = [start(workplace, scheduler_url, "PrepareImages", "--workers", n) for n in ("1", "2")]
+    runs = [
+        workplace.start("PrepareImages", "--workers", n, scheduler=("--scheduler-url", scheduler_url))
+        for n in ("1", "2")
+    ]
     ended = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
     assert [code for _, code in ended] == [0, 0], ended
     (images,) = workplace.results("PrepareImages")

@@ -1,113 +1,25 @@
 """``python -m tasks scheduler``: luigid and the page of results, what they show, and a restart in mid-run."""
 
-import contextlib
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
-from conftest import Workplace
+from conftest import BIN, Workplace
+from servers import MOODY, Servers, running, until
 
-BIN = Path(sys.executable).parent
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "400")
-METHOD = """
-from pathlib import Path
-import torch
-
-def moody(model, images, image_index, class_index):
-    if Path(__file__).with_name("broken").exists():
-        raise ValueError("the planted failure")
-    return torch.rand(len(image_index), *images.shape[2:], generator=torch.Generator().manual_seed(0))
-"""
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"nothing has happened for {seconds} s"
-        time.sleep(0.05)
-    return found
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-@dataclass
-class Servers:
-    """Both servers of a workplace, which can be killed and started again on the same ports."""
-
-    place: Workplace
-    ports: tuple[int, int] = field(default_factory=free_ports)
-    process: "subprocess.Popen[str] | None" = None
-    said: list[str] = field(default_factory=list)
-
-    def start(self) -> None:
-        words = ("scheduler", "--port", str(self.ports[0]), "--page-port", str(self.ports[1]))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tasks", *words],
-            cwd=self.place.folder,
-            env=self.place.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        assert self.process.stdout is not None
-        self.said = [self.process.stdout.readline() for _ in range(3)]
-
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal to all (SIGKILL) or the parent; return the exit code."""
-        assert self.process is not None
-        if number == signal.SIGKILL:
-            os.killpg(self.process.pid, number)
-        else:
-            self.process.send_signal(number)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-    def ask(self, method: str, **data: object) -> Any:
-        query = urllib.parse.urlencode({"data": json.dumps(data)})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[0]}/api/{method}?{query}", timeout=10) as answer:
-            return json.loads(answer.read())["response"]
-
-    def tasks(self, status: str) -> dict[str, Any]:
-        return dict(self.ask("task_list", status=status, upstream_status=""))
-
-    def luigi(self, *arguments: str) -> "subprocess.Popen[str]":
-        command = [str(BIN / "luigi"), "--module", "tasks", *arguments, "--scheduler-port", str(self.ports[0])]
-        environment = {**self.place.environment(), "PYTHONPATH": str(self.place.folder)}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.place.folder, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
-        )
 
 
 @pytest.fixture
 def servers(workplace: Workplace) -> Iterator[Servers]:
-    found = Servers(workplace)
-    workplace.configure(execution={"page_port": found.ports[1]})
-    found.start()
-    yield found
-    if found.process is not None and found.process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(found.process.pid, signal.SIGKILL)
-        found.process.communicate()
+    with running(workplace) as found:
+        yield found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -167,8 +79,11 @@ def test_progress_shows_and_a_killed_scheduler_costs_nothing(servers: Servers) -
     assert len(list(servers.place.results("FineTuneTeacher")[0].glob("log/*"))) == 1
 
 
-def test_a_failure_s_dialog_holds_the_reason_and_the_command_that_mends_it(servers: Servers) -> None:
-    (servers.place.folder / "my_maps.py").write_text(METHOD, encoding="utf-8")
+def test_a_failure_s_dialog_holds_the_reason_and_the_command_that_mends_it(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(servers.place.folder))
+    (servers.place.folder / "my_maps.py").write_text(MOODY, encoding="utf-8")
     (servers.place.folder / "broken").touch()
     run = servers.luigi("DumpMaps", "--model", "teacher", "--method", "my_maps:moody,gradcam")
     output, _ = run.communicate(timeout=120)
@@ -176,13 +91,11 @@ def test_a_failure_s_dialog_holds_the_reason_and_the_command_that_mends_it(serve
     assert "Traceback" not in output
     ((task_id, task),) = servers.tasks("FAILED").items()
     assert task["name"] == "roar.DumpMaps"
-    told = json.loads(servers.ask("fetch_error", task_id=task_id)["error"])
+    shown = servers.ask("fetch_error", task_id=task_id)
+    told = json.loads(shown["error"])
     assert "the planted failure" in told
     command = told.splitlines()[-1].removeprefix("  again: ")
     (servers.place.folder / "broken").unlink()
-    environment = {**servers.place.environment(), "PYTHONPATH": str(servers.place.folder)}
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     before = servers.place.counts()
-    done = subprocess.run(command, shell=True, cwd=servers.place.folder, env=environment, check=False)
-    assert done.returncode == 0
+    assert servers.place.shell(command)[0] == 0
     assert {k: n - before[k] for k, n in servers.place.counts().items() if n != before[k]} == {"DumpMaps": 1}

@@ -1,0 +1,85 @@
+"""What Luigi and its central scheduler cost for each cell of a grid, batched and not.
+
+``python -m benchmarks.scheduler --cells 500``: both servers of ``python -m tasks scheduler``, and a grid whose cells
+train nothing. Prints, for several cells in a process and for one, the CPU milliseconds per cell of luigid and of the
+run's own process (what schedules, asks for work and starts processes), and the seconds of the whole grid.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.overhead import CELLS_PER_SEED, environment, trivial_grid
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=500)
+    parser.add_argument("--batches", type=int, nargs="+", default=(50, 3, 1), help="cells per process, one grid each")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    given = parser.parse_args()
+    seeds = -(-given.cells // CELLS_PER_SEED)
+    print(f"{seeds * CELLS_PER_SEED} cells, {given.workers} workers; CPU ms per cell, seconds of the whole grid")
+    print(f"{'cells per process':>18} {'luigid':>8} {'run':>8} {'grid':>8}")
+    for batch in given.batches:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            cells = trivial_grid(folder, given.cells, batch)
+            luigid, own, seconds = _timed(folder, given.workers)
+        print(f"{batch:18} {1000 * luigid / cells:8.1f} {1000 * own / cells:8.1f} {seconds:8.1f}", flush=True)
+
+
+def _timed(folder: Path, workers: int) -> tuple[float, float, float]:
+    """Make the grid; return CPU seconds of luigid and of the run's own process, and seconds of the whole."""
+    port, page_port = _free_ports()
+    words = ("scheduler", "--port", str(port), "--page-port", str(page_port))
+    with subprocess.Popen(
+        [sys.executable, "-m", "tasks", *words],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as servers:
+        if servers.stdout is None or not servers.stdout.readline().startswith("Scheduler: "):
+            raise SystemExit("the scheduler did not start")
+        (luigid,) = (
+            process
+            for process in psutil.Process(servers.pid).children()
+            if any(c.laddr.port == port for c in process.net_connections())
+        )
+        before, started = sum(luigid.cpu_times()[:2]), time.monotonic()
+        command = [sys.executable, "-m", "tasks", "run", "--workers", str(workers), "--scheduler-port", str(port)]
+        with (folder / "output.txt").open("wb") as log:
+            run = psutil.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
+        own = 0.0
+        while run.poll() is None:
+            with run.oneshot():
+                own = sum(run.cpu_times()[:2])
+            time.sleep(0.1)
+        seconds = time.monotonic() - started
+        after = sum(luigid.cpu_times()[:2])
+        servers.send_signal(signal.SIGTERM)
+    if run.returncode:
+        raise SystemExit(f"the run failed:\n{(folder / 'output.txt').read_text(encoding='utf-8')[-2000:]}")
+    return after - before, own, seconds
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()

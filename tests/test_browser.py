@@ -1,0 +1,228 @@
+"""A run as people watch it: luigid's page and the page of results in Chromium, from the first task to the report.
+
+Every picture that is taken on the way is kept in ``test-artefacts``.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Workplace
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from servers import MOODY, Servers, running, until
+
+PICTURES = ROOT / "test-artefacts"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # which root cannot have
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1400,900",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the pages need no network
+)
+TASK_FAILED = 30
+GRID: dict[str, dict[str, object]] = {
+    "teacher": {"epochs": 200},
+    "student": {"epochs": 60},
+    "retrain": {"epochs": 60},
+    "grid": {"methods": "gradcam, my_maps:moody", "percents": "10, 30, 50, 70, 90"},
+}
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    driver = shutil.which("chromedriver")
+    if found is None or driver is None:
+        pytest.skip("there is no Chromium with its chromedriver here: `make browser` installs them on Debian")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
+        options.add_argument(flag)
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    started.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    PICTURES.mkdir(exist_ok=True)
+    try:
+        yield started
+    finally:
+        started.save_screenshot(PICTURES / "last.png")
+        started.quit()
+
+
+@pytest.fixture
+def servers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+    """Both servers, of a grid with a method that fails."""
+    monkeypatch.setenv("PYTHONPATH", str(workplace.folder))
+    (workplace.folder / "my_maps.py").write_text(MOODY, encoding="utf-8")
+    (workplace.folder / "broken").touch()
+    with running(workplace, **GRID) as found:
+        yield found
+
+
+class Page:
+    """What a person sees and does in a browser."""
+
+    def __init__(self, browser: webdriver.Chrome, address: str) -> None:
+        self.browser, self.address = browser, address
+
+    def open(self, place: str = "") -> None:
+        self.browser.get("about:blank")  # an address that differs by its # alone loads nothing
+        self.browser.get(self.address + place)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return until(lambda: next((found for found in self.all(selector) if found.is_displayed()), None), 20)
+
+    def text(self, selector: str) -> str:
+        """Return an element's text, also where it is out of sight."""
+        return self.browser.find_element(By.CSS_SELECTOR, selector).get_property("textContent")
+
+    def picture(self, name: str) -> None:
+        assert self.browser.save_screenshot(PICTURES / f"{name}.png")
+
+    def copied(self) -> str:
+        """Return what is on the clipboard."""
+        script = "navigator.clipboard.readText().then(arguments[0])"
+        return self.browser.execute_async_script(script)
+
+
+class LuigisPage(Page):
+    """luigid's page, which shows the state in which it was loaded."""
+
+    def load(self, place: str) -> None:
+        """Open the page, and wait until it has what it asked its server for."""
+        self.open(place)
+        until(lambda: self.browser.execute_script("return document.readyState === 'complete' && !jQuery.active"), 20)
+
+    def tasks(self, more: str = "") -> None:
+        self.load("#tab=tasks&length=100" + more)
+
+    def row(self, *texts: str) -> WebElement:
+        """Find the one task that is shown whose row holds the texts."""
+        (found,) = (row for row in self.all("#taskTable tbody tr") if all(text in row.text for text in texts))
+        return found
+
+    def families(self) -> set[str]:
+        """Open the project's folder in the side bar; return the families it holds."""
+        (folder,) = self.all(".sidebar-folder")
+        assert folder.text == "roar"
+        folder.click()
+        return {item.get_attribute("data-task") for item in self.all("[data-task^='roar.']")}
+
+    def bar_of(self, family: str) -> WebElement | None:
+        """Load the workers' tab; return a running task's row there, if it shows a bar."""
+        self.load("#tab=workers")
+        rows = self.all(".worker-table tbody tr")
+        return next(
+            (row for row in rows if family in row.text and row.find_elements(By.CSS_SELECTOR, ".progress")), None
+        )
+
+
+def unquoted(command: str) -> list[str]:
+    """Split a command as a shell does; ``--name=value`` and ``--name value`` are the same."""
+    return [part for word in shlex.split(command) for part in word.split("=", 1)]
+
+
+def share(page: Page) -> int:
+    return int(page.one("#statusMessageModal .progress-bar").get_attribute("aria-valuenow") or 0)
+
+
+def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriver.Chrome) -> None:
+    luigid = LuigisPage(browser, f"http://127.0.0.1:{servers.ports[0]}/static/visualiser/index.html")
+    results = Page(browser, f"http://127.0.0.1:{servers.ports[1]}")
+    run = servers.luigi("Report", "--workers", "2")
+
+    # A running task has a bar and a line, which move while its dialog is open.
+    row = until(lambda: luigid.bar_of("FineTuneTeacher"))
+    assert "memory_mb" in row.text
+    luigid.picture("workers")
+    row.find_element(By.CSS_SELECTOR, ".statusMessage").click()
+    first = until(
+        lambda: re.search(
+            r"epoch (\d+)/200, loss [\d.]+, [\d,]+ images/s, [\d:]+ left", luigid.one("#statusMessageModal pre").text
+        )
+    )
+    before = share(luigid)
+    until(lambda: share(luigid) > before)
+    luigid.picture("progress")
+    assert f"epoch {first[1]}/" not in luigid.one("#statusMessageModal pre").text
+
+    # The families stand together, and what is in use shows.
+    luigid.tasks()
+    assert {"roar.Report", "roar.Retrain", "roar.DumpMaps"} <= luigid.families()
+    luigid.load("#tab=resources")
+    until(lambda: re.search(r"^[1-9]\d*/\d+$", luigid.one("#memory_mb-resource-box .progress-bar").text))
+
+    # The grid fills, and the failure turns up there, without the page being loaded again.
+    results.open("/")
+    loaded = browser.execute_script("return performance.timeOrigin")
+    until(lambda: "running" in results.one("#running").text.lower())
+    until(lambda: results.all("#attention .failed"))
+    done = len(results.all("a.sq.done"))
+    until(lambda: len(results.all(".blocks a.sq.done")) > max(12, done), 120)
+    results.picture("grid")
+    assert browser.execute_script("return performance.timeOrigin") == loaded
+
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == TASK_FAILED, output
+
+    # Its dialog says why, and holds a command that makes just this result; so does the page of the result.
+    luigid.tasks('&statuses=["FAILED"]')
+    failed = luigid.row("my_maps:moody", "model=teacher")
+    failed.find_element(By.CSS_SELECTOR, ".showError").click()
+    until(lambda: "the planted failure" in luigid.one("#errorModal pre").text)
+    luigid.picture("failure")
+    reason, short = (shown.text for shown in luigid.all("#errorModal pre"))
+    command = reason.splitlines()[-1].removeprefix("  again: ")
+    assert "--method my_maps:moody" in command.replace("=", " ")
+    assert unquoted(command.partition(" luigi ")[2]) == unquoted(short.removeprefix("luigi "))
+    results.open("/")
+    (item,) = (item for item in results.all("#attention li") if "model=teacher" in item.text)
+    item.find_element(By.CSS_SELECTOR, ".copy").click()
+    until(lambda: results.copied() == command)
+
+    # Run, it makes that, and both pages say so; the grid without being loaded again.
+    (servers.place.folder / "broken").unlink()
+    counts = servers.place.counts()
+    code, output = servers.place.shell(results.copied())
+    assert code == 0, output
+    assert servers.place.counts() == counts | {"DumpMaps": counts["DumpMaps"] + 1}
+    until(lambda: "model=teacher" not in results.text("#attention"))
+    luigid.tasks('&statuses=["DONE"]')
+    eye = luigid.row("my_maps:moody", "model=teacher").find_element(By.CSS_SELECTOR, "a .fa-eye")
+
+    # The eye leads to its page, in a tab of its own.
+    eye.click()
+    until(lambda: len(browser.window_handles) == 2)
+    browser.switch_to.window(browser.window_handles[1])
+    assert results.one("h1").text.startswith("DumpMaps")
+    assert results.one("#state").text == "done"
+    assert "maps.h5" in results.one("#facts").text
+
+    # The same command finishes the grid, and the report is there.
+    results.open("/")
+    rerun = servers.luigi("Report", "--workers", "2")
+    output, _ = rerun.communicate(timeout=300)
+    assert rerun.returncode == 0, output
+    until(lambda: not results.all(".blocks a.sq:not(.done)"))
+    results.picture("finished")
+    results.open("/report")
+    browser.switch_to.frame(results.one("iframe"))
+    assert "moody" in results.one("body").text
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [error for error in errors if "fonts.googleapis.com" not in error], "Luigi's page does without that font"
