@@ -29,7 +29,8 @@ $(STAMP): requirements.txt
 	touch $@
 
 browser:  ## Chromium and its driver, for the tests in a browser: Debian, as root or with sudo
-	command -v chromedriver || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium chromium-driver; }
+	command -v chromedriver && command -v chromium || { $(SUDO) apt-get update && \
+	  $(SUDO) apt-get install --yes --option Acquire::Retries=3 chromium chromium-driver; }
 
 clean:  ## the environment and the caches of tools, not data/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache test-artefacts

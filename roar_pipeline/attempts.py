@@ -1,7 +1,8 @@
 """What is known of the attempts at a result: their complete logs, the one under way, how far it is, how it failed.
 
 In a result's directory: ``log/attempt-N.log`` stays for good; the notes are scratch and go when the result is done.
-``partial-attempt.json`` says what is made, by whom, since when; ``partial-progress.json`` how far it is;
+``partial-attempt.json`` says what is made, by whom, since when; ``partial-progress.json`` how far it is, with the
+history of a training so far;
 ``partial-failure.json`` why the last attempt failed. Times are seconds of the epoch.
 """
 
@@ -21,7 +22,7 @@ from typing import Any, TextIO
 from roar_pipeline.config import fingerprint
 from roar_pipeline.files import SCRATCH
 from roar_pipeline.manifests import LOGS, code_digest
-from roar_pipeline.progress import Listener
+from roar_pipeline.progress import History, Listener
 
 __all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_note", "spent_seconds"]
 
@@ -127,20 +128,22 @@ def noted(
 
 
 def _note_progress(directories: Sequence[Path], started: float) -> Listener:
-    """Return a listener that writes share, text and time left, not more often than is useful."""
+    """Return a listener that writes share, text, time left and history, not more often than is useful."""
     first: float | None = None
     last = 0.0
+    latest: History = ()
 
-    def note(share: float, text: str) -> None:
-        nonlocal first, last
+    def note(share: float, text: str, history: History | None) -> None:
+        nonlocal first, last, latest
         now = time.time()
         first = share if first is None else first
+        latest = latest if history is None else history
         if now - last < _PROGRESS_SECONDS:
             return
         last = now
         pace = (share - first) / (now - started)
         left = (1 - share) / pace if pace > 0 else None
-        value = {"share": round(share, 4), "text": text, "seconds_left": left, "updated": now}
+        value = {"share": round(share, 4), "text": text, "seconds_left": left, "updated": now, "history": list(latest)}
         with contextlib.suppress(OSError):
             for directory in directories:
                 _write(directory / PROGRESS, value)

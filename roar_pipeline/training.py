@@ -120,8 +120,18 @@ def train(
     with _own_random_stream(inputs.images.device):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             started = time.monotonic()
+            before = history[-1]["loss"] if history else None
             value = train_epoch(
-                model, inputs, labels, recipe, optimizer, scheduler, loss or _classify, seed=seed, epoch=epoch
+                model,
+                inputs,
+                labels,
+                recipe,
+                optimizer,
+                scheduler,
+                loss or _classify,
+                seed=seed,
+                epoch=epoch,
+                loss_before=before,
             )
             pace = len(inputs) / (time.monotonic() - started)
             if not np.isfinite(value):
@@ -138,9 +148,9 @@ def train(
                 "best": best,
             }
             _write_checkpoint(checkpoint, owner, state)
-            told = f"epoch {epoch}/{recipe.epochs}, loss {value:.4f}, {pace:,.0f} images/s"
+            told = _line(epoch, recipe.epochs, value, pace)
             _log.debug("%s%s", told, f", validation {validation}" if validation else "")
-            report(epoch / recipe.epochs, told)
+            report(epoch / recipe.epochs, told, history)
     if best is not None:
         model.load_state_dict(best)
     return history
@@ -157,8 +167,14 @@ def train_epoch(
     *,
     seed: int,
     epoch: int,
+    loss_before: float | None = None,
 ) -> float:
-    """Train one epoch and return its mean loss. A remainder smaller than a batch waits for another epoch's order."""
+    """Train one epoch and return its mean loss. A remainder smaller than a batch waits for another epoch's order.
+
+    ``loss_before``, the previous epoch's, is for people who look at the progress: to ask for this one's would wait for
+    a GPU.
+    """
+    started = time.monotonic()
     device = inputs.images.device
     torch.manual_seed(derived_seed(seed, "dropout", epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
@@ -177,8 +193,15 @@ def train_epoch(
         scheduler.step()
         total += value.detach()
         if step % _REPORTED == 0:
-            report((epoch - 1 + step / steps) / recipe.epochs, f"epoch {epoch}/{recipe.epochs}")
+            pace = (step + 1) * batch / (time.monotonic() - started)
+            told = _line(epoch, recipe.epochs, loss_before, pace)
+            report((epoch - 1 + (step + 1) / steps) / recipe.epochs, told)
     return float(total / steps)
+
+
+def _line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
+    known = "" if loss is None else f", loss {loss:.4f}"
+    return f"epoch {epoch}/{epochs}{known}, {pace:,.0f} images/s"
 
 
 def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:

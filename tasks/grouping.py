@@ -1,4 +1,4 @@
-"""How the scheduler's page shows this project's tasks: under its name, each with the page of its result.
+"""How the scheduler's page shows this project's tasks: under its name.
 
 Luigi groups families by namespace, which would then have to be typed in every command (``luigi roar.Report``). So tasks
 have none, and what passes between a run and its scheduler is renamed on the way.

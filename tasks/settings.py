@@ -37,7 +37,19 @@ _LUIGI_DEFAULTS = {
         "rpc_retry_attempts": "60",
         "rpc_retry_wait": "2",
     },
-    "worker": {"force_multiprocessing": "true", "check_complete_on_run": "true", "wait_interval": "0.2"},
+    "worker": {
+        "force_multiprocessing": "true",
+        "check_complete_on_run": "true",
+        "wait_interval": "0.2",
+        "ping_interval": "5",
+    },
+    "scheduler": {
+        "prune_on_get_work": "true",
+        "worker_disconnect_delay": "20",
+        "stable_done_cooldown_secs": "0",
+        "retry_delay": "-1",
+        "remove_delay": "86400",
+    },
     "retcode": {
         "already_running": "10",
         "missing_data": "20",

@@ -82,13 +82,15 @@ class Worker(luigi.worker.Worker):
         """Schedule everything anew if the scheduler was restarted and has forgotten this run; tell whether it had."""
         if not self._scheduler.is_central or get_work_response.n_pending_tasks:
             return False
-        failed = {task for task, status, _ in self._add_task_history if status == FAILED}
         lost = [root for root in self._roots if not root.complete()]
-        if failed or not lost or lost[0].task_id in self._scheduler.task_list("", "", limit=False):
+        if not lost or lost[0].task_id in self._scheduler.task_list("", "", limit=False):
             return False
+        failed = [task for task, status, _ in self._add_task_history if status == FAILED]
         self._batch_families_sent.clear()
         for root in lost:
             super().add(root)
+        for part in {part.task_id: part for task in failed for part in task.parts()}.values():
+            self._settle(part)  # what has failed stays failed
         return True
 
     def _others_are_at_work(self) -> bool:
@@ -130,7 +132,7 @@ class Worker(luigi.worker.Worker):
                 self._settle(part)
 
     def _settle(self, part: Any) -> None:
-        """Tell the scheduler of one task of a batch that has failed: it is done, or failed with its own reason."""
+        """Tell the scheduler how a task that was tried has ended: it is done, or failed with its own reason."""
         done = part.complete()
         self._add_task(
             worker=self._id,

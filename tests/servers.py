@@ -12,11 +12,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from conftest import Workplace
 
-__all__ = ["MOODY", "Servers", "running", "until"]
+__all__ = ["MOODY", "Servers", "free_ports", "running", "until"]
 
 MOODY = """
 from pathlib import Path
@@ -53,20 +54,28 @@ class Servers:
     ports: tuple[int, int] = field(default_factory=free_ports)
     process: "subprocess.Popen[str] | None" = None
     said: list[str] = field(default_factory=list)
+    runs: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        """What the servers have complained of."""
+        return self.place.folder / "servers.log"
 
     def start(self) -> None:
         words = ("scheduler", "--port", str(self.ports[0]), "--page-port", str(self.ports[1]))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tasks", *words],
-            cwd=self.place.folder,
-            env=self.place.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tasks", *words],
+                cwd=self.place.folder,
+                env=self.place.environment(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
         assert self.process.stdout is not None
         self.said = [self.process.stdout.readline() for _ in range(3)]
+        assert all(self.said), self.log.read_text()
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal to all (SIGKILL) or the parent; return the exit code."""
@@ -87,7 +96,13 @@ class Servers:
         return dict(self.ask("task_list", status=status, upstream_status=""))
 
     def luigi(self, *arguments: str) -> "subprocess.Popen[str]":
-        return self.place.start(*arguments, scheduler=("--scheduler-port", str(self.ports[0])))
+        """Start a run on this scheduler; it is ended with the servers at the latest."""
+        return self.run_in(self.place, *arguments)
+
+    def run_in(self, place: Workplace, *arguments: str) -> "subprocess.Popen[str]":
+        """Start one of another workplace."""
+        self.runs.append(place.start(*arguments, scheduler=("--scheduler-port", str(self.ports[0]))))
+        return self.runs[-1]
 
 
 @contextlib.contextmanager
@@ -99,7 +114,8 @@ def running(place: Workplace, **sections: dict[str, object]) -> Iterator[Servers
     try:
         yield found
     finally:
-        if found.process is not None and found.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(found.process.pid, signal.SIGKILL)
-            found.process.communicate()
+        for process in filter(None, (*found.runs, found.process)):
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()

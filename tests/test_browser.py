@@ -4,7 +4,6 @@ Every picture that is taken on the way is kept in ``test-artefacts``.
 """
 
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ FLAGS = (
 )
 TASK_FAILED = 30
 GRID: dict[str, dict[str, object]] = {
-    "teacher": {"epochs": 200},
+    "teacher": {"epochs": 300},
     "student": {"epochs": 60},
     "retrain": {"epochs": 60},
     "grid": {"methods": "gradcam, my_maps:moody", "percents": "10, 30, 50, 70, 90"},
@@ -41,6 +40,7 @@ GRID: dict[str, dict[str, object]] = {
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """Chromium; where there is none, what needs it is skipped."""
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     driver = shutil.which("chromedriver")
     if found is None or driver is None:
@@ -50,20 +50,16 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
         options.add_argument(flag)
-    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    started.execute_cdp_cmd(
-        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
-    )
     PICTURES.mkdir(exist_ok=True)
-    try:
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as started:
+        allowed = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        started.execute_cdp_cmd("Browser.grantPermissions", allowed)
         yield started
-    finally:
         started.save_screenshot(PICTURES / "last.png")
-        started.quit()
 
 
 @pytest.fixture
-def servers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+def servers(browser: webdriver.Chrome, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
     """Both servers, of a grid with a method that fails."""
     monkeypatch.setenv("PYTHONPATH", str(workplace.folder))
     (workplace.folder / "my_maps.py").write_text(MOODY, encoding="utf-8")
@@ -104,6 +100,10 @@ class Page:
 class LuigisPage(Page):
     """luigid's page, which shows the state in which it was loaded."""
 
+    def eye(self, *texts: str) -> WebElement:
+        """Find the link to a task's result."""
+        return self.row(*texts).find_element(By.XPATH, ".//a[i[contains(@class, 'fa-eye')]]")
+
     def load(self, place: str) -> None:
         """Open the page, and wait until it has what it asked its server for."""
         self.open(place)
@@ -133,13 +133,13 @@ class LuigisPage(Page):
         )
 
 
-def unquoted(command: str) -> list[str]:
-    """Split a command as a shell does; ``--name=value`` and ``--name value`` are the same."""
-    return [part for word in shlex.split(command) for part in word.split("=", 1)]
-
-
 def share(page: Page) -> int:
     return int(page.one("#statusMessageModal .progress-bar").get_attribute("aria-valuenow") or 0)
+
+
+def points(page: Page) -> int:
+    """Return how many points the first curve has."""
+    return next((len((curve.get_attribute("points") or "").split()) for curve in page.all("#result polyline")), 0)
 
 
 def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriver.Chrome) -> None:
@@ -152,15 +152,20 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     assert "memory_mb" in row.text
     luigid.picture("workers")
     row.find_element(By.CSS_SELECTOR, ".statusMessage").click()
-    first = until(
-        lambda: re.search(
-            r"epoch (\d+)/200, loss [\d.]+, [\d,]+ images/s, [\d:]+ left", luigid.one("#statusMessageModal pre").text
-        )
-    )
+    line = r"epoch (\d+)/300, loss [\d.]+, [\d,]+ images/s, [\d:]+ left"
+    first = until(lambda: re.search(line, luigid.one("#statusMessageModal pre").text))
     before = share(luigid)
     until(lambda: share(luigid) > before)
+    until(lambda: f"epoch {first[1]}/" not in luigid.one("#statusMessageModal pre").text)
     luigid.picture("progress")
-    assert f"epoch {first[1]}/" not in luigid.one("#statusMessageModal pre").text
+
+    # On its page its curves grow, without the page being loaded again.
+    results.open("/")
+    results.one("#running a").click()
+    assert results.one("h1").text.startswith("FineTuneTeacher")
+    drawn = until(lambda: points(results))
+    until(lambda: points(results) > drawn)
+    results.picture("training")
 
     # The families stand together, and what is in use shows.
     luigid.tasks()
@@ -172,27 +177,34 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     results.open("/")
     loaded = browser.execute_script("return performance.timeOrigin")
     done = len(results.all("a.sq.done"))
-    until(
-        lambda: (
-            len(results.all("a.sq.done")) > done and results.all("#attention .failed") and results.all("#running li")
-        )
-    )
+    until(lambda: results.all("#attention .failed") and results.all("#running li"))
+    until(lambda: len(results.all("a.sq.done")) > done)
     results.picture("grid")
     assert browser.execute_script("return performance.timeOrigin") == loaded
+
+    # Cells that share a process show as such.
+    batched = until(lambda: luigid.tasks('&statuses=["BATCH_RUNNING"]') or luigid.all("#taskTable .fa-eye"), 120)
+    luigid.picture("batch")
+    assert len(batched) <= 6, "two processes of three cells"
 
     output, _ = run.communicate(timeout=300)
     assert run.returncode == TASK_FAILED, output
 
-    # Its dialog says why, and holds a command that makes just this result; so does the page of the result.
+    # Each of them has its own page, also when they are done.
+    luigid.tasks('&statuses=["DONE"]&family=roar.Retrain')
+    eyes = [luigid.eye(f"percent={percent}, ", "method=gradcam", "model=teacher") for percent in (10, 30, 50, 70, 90)]
+    assert len({eye.get_attribute("href") for eye in eyes}) == 5
+
+    # A failure's dialog says why, and holds the command that makes just this result; so does the page of results.
     luigid.tasks('&statuses=["FAILED"]')
-    failed = luigid.row("my_maps:moody", "model=teacher")
-    failed.find_element(By.CSS_SELECTOR, ".showError").click()
+    luigid.row("my_maps:moody", "model=teacher").find_element(By.CSS_SELECTOR, ".showError").click()
     until(lambda: "the planted failure" in luigid.one("#errorModal pre").text)
+    until(lambda: luigid.one("#errorModal").value_of_css_property("opacity") == "1")
     luigid.picture("failure")
-    reason, short = (shown.text for shown in luigid.all("#errorModal pre"))
+    reason, again = (shown.text.strip() for shown in luigid.all("#errorModal pre"))
     command = reason.splitlines()[-1].removeprefix("  again: ")
-    assert "--method my_maps:moody" in command.replace("=", " ")
-    assert unquoted(command.partition(" luigi ")[2]) == unquoted(short.removeprefix("luigi "))
+    assert "--method=my_maps:moody" in command
+    assert again == "luigi --module tasks ... (whole in the line above that begins with again:)"
     results.open("/")
     (item,) = (item for item in results.all("#attention li") if "model=teacher" in item.text)
     item.find_element(By.CSS_SELECTOR, ".copy").click()
@@ -206,10 +218,9 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     assert servers.place.counts() == counts | {"DumpMaps": counts["DumpMaps"] + 1}
     until(lambda: "model=teacher" not in results.text("#attention"))
     luigid.tasks('&statuses=["DONE"]')
-    eye = luigid.row("my_maps:moody", "model=teacher").find_element(By.CSS_SELECTOR, "a .fa-eye")
 
     # The eye leads to its page, in a tab of its own.
-    eye.click()
+    luigid.eye("my_maps:moody", "model=teacher").click()
     until(lambda: len(browser.window_handles) == 2)
     browser.switch_to.window(browser.window_handles[1])
     assert results.one("h1").text.startswith("DumpMaps")
@@ -226,6 +237,7 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     results.open("/report")
     browser.switch_to.frame(results.one("iframe"))
     assert "moody" in results.one("body").text
-    luigis = ("https://fonts.googleapis.com/", luigid.address.partition("/static")[0])  # its page does without them
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert not [error for error in errors if not error.startswith(luigis)]
+    # What Luigi's own page asks for and does without.
+    missed = ("https://fonts.googleapis.com/", f"http://127.0.0.1:{servers.ports[0]}/favicon.ico")
+    assert not [error for error in errors if not error.startswith(missed)]

@@ -4,18 +4,19 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workplace, finished
+from conftest import BIN, Workplace, finished
 
 TASK_FAILED = 30
-BIN = Path(sys.executable).parent
 
 MY_MAPS = """
+import os
+from pathlib import Path
+
 import torch
 
 def fine(model, images, image_index, class_index):
@@ -29,6 +30,17 @@ def raises(model, images, image_index, class_index):
 
 def shapeless(model, images, image_index, class_index):
     return images
+
+def deadly(model, images, image_index, class_index):
+    os.kill(os.getpid(), 9)
+
+def faint(model, images, image_index, class_index):
+    fallen = Path(__file__).with_name("fallen")
+    if not fallen.exists() or len(fallen.read_text()) < 2:
+        with fallen.open("a") as file:
+            file.write("x")
+        deadly(model, images, image_index, class_index)
+    return fine(model, images, image_index, class_index)
 """
 
 
@@ -49,10 +61,7 @@ def failure(directory: Path) -> dict[str, Any]:
 
 def again(place: Workplace, note: dict[str, Any]) -> tuple[int, str]:
     """Type the command of a failure into a shell with the environment activated."""
-    environment = {k: v for k, v in os.environ.items() if k != "LUIGI_CONFIG_PATH"} | {
-        "PATH": f"{BIN}:{os.environ['PATH']}"
-    }
-    return place.run("env", "-i", *(f"{k}={v}" for k, v in environment.items()), "sh", "-c", note["command"])
+    return place.run("env", "-u", "LUIGI_CONFIG_PATH", "sh", "-c", note["command"])
 
 
 def stamps(place: Workplace) -> dict[Path, int]:
@@ -100,6 +109,25 @@ def test_memory_that_runs_out_is_told_in_a_line(place: Workplace) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("method", "code", "attempts"), [("faint", 0, 3), ("deadly", TASK_FAILED, 3), ("raises", TASK_FAILED, 1)]
+)
+def test_what_may_pass_is_tried_again_and_nothing_loops(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, method: str, code: int, attempts: int
+) -> None:
+    """A process that is killed twice; always; and one that fails by itself."""
+    (place.folder / "my_maps.py").write_text(MY_MAPS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(place.folder))
+    place.configure(execution={"retries": 2})
+    ended, output = place.luigi("DumpMaps", "--model", "teacher", "--method", f"my_maps:{method}")
+    assert ended == code, output
+    (directory,) = (place.folder / "data/runs/DumpMaps").glob(f"*my_maps-{method},*")
+    assert len(list((directory / "log").iterdir())) == attempts
+    assert output.count("This may pass: it is tried again") == attempts - 1
+    if code:
+        assert failure(directory)["message"] in output
+
+
 def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +165,7 @@ def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
         assert note["command"] in output
         assert f"--method={name.replace('-', ':')}" in note["command"]
         if name == "my_maps-raises":
-            assert 'my_maps.py", line 11, in raises' in note["text"]
+            assert 'my_maps.py", line 14, in raises' in note["text"]
     together = json.loads((made[0] / "manifest.json").read_text(encoding="utf-8"))
     assert together["dumped_together"] == len(own) + 2, "one process, one pass over the images"
     code, output = again(place, note)

@@ -254,7 +254,7 @@ def test_the_journal_speaks_of_rows_that_are_in_the_file_only(tmp_path):
     """At every entry the file holds, for whoever opens it then, the rows that the journal claims."""
     counts = []
 
-    def look(share, text):
+    def look(share, text, history):
         plan, *entries = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
         copy = shutil.copy(tmp_path / "partial-maps.h5", tmp_path / "copy.h5")
         with h5py.File(copy) as file:

@@ -134,7 +134,8 @@ def planted(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Itera
         (cells[key] / "partial-attempt.json").write_text(json.dumps(note))
     (cells["failed"] / "partial-failure.json").write_text(json.dumps({"message": f"Traceback\nValueError: {SCRIPT}"}))
     (cells["failed"] / "log/attempt-2.log").write_text(f"two {SCRIPT}\n")
-    progress = {"share": 0.25, "text": "epoch 1/4", "seconds_left": 12, "updated": 1e9}
+    history = [{"epoch": epoch, "loss": 1 / epoch, "validation": None} for epoch in (1, 2)]
+    progress = {"share": 0.25, "text": "epoch 1/4", "seconds_left": 12, "updated": 1e9, "history": history}
     (cells["running"] / "partial-progress.json").write_text(json.dumps(progress))
     shutil.rmtree(cells["missing"])
     plant_links(cells["linked"], outside, place.folder / "data/runs/Retrain")
@@ -572,6 +573,14 @@ def test_piece_of_a_long_log_begins_with_a_line(tmp_path: Path) -> None:
             texts.append(piece["text"])
             offset = piece["next"]
     assert "".join(texts).encode() == path.read_bytes()
+
+
+def test_a_running_result_shows_its_curve_so_far(server: Server, planted: Planted) -> None:
+    address = f"/task/{planted.digits['running']}"
+    page = server.ask(address).text
+    assert page.count("<polyline") == 1
+    assert "Training loss" in page
+    assert server.ask(f"{address}/status.json").json["epochs"] == 2
 
 
 def test_curves_reach_from_axis_to_axis() -> None:

@@ -5,13 +5,16 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from conftest import BIN, Workplace
-from servers import MOODY, Servers, running, until
+from servers import MOODY, Servers, free_ports, running, until
+
+from tasks.scheduling import _options, _Scheduler
 
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "400")
 
@@ -40,12 +43,78 @@ def test_both_listen_on_loopback_alone_and_stop_cleanly(servers: Servers, number
     assert (servers.place.folder / "data/luigid-state.pickle").is_file()
 
 
-def test_a_taken_port_is_named(servers: Servers) -> None:
-    words = ("scheduler", "--port", str(servers.ports[0]), "--page-port", "1")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_knows_what_there_was(servers: Servers, number: signal.Signals) -> None:
+    run = servers.luigi("GenerateScenes")
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    ended, state = time.time(), servers.place.folder / "data/luigid-state.pickle"
+    if number == signal.SIGKILL:
+        until(lambda: state.exists() and state.stat().st_mtime > ended, 20)
+    servers.end(number)
+    servers.start()
+    assert [task["name"] for task in servers.tasks("DONE").values()] == ["roar.GenerateScenes"]
+
+
+def test_a_server_that_ends_by_itself_is_named(servers: Servers) -> None:
+    assert servers.process is not None
+    luigid, _ = psutil.Process(servers.process.pid).children()
+    luigid.kill()
+    servers.process.communicate(timeout=30)
+    assert servers.process.returncode == 1
+    assert "luigid ended by itself" in servers.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("ports", "message"),
+    [
+        (("{taken}", "1"), "Port {taken} of 127.0.0.1 cannot be had"),
+        (("70000", "{free}"), "A port is a number from 1 to 65535, got 70000."),
+        (("{free}", "{free}"), "Both servers cannot have port {free}"),
+    ],
+)
+def test_ports_that_cannot_be_had_are_named(servers: Servers, ports: tuple[str, str], message: str) -> None:
+    known = {"taken": servers.ports[0], "free": free_ports()[0]}
+    one, other = (port.format(**known) for port in ports)
+    words = ("scheduler", "--port", one, "--page-port", other)
     code, output = servers.place.run(sys.executable, "-m", "tasks", *words)
     assert code == 40
-    assert f"Port {servers.ports[0]} of 127.0.0.1 cannot be had" in output
+    assert message.format(**known) in output
     assert "Traceback" not in output
+
+
+def test_the_command_that_is_printed_leads_to_both() -> None:
+    assert _options(8082, 8083) == ""
+    assert _options(1, 2) == " --scheduler-port 1 --execution-page-port 2"
+
+
+@pytest.fixture
+def dialog(tmp_path: Path) -> Callable[[str | None], tuple[str, object]]:
+    """What follows ``luigi --module`` in the dialog of a failure that a run has told the scheduler so."""
+
+    def shown(told: str | None) -> tuple[str, object]:
+        scheduler = _Scheduler(tmp_path / "state.pickle")
+        known = {"family": "roar.RankPixels", "module": "tasks.explanations", "params": {"model": "teacher"}}
+        scheduler.add_task(worker="w", task_id="t", status="FAILED", expl=told, **known)
+        answer = scheduler.fetch_error("t")
+        return f"{answer['taskModule']} {answer['taskFamily']}", answer["taskParams"]
+
+    return shown
+
+
+def test_the_dialog_s_own_command_is_the_run_s(dialog: Callable[[str | None], tuple[str, object]]) -> None:
+    text = "RankPixels failed: so it is\n  again: {}luigi --module tasks RankPixels --model=sswa --maps-batch=3"
+    assert dialog(json.dumps(text.format(""))) == ("tasks RankPixels --model=sswa --maps-batch=3", None)
+    command, params = dialog(json.dumps(text.format("LUIGI_CONFIG_PATH=a.cfg ")))
+    assert command == "tasks ... (whole in the line above that begins with again:)"
+    assert params is None
+
+
+@pytest.mark.parametrize("told", [None, "null", '""', "no JSON", "3"])
+def test_a_dialog_without_a_reason_names_the_family(
+    told: str | None, dialog: Callable[[str | None], tuple[str, object]]
+) -> None:
+    assert dialog(told) == ("tasks.explanations RankPixels", {"model": "teacher"})
 
 
 def test_no_scheduler_is_one_message(workplace: Workplace) -> None:

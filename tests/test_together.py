@@ -5,15 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import test_central
-from conftest import Workplace, contents, finished
+from conftest import BIN, Workplace, contents, finished
 
 from roar_pipeline import cache
 
-BIN = Path(sys.executable).parent
 TASK_FAILED = 30
 CELLS = ("Retrain", "--method", "random", "--percent", "30,60", "--seed", "0")
 

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from roar_pipeline import inputs, training, vgg
 from roar_pipeline.config import Execution, Network, Training
 from roar_pipeline.errors import InputError
+from roar_pipeline.progress import listening
 from roar_pipeline.removal import removal_levels
 
 N, K, SIZE = 40, 3, 16
@@ -51,6 +53,28 @@ def test_training_learns(tmp_path: Path) -> None:
     _, history = fit(tmp_path, dataclasses.replace(RECIPE, epochs=30, augment="none"))
     assert [row["epoch"] for row in history] == list(range(1, 31))
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+
+
+def test_progress_tells_epoch_loss_pace_and_the_history_so_far(tmp_path: Path) -> None:
+    told: list[tuple[float, str]] = []
+    histories = []
+
+    def listen(share: float, text: str, history: Any) -> None:
+        told.append((share, text))
+        if history is not None:
+            histories.append(list(history))
+
+    with listening(listen):
+        _, whole = fit(tmp_path)
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert re.fullmatch(r"epoch 1/4, [\d,]+ images/s", told[0][1]), "no loss is known yet"
+    for epoch, row in enumerate(whole, 1):
+        pattern = rf"epoch {epoch}/4, loss {row['loss']:.4f}, [\d,]+ images/s"
+        assert any(re.fullmatch(pattern, text) for _, text in told)
+    assert all(", loss " in text for _, text in told if not text.startswith("epoch 1/"))
+    assert histories == [whole[:epoch] for epoch in range(1, 5)]
 
 
 def test_same_seed_same_bytes_and_another_seed_another_model(tmp_path: Path) -> None:

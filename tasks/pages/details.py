@@ -103,10 +103,11 @@ def find(root: Path, snapshot: Snapshot, address: str) -> Item | None:
     return Item(directory, fingerprint, manifest, entry)
 
 
-def live(item: Item) -> dict[str, Any]:
-    """Return what changes while somebody looks: state, why, share (0..1 or None), numbers of the logs."""
+def live(root: Path, item: Item) -> dict[str, Any]:
+    """Return what changes while somebody looks: state, why, share (0..1 or None), number of epochs, logs' numbers."""
     state = item.state
-    return {"state": state.kind, "why": state.why, "share": state.share, "logs": list(item.logs())}
+    epochs = len(_history_so_far(root, item))
+    return {"state": state.kind, "why": state.why, "share": state.share, "epochs": epochs, "logs": list(item.logs())}
 
 
 def read_details(root: Path, snapshot: Snapshot, item: Item) -> Details:
@@ -116,7 +117,7 @@ def read_details(root: Path, snapshot: Snapshot, item: Item) -> Details:
     identity = item.entry.task.identity if item.entry else (item.manifest or note).get("identity", {})
     metrics = read_json_below(root, item.directory / "metrics.json") if item.file("metrics.json") else None
     metrics = metrics if isinstance(metrics, dict) else {}
-    curves = panels(metrics.get("history"))
+    curves = panels(metrics.get("history") or _history_so_far(root, item))
     return Details(
         item=item,
         state=state,
@@ -131,6 +132,13 @@ def read_details(root: Path, snapshot: Snapshot, item: Item) -> Details:
         measured=dict(_measured(metrics)),
         logs=list(item.logs()),
     )
+
+
+def _history_so_far(root: Path, item: Item) -> list[Any]:
+    """Return the history of a training that is not done, or was not when its process ended."""
+    note = read_json_below(root, item.directory / attempts.PROGRESS)
+    history = note.get("history") if isinstance(note, dict) else None
+    return history if isinstance(history, list) else []
 
 
 def picture_names(item: Item) -> list[str]:

@@ -199,9 +199,9 @@ class TaskStatus(_Handler):
     """A result for machines."""
 
     async def get(self, address: str) -> None:
-        """Answer with state, why, share and logs."""
+        """Answer with state, why, share, number of epochs and logs."""
         _, item = await self.item(address)
-        self.write(await self.read(details.live, item))
+        self.write(await self.read(details.live, self.pages.watch.runs, item))
 
 
 class Log(_Handler):
@@ -252,7 +252,6 @@ class ReportPage(_Handler):
             digits=directory.name[-DIGITS:] if directory else None,
             made=made,
             is_own=done,
-            own=own.task.fingerprint[:DIGITS],
             ready=counts.count("done"),
             wanted=len(counts),
         )

@@ -243,7 +243,7 @@ function pointable(tasks) {
 function showTask() {
   const here = `/task/${data.task}`;
   const select = one("#attempt"), log = one("#log"), follow = one("#follow");
-  let kind = one("#state").dataset.kind, shown = select.value, next = null;
+  let kind = one("#state").dataset.kind, epochs = null, shown = select.value, next = null;
 
   async function readLog() {
     if (!select.value) return;
@@ -273,10 +273,10 @@ function showTask() {
     one("#logs").hidden = !select.options.length;
   }
 
-  async function reread() {
+  async function reread(...parts) {
     const answer = await fetch(here, { cache: "no-store" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const part of ["#head", "#result", "#facts"]) one(part).replaceWith(one(part, page));
+    for (const part of parts) one(part).replaceWith(one(part, page));
   }
 
   select.addEventListener("change", () => readLog().catch(() => {}));
@@ -285,14 +285,16 @@ function showTask() {
   keepFresh(async () => {
     const now = await ask(`${here}/status.json`);
     if (now.state !== kind) {
-      await reread();
+      await reread("#head", "#result", "#facts");
       kind = now.state;
     } else if (kind === "running") {
       const bar = one("#state progress"), why = one("#why");
       bar.value = now.share ?? 0;
       why.hidden = !now.why;
       write(why, now.why);
+      if (epochs !== null && epochs !== now.epochs) await reread("#result");
     }
+    epochs = now.epochs;
     attempts(now.logs);
     await readLog();
   });
