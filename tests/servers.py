@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import Workplace
+from conftest import SMALL, Workplace
 
 __all__ = ["MOODY", "Servers", "free_ports", "running", "until"]
 
@@ -106,10 +106,11 @@ class Servers:
 
 
 @contextlib.contextmanager
-def running(place: Workplace, **sections: dict[str, object]) -> Iterator[Servers]:
+def running(place: Workplace, cells_per_process: int = 3, **sections: dict[str, object]) -> Iterator[Servers]:
     """Start both servers in a workplace with these settings, and end them in any case."""
     found = Servers(place)
-    place.configure(**sections, execution={"page_port": found.ports[1]})
+    execution = {"page_port": found.ports[1], "cells_per_process": cells_per_process, **SMALL["execution"]}
+    place.configure(**sections, execution=execution)
     found.start()
     try:
         yield found

@@ -5,6 +5,7 @@ Every picture that is taken on the way is kept in ``test-artefacts``.
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,7 +179,8 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     loaded = browser.execute_script("return performance.timeOrigin")
     done = len(results.all("a.sq.done"))
     until(lambda: results.all("#attention .failed") and results.all("#running li"))
-    until(lambda: len(results.all("a.sq.done")) > done)
+    until(lambda: len(results.all("a.sq.done")) > done and results.all("#running progress[value]"))
+    time.sleep(1)  # the bar moves to its place
     results.picture("grid")
     assert browser.execute_script("return performance.timeOrigin") == loaded
 

@@ -100,12 +100,12 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
         "paths": {"data": tmp_path / "data"},
         "scheduler": {"worker_disconnect_delay": 12},
         "teacher": {"epochs": 200},
-        "retrain": {"epochs": 300},
-        "grid": {"models": "teacher"},
+        "retrain": {"epochs": 150},
+        "grid": {"models": "teacher", "percents": "10, 30, 50"},
     }
     elsewhere = Workplace(tmp_path / "elsewhere")
     elsewhere.folder.mkdir()
-    with running(workplace, **settings) as servers:
+    with running(workplace, **settings, cells_per_process=1) as servers:
         shutil.copy(workplace.folder / "overlay.cfg", elsewhere.folder)
         shutil.copy(workplace.folder / "luigi.cfg", elsewhere.folder)
         first = servers.luigi("Report")
