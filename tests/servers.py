@@ -119,4 +119,5 @@ def running(place: Workplace, cells_per_process: int = 3, **sections: dict[str, 
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+            if process.stdout is not None and not process.stdout.closed:
                 process.communicate()
