@@ -293,7 +293,7 @@ def _run(place: Watched, whole: Reference, kind: str, drawn: random.Random) -> t
         family = drawn.choice(sorted({name.partition("/")[0] for name in pending}))
         target = drawn.choice([name for name in pending if name.startswith(family + "/")])
         number, victim = drawn.randint(1, whole.events[target]), drawn.choice(EXACT_VICTIMS)
-        place = Watched(place.folder, target, number, victim)
+        place = Watched(place.folder, target=target, number=number, victim=victim)
     known = len(_kills(place))
     process = place.start(*REPORT)
     hit: tuple[str, list[str]] = ("", [])

@@ -100,7 +100,7 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
         "paths": {"data": tmp_path / "data"},
         "scheduler": {"worker_disconnect_delay": 12},
         "teacher": {"epochs": 200},
-        "retrain": {"epochs": 150},
+        "retrain": {"epochs": 300},
         "grid": {"models": "teacher", "percents": "10, 30, 50"},
     }
     elsewhere = Workplace(tmp_path / "elsewhere")
@@ -109,10 +109,12 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
         shutil.copy(workplace.folder / "overlay.cfg", elsewhere.folder)
         shutil.copy(workplace.folder / "luigi.cfg", elsewhere.folder)
         first = servers.luigi("Report")
-        until(lambda: trains(workplace, "FineTuneTeacher", first.pid)).kill()
-        until(lambda: trains(workplace, "Retrain", first.pid))
+        until(lambda: at_work(workplace, "FineTuneTeacher", first.pid, trains=True)).kill()
+        until(lambda: at_work(workplace, "Retrain", first.pid))
         other = servers.run_in(elsewhere, "Report")
-        until(lambda: trains(workplace, "Retrain", other.pid) and trains(workplace, "Retrain", first.pid))
+        until(
+            lambda: at_work(workplace, "Retrain", other.pid) and at_work(workplace, "Retrain", first.pid, trains=True)
+        )
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         output, _ = other.communicate(timeout=120)
@@ -127,12 +129,13 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
     assert workplace.counts()["Report"] == 1
 
 
-def trains(place: Workplace, family: str, run: int) -> psutil.Process | None:
-    """Return the process of a run that has trained a result of a family for an epoch and is not done with it."""
+def at_work(place: Workplace, family: str, run: int, *, trains: bool = False) -> psutil.Process | None:
+    """Return a process in which a run makes a result of a family, and has trained it for an epoch if need be."""
     for note in (place.folder / "data" / "runs" / family).glob("*/partial-attempt.json"):
         with contextlib.suppress(psutil.Error, FileNotFoundError, ValueError):
             process = psutil.Process(json.loads(note.read_text(encoding="utf-8"))["pid"])
-            if (note.parent / "partial-checkpoint.pt").exists() and run in {p.pid for p in process.parents()}:
+            trained = (note.parent / "partial-checkpoint.pt").exists()
+            if trained >= trains and run in {parent.pid for parent in process.parents()}:
                 return process
     return None
 

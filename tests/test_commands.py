@@ -49,7 +49,7 @@ def running(chain: Workplace) -> Iterator[Path]:
     found: list[Path] = []
     while not found and time.monotonic() < deadline:
         notes = (chain.folder / "data/runs/Retrain").glob("percent=0,seed=7__*/partial-progress.json")
-        found = [note for note in notes if json.loads(note.read_text(encoding="utf-8"))["share"] > 0]
+        found = [note for note in notes if json.loads(note.read_text(encoding="utf-8"))["seconds_left"]]
         time.sleep(0.05)
     yield found[0].parent
     os.killpg(process.pid, signal.SIGKILL)
