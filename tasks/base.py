@@ -53,6 +53,8 @@ class StageTask(luigi.Task):
     """Name of the function in ``roar_pipeline.stages``."""
     version: ClassVar[int] = 1
     """Raised by hand when the stage's results change for the same identity."""
+    is_light: ClassVar[bool] = False
+    """Whether the stage needs none of the libraries that take seconds to import (torch, scikit-learn)."""
     sections: ClassVar[tuple[str, ...]] = ()
     """Sections of the settings that decide what comes out."""
 
@@ -133,8 +135,12 @@ class StageTask(luigi.Task):
         return ManifestTarget(self.directory, self.fingerprint)
 
     def run(self) -> None:
-        """Make the result, in a process of its own."""
-        execution.run_jobs(self, [execution.Job((self,), self.make)])
+        """Make the result, or the results of a batch, in processes of their own."""
+        execution.run_jobs(self)
+
+    def jobs(self) -> list[execution.Job]:
+        """Return what is done, each job in a process of its own: one that fails does not keep others from their try."""
+        return [execution.Job((part,), part.make) for part in self.parts()]
 
     def make(self) -> None:
         """Make the result in this process."""

@@ -15,6 +15,7 @@ class GenerateScenes(StageTask):
     """Write the generated default data set, a folder in VOC layout."""
 
     stage = "generate_scenes"
+    is_light = True
     sections = ("scenes",)
 
     def arguments(self) -> Mapping[str, Any]:
@@ -31,6 +32,7 @@ class PrepareImages(StageTask):
     """Decode and resize every image once, with its labels and masks."""
 
     stage = "prepare_images"
+    is_light = True
     sections = ("dataset",)
 
     def requires(self) -> list[StageTask]:

@@ -1,34 +1,31 @@
-"""Where a stage runs. The engine ``local`` runs it in the process that Luigi forked for the task."""
+"""How a stage runs: the engine ``local`` gives it a process of its own on this machine."""
 
 import contextlib
-import ctypes
 import errno
-import importlib
 import logging
 import multiprocessing
-import os
 import re
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import luigi
+from luigi.task_register import Register
 
 from roar_pipeline import attempts
 from roar_pipeline.cache import RUNS
 from roar_pipeline.errors import InputError, explain, may_pass
 from roar_pipeline.files import try_lock
-from roar_pipeline.manifests import provenance
 from roar_pipeline.producing import SomeFailedError, produce, produce_together
 from roar_pipeline.states import duration
+from tasks import processes
 from tasks.gpus import claim_gpu
+from tasks.processes import die_with_parent, limit_threads
 from tasks.progress import leave_terminal
 from tasks.settings import data_folder, settings
 
@@ -39,24 +36,21 @@ __all__ = [
     "AGAIN",
     "Job",
     "TaskFailedError",
-    "die_with_parent",
     "failure_text",
     "note_death",
     "open_cache",
     "run",
     "run_jobs",
     "run_together",
+    "warm_process",
 ]
 
-_PR_SET_PDEATHSIG = 1
 _FULL_BELOW = 16 << 20
 """Bytes free under which a crash is put down to the full disk."""
 
 AGAIN = "  again: "
 """In the text of a failure: what runs it again follows."""
 _RETRY_SECONDS = 1.0
-_SHOWN_SECONDS = 1.0
-"""The scheduler is told how far a job is this often at most."""
 
 _log = logging.getLogger("roar")
 
@@ -121,6 +115,10 @@ def run_together(stage: str, tasks: Mapping[str, "StageTask"], arguments: Mappin
             raise TaskFailedError(failure_text(next(iter(tasks.values())), error)) from error
 
 
+_Order = tuple[str, Mapping[str, Any], int]
+"""Family and parameters of a task, and the number of its job: what another process needs to know."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What one process does: ``make`` makes the results of ``tasks``."""
@@ -129,35 +127,35 @@ class Job:
     make: Callable[[], None]
 
 
-def run_jobs(owner: "StageTask", jobs: Sequence[Job]) -> None:
-    """Carry out jobs one after the other, each in a process of its own, and tell the scheduler how far they are.
+def run_jobs(owner: "StageTask") -> None:
+    """Carry out a task's jobs one after the other, each in a process of its own; tell the scheduler how far they are.
 
     So one that runs out of memory, or crashes, fails alone. What may pass (a killed process, a network file system's
     hiccup, a GPU without memory) is tried again, ``[execution] retries`` times.
 
     Args:
-        owner: the task that Luigi runs: the jobs' one task, or the batch of them.
-        jobs: to do; several share the imports of this process.
+        owner: the task that Luigi runs.
 
     Raises:
-        TaskFailedError: some of them failed; all have been tried.
+        TaskFailedError: some jobs failed; all have been tried.
     """
     if multiprocessing.parent_process() is not None:
         die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         leave_terminal()
-    _limit_threads(settings().execution.threads)
-    if len(jobs) > 1:
-        # What a cell imports sooner or later, once for all; torch brings _dynamo in with the first optimizer, 1.4 s.
-        for module in ("roar_pipeline.maps", "roar_pipeline.metrics", "roar_pipeline.training", "torch._dynamo"):
-            importlib.import_module(module)
-        provenance()
+    limit_threads(settings().execution.threads)
+    jobs = owner.jobs()
     shows = [_Shown(owner, number, len(jobs)) for number in range(len(jobs))]
     texts = [text for job, shown in zip(jobs, shows, strict=True) if (text := _carry_out(job, shown)) is not None]
     if texts:
         failure = TaskFailedError("\n".join(texts))
         failure.told = True
         raise failure
+
+
+def warm_process() -> contextlib.AbstractContextManager[None]:
+    """Keep a process at hand within a context that makes the next ones start at once."""
+    return processes.warm_process(_attempt, settings().execution.threads)
 
 
 def _carry_out(job: Job, shown: "_Shown") -> str | None:
@@ -175,37 +173,31 @@ def _carry_out(job: Job, shown: "_Shown") -> str | None:
 
 
 def _run_apart(job: Job, shown: "_Shown") -> tuple[str | None, bool]:
-    """Do a job in a forked process; return what went wrong (None if nothing did), and whether that may pass."""
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_report_failure, args=(job, sender))
-    process.start()
-    sender.close()
-    while not receiver.poll(_SHOWN_SECONDS):
-        shown.show(job.tasks[0])
-    try:
-        word: tuple[str | None, bool] | None = receiver.recv()
-    except EOFError:
-        word = None
-    process.join()
+    """Do a job in a process of its own; return what went wrong (None if nothing did), and whether that may pass."""
+    word, code = processes.run_apart(
+        _attempt, shown.order, lambda: shown.show(job.tasks[0]), is_light=job.tasks[0].is_light
+    )
     if word is not None:
-        return word
+        text, passing = word
+        return text, passing
     unmade = [task for task in job.tasks if not task.complete()]
     if not unmade:
         return None, False
     for task in unmade:
-        note_death(task, f"exit code {process.exitcode}")
-    killed = process.exitcode is not None and process.exitcode < 0 and not _is_full(job.tasks[0].directory)
+        note_death(task, "unknown" if code is None else f"exit code {code}")
+    killed = (code is None or code < 0) and not _is_full(job.tasks[0].directory)
     return "\n".join(failure_text(task, None) for task in unmade), killed
 
 
-def _report_failure(job: Job, sender: Connection) -> None:
-    die_with_parent()
+def _attempt(order: _Order) -> tuple[str | None, bool]:
+    """Do a job in this process; return what went wrong (None if nothing did), and whether that may pass."""
+    family, parameters, number = order
+    job = Register.get_task_cls(family)(**parameters).jobs()[number]
     try:
         job.make()
-        sender.send((None, False))
     except TaskFailedError as error:
-        sender.send((str(error), may_pass(error)))
+        return str(error), may_pass(error)
+    return None, False
 
 
 class _Shown:
@@ -213,6 +205,7 @@ class _Shown:
 
     def __init__(self, owner: "StageTask", number: int, of: int) -> None:
         self._owner, self._number, self._of = owner, number, of
+        self.order: _Order = (owner.task_family, owner.param_kwargs, number)
         self._central = not luigi.interface.core().local_scheduler
         self._last = ""
 
@@ -280,24 +273,8 @@ def _is_full(directory: Path) -> bool:
 def _place(needs_gpu: bool) -> Iterator[ModuleType]:
     """Make this process a place to work in, and yield the stages."""
     die_with_parent()
-    _limit_threads(settings().execution.threads)
+    limit_threads(settings().execution.threads)
     with claim_gpu() if needs_gpu else contextlib.nullcontext():
         from roar_pipeline import stages
 
         yield stages
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this worker process when the Luigi process is gone, however it went. Linux only."""
-    parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent.pid:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _limit_threads(threads: int) -> None:
-    """Set what numerical libraries read when they are first imported: idle threads sleep instead of spinning."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

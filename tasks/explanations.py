@@ -119,18 +119,23 @@ class DumpMaps(StageTask):
         """The control's, or the methods'."""
         return "dump_control" if self._is_control else "dump_maps"
 
+    @property
+    def is_light(self) -> bool:
+        """Controls are."""
+        return self._is_control
+
     def output(self) -> list[luigi.Target]:
         """Return the manifest of every method."""
         return [StageTask.output(part) for part in self.parts()]
 
-    def run(self) -> None:
+    def jobs(self) -> list[execution.Job]:
         """Compute the controls one by one, and all methods of the model together."""
         parts = {part.method[0]: part for part in self.parts()}
         controls = [parts.pop(name) for name in list(parts) if is_control(name)]
         jobs = [execution.Job((part,), part.make) for part in controls]
         if parts:
             jobs.append(execution.Job(tuple(parts.values()), functools.partial(self._make_together, parts)))
-        execution.run_jobs(self, jobs)
+        return jobs
 
     def make(self) -> None:
         """Compute a control, or one method of the model, in this process."""
@@ -168,6 +173,7 @@ class RankPixels(ExplanationTask):
     """Rank every image's pixels by its map: at which percentage each is removed."""
 
     stage = "rank_pixels"
+    is_light = True
     version = 2
 
     def requires(self) -> list[StageTask]:

@@ -8,7 +8,6 @@ import luigi
 from roar_pipeline.attribution import is_control
 from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
-from tasks import execution
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.explanations import RankPixels
@@ -112,10 +111,6 @@ class Retrain(StageTask):
     def output(self) -> list[luigi.Target]:
         """Return the manifest of every cell."""
         return [StageTask.output(cell) for cell in self.parts()]
-
-    def run(self) -> None:
-        """Train the cell, or several one after the other: one that fails does not keep the others from being tried."""
-        execution.run_jobs(self, [execution.Job((cell,), cell.make) for cell in self.parts()])
 
     @property
     def explained_seed(self) -> int:

@@ -19,8 +19,9 @@ from luigi.scheduler import Scheduler
 
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import write_bytes
-from tasks.execution import AGAIN, die_with_parent
+from tasks.execution import AGAIN
 from tasks.grouping import NAMESPACE
+from tasks.processes import die_with_parent
 from tasks.report import Report
 from tasks.resources import resources_of_machine
 from tasks.settings import data_folder, settings

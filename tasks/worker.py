@@ -9,6 +9,7 @@
 4. A scheduler that was restarted and has forgotten the run is told of it again.
 """
 
+import contextlib
 import json
 import socket
 import time
@@ -21,7 +22,7 @@ from luigi.task_status import DONE, FAILED, PENDING
 
 from roar_pipeline import attempts
 from roar_pipeline.errors import InputError
-from tasks.execution import failure_text, open_cache
+from tasks.execution import failure_text, open_cache, warm_process
 from tasks.grouping import GroupedScheduler
 from tasks.progress import Monitor
 from tasks.resources import resources_of_machine
@@ -45,7 +46,10 @@ class Worker(luigi.worker.Worker):
         """Run all that can be run, here or by others; tell whether all of it succeeded."""
         open_cache()
         self._offer_resources()
-        with Monitor(self._scheduled_tasks.values(), self.worker_processes):
+        waiting = [part for task, status, _ in self._add_task_history if status == PENDING for part in task.parts()]
+        is_worth_it = sum(not part.is_light for part in waiting) > 1
+        warm = warm_process() if is_worth_it else contextlib.nullcontext()
+        with warm, Monitor(self._scheduled_tasks.values(), self.worker_processes):
             succeeded: bool = super().run()
         latest = {task: status for task, status, _ in self._add_task_history}
         for task in [task for task, status in latest.items() if status == PENDING]:
