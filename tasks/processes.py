@@ -26,6 +26,7 @@ from typing import Any
 __all__ = ["Word", "die_with_parent", "limit_threads", "run_apart", "warm_process"]
 
 _PR_SET_PDEATHSIG = 1
+_BEGUN = "begun"
 _ASKED_SECONDS = 1.0
 _PARENT_SECONDS = 5.0
 _IMPORTS = (
@@ -59,21 +60,37 @@ def run_apart(
     Returns:
         What the process told, None if it ended without a word; and its exit code, None if that is not known.
     """
+    if _asking is not None and (_is_warm.value or not is_light):
+        ended = _from_the_warm_one(_asking, order, look)
+        if ended is not None:
+            return ended
+    ours, theirs = _fork.Pipe()
+    process = _fork.Process(target=_work, args=(work, order, theirs))
+    with ours:
+        with theirs:
+            process.start()
+        word = _receive(ours, look)
+    process.join()
+    return word, process.exitcode
+
+
+def _from_the_warm_one(
+    asking: socket.socket, order: Any, look: Callable[[], None]
+) -> tuple[Word | None, int | None] | None:
+    """Have the warm process fork one; None if it is gone and nothing was begun."""
     ours, theirs = _fork.Pipe()
     with ours:
-        process = None
         with theirs:
-            if (is_light and not _is_warm.value) or not _ask_the_warm_one(theirs):
-                process = _fork.Process(target=_work, args=(work, order, theirs))
-                process.start()
-        if process is None:
-            with contextlib.suppress(OSError):
-                ours.send(order)
+            try:
+                socket.send_fds(asking, [b"?"], [theirs.fileno()])
+            except OSError:
+                return None
+        with contextlib.suppress(OSError):
+            ours.send(order)
+        if _receive(ours, look) != _BEGUN:
+            return None
         word = _receive(ours, look)
-        if process is None:
-            return (None, word) if word is None or isinstance(word, int) else (word, _receive(ours, look))
-        process.join()
-        return word, process.exitcode
+        return (None, word) if word is None or isinstance(word, int) else (word, _receive(ours, look))
 
 
 def _receive(connection: Connection, look: Callable[[], None]) -> Any:
@@ -89,17 +106,6 @@ def _receive(connection: Connection, look: Callable[[], None]) -> Any:
 def _work(work: Callable[[Any], Word], order: Any, connection: Connection) -> None:
     die_with_parent()
     connection.send(work(order))
-
-
-def _ask_the_warm_one(connection: Connection) -> bool:
-    """Hand the other end of a connection to the warm process; tell whether there is one."""
-    if _asking is None:
-        return False
-    try:
-        socket.send_fds(_asking, [b"?"], [connection.fileno()])
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -150,6 +156,7 @@ def _be_warm(work: Callable[[Any], Word], served: socket.socket, threads: int) -
             connection = Connection(socket.recv_fds(served, 1, 1)[1][0])
             with contextlib.suppress(EOFError, OSError):
                 process = _fork.Process(target=_work, args=(work, connection.recv(), connection))
+                connection.send(_BEGUN)
                 process.start()
                 running[connection] = process
 
