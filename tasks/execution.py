@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib
 import logging
 import multiprocessing
 import re
@@ -21,6 +22,7 @@ from roar_pipeline import attempts
 from roar_pipeline.cache import RUNS
 from roar_pipeline.errors import InputError, explain, may_pass
 from roar_pipeline.files import try_lock
+from roar_pipeline.manifests import provenance
 from roar_pipeline.producing import SomeFailedError, produce, produce_together
 from roar_pipeline.states import duration
 from tasks import processes
@@ -51,6 +53,13 @@ _FULL_BELOW = 16 << 20
 AGAIN = "  again: "
 """In the text of a failure: what runs it again follows."""
 _RETRY_SECONDS = 1.0
+_IMPORTS = (
+    "roar_pipeline.stages",
+    "roar_pipeline.maps",
+    "roar_pipeline.metrics",
+    "roar_pipeline.training",
+    "torch._dynamo",  # the first optimizer brings it in, for more than a second
+)
 
 _log = logging.getLogger("roar")
 
@@ -155,7 +164,16 @@ def run_jobs(owner: "StageTask") -> None:
 
 def warm_process() -> contextlib.AbstractContextManager[None]:
     """Keep a process at hand within a context that makes the next ones start at once."""
-    return processes.warm_process(_attempt, settings().execution.threads)
+    return processes.warm_process(_attempt, _warm_up)
+
+
+def _warm_up() -> None:
+    """Import what stages do sooner or later, and look once for all at the code and libraries that manifests name."""
+    leave_terminal()
+    limit_threads(settings().execution.threads)
+    for module in _IMPORTS:
+        importlib.import_module(module)
+    provenance()
 
 
 def _carry_out(job: Job, shown: "_Shown") -> str | None:

@@ -13,7 +13,6 @@ threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's p
 
 import contextlib
 import ctypes
-import importlib
 import multiprocessing
 import os
 import signal
@@ -29,13 +28,6 @@ _PR_SET_PDEATHSIG = 1
 _BEGUN = "begun"
 _ASKED_SECONDS = 1.0
 _PARENT_SECONDS = 5.0
-_IMPORTS = (
-    "roar_pipeline.stages",
-    "roar_pipeline.maps",
-    "roar_pipeline.metrics",
-    "roar_pipeline.training",
-    "torch._dynamo",  # the first optimizer brings it in, for more than a second
-)
 
 Word = Any
 """What a stage's process tells, in plain data."""
@@ -109,18 +101,18 @@ def _work(work: Callable[[Any], Word], order: Any, connection: Connection) -> No
 
 
 @contextlib.contextmanager
-def warm_process(work: Callable[[Any], Word], threads: int) -> Iterator[None]:
+def warm_process(work: Callable[[Any], Word], warm_up: Callable[[], None]) -> Iterator[None]:
     """Keep a process at hand within the body that forks what ``run_apart`` asks for.
 
     Args:
         work: called with an order in a forked process.
-        threads: of numerical libraries.
+        warm_up: called once in the warm process, to import and remember what every ``work`` needs.
     """
     global _asking
     _asking, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     _is_warm.value = 0
     with _asking:
-        process = _fork.Process(target=_be_warm, args=(work, served, threads), name="warm", daemon=False)
+        process = _fork.Process(target=_be_warm, args=(work, warm_up, served), name="warm", daemon=False)
         process.start()
         served.close()
         try:
@@ -131,13 +123,11 @@ def warm_process(work: Callable[[Any], Word], threads: int) -> Iterator[None]:
             process.join()
 
 
-def _be_warm(work: Callable[[Any], Word], served: socket.socket, threads: int) -> None:
+def _be_warm(work: Callable[[Any], Word], warm_up: Callable[[], None], served: socket.socket) -> None:
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    limit_threads(threads)
-    for module in _IMPORTS:
-        importlib.import_module(module)
+    warm_up()
     parent = os.getppid()
     running: dict[Connection, Any] = {}
     _is_warm.value = 1

@@ -27,6 +27,9 @@ def work(order):
 def apart(order, is_light=False):
     return run_apart(work, order, lambda: None, is_light=is_light)
 
+def warm_up():
+    import torch
+
 def warm_one():
     (found,) = multiprocessing.active_children()
     return found.pid
@@ -53,7 +56,7 @@ def test_without_a_warm_process_it_is_forked_on_the_spot() -> None:
 def test_a_warm_process_has_imported_for_all_and_tells_their_ends() -> None:
     me, warm, light, *ends = script(
         """
-        with warm_process(work, 1):
+        with warm_process(work, warm_up):
             light = apart("light", is_light=True)
             ends = [apart(order) for order in ("a", {"b": (1,)}, "die", "leave")]
             ends.append(apart("light", is_light=True))
@@ -74,7 +77,7 @@ def test_several_at_once_do_not_mix() -> None:
     answers = script(
         """
         from concurrent.futures import ThreadPoolExecutor
-        with warm_process(work, 1), ThreadPoolExecutor(8) as pool:
+        with warm_process(work, warm_up), ThreadPoolExecutor(8) as pool:
             print(json.dumps([answer for answer, code in pool.map(apart, range(40)) if code == 0]))
         """
     )
@@ -86,7 +89,7 @@ def test_a_warm_process_that_is_gone_is_done_without() -> None:
     me, struck, after = script(
         """
         import threading
-        with warm_process(work, 1):
+        with warm_process(work, warm_up):
             apart("a")
             timer = threading.Timer(1.0, os.kill, (warm_one(), signal.SIGKILL))
             timer.start()
@@ -103,7 +106,7 @@ def test_what_is_made_dies_with_who_asked(is_warm: bool, tmp_path: Path) -> None
     """The task's process is killed: what works for it ends, too, and the warm process serves the next."""
     body = """
         import contextlib
-        with warm_process(work, 1) if {warm} else contextlib.nullcontext():
+        with warm_process(work, warm_up) if {warm} else contextlib.nullcontext():
             apart("a")
             asker = multiprocessing.get_context("fork").Process(target=apart, args=("stay",))
             asker.start()
@@ -129,7 +132,7 @@ def test_what_is_made_dies_with_who_asked(is_warm: bool, tmp_path: Path) -> None
 
 def test_nothing_is_left_when_the_run_is_killed() -> None:
     body = """
-        with warm_process(work, 1):
+        with warm_process(work, warm_up):
             apart("stay")
     """
     with subprocess.Popen(
