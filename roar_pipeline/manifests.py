@@ -168,7 +168,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Return by what code and with which libraries this process makes results; asked once, before processes fork."""
+    """Return by what code and what libraries this process makes results; what is forked from it looks no more."""
     return {
         "python": sys.version.split()[0],
         "versions": library_versions(),

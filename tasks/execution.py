@@ -54,12 +54,12 @@ AGAIN = "  again: "
 """In the text of a failure: what runs it again follows."""
 _RETRY_SECONDS = 1.0
 _IMPORTS = (
-    "roar_pipeline.stages",
-    "roar_pipeline.maps",
-    "roar_pipeline.metrics",
-    "roar_pipeline.training",
+    *(f"roar_pipeline.{name}" for name in ("stages", "training", "vgg", "distillation", "maps", "dumping", "metrics")),
+    "roar_pipeline.localization",
+    "roar_pipeline.report",
     "torch._dynamo",  # the first optimizer brings it in, for more than a second
 )
+"""All that stages import, so that they run the code whose digest their manifests name."""
 
 _log = logging.getLogger("roar")
 
@@ -163,7 +163,7 @@ def run_jobs(owner: "StageTask") -> None:
 
 
 def warm_process() -> contextlib.AbstractContextManager[None]:
-    """Keep a process at hand within a context that makes the next ones start at once."""
+    """Keep a process at hand within a context that has imported for all that follow."""
     return processes.warm_process(_attempt, _warm_up)
 
 
@@ -202,7 +202,7 @@ def _run_apart(job: Job, shown: "_Shown") -> tuple[str | None, bool]:
     if not unmade:
         return None, False
     for task in unmade:
-        note_death(task, "unknown" if code is None else f"exit code {code}")
+        note_death(task, "with what it was forked from" if code is None else f"exit code {code}")
     killed = (code is None or code < 0) and not _is_full(job.tasks[0].directory)
     return "\n".join(failure_text(task, None) for task in unmade), killed
 

@@ -13,8 +13,11 @@ threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's p
 
 import contextlib
 import ctypes
+import gc
+import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -22,12 +25,16 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from luigi.worker import fork_lock
+
 __all__ = ["Word", "die_with_parent", "limit_threads", "run_apart", "warm_process"]
 
 _PR_SET_PDEATHSIG = 1
-_BEGUN = "begun"
-_ASKED_SECONDS = 1.0
-_PARENT_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+_MOST = 1 << 16
+"""Bytes of an order."""
+_BEGUN, _WORD, _CODE = range(3)
+"""What a message is: that there is a process, what it tells, its exit code."""
 
 Word = Any
 """What a stage's process tells, in plain data."""
@@ -35,16 +42,17 @@ Word = Any
 _fork = multiprocessing.get_context("fork")
 _asking: socket.socket | None = None
 """Through which the warm process is asked; processes that Luigi forks inherit it."""
-_is_warm = multiprocessing.RawValue("b", 0)
+_is_warm = mmap.mmap(-1, 1)
+"""One byte that all forked processes see: 1 once the warm process has imported everything."""
 
 
 def run_apart(
     work: Callable[[Any], Word], order: Any, look: Callable[[], None], *, is_light: bool
 ) -> tuple[Word | None, int | None]:
-    """Call ``work(order)`` in a process of its own, which dies with this one.
+    """Call ``work(order)`` in a process of its own, which (on Linux) dies with this one.
 
     Args:
-        work: the function that the warm process was started with.
+        work: the function that the warm process was started with, if there is one.
         order: plain data.
         look: called every second meanwhile.
         is_light: whether the work needs none of what takes seconds to import, and so need not wait for it.
@@ -52,7 +60,7 @@ def run_apart(
     Returns:
         What the process told, None if it ended without a word; and its exit code, None if that is not known.
     """
-    if _asking is not None and (_is_warm.value or not is_light):
+    if _asking is not None and (_is_warm[0] or not is_light):
         ended = _from_the_warm_one(_asking, order, look)
         if ended is not None:
             return ended
@@ -61,94 +69,107 @@ def run_apart(
     with ours:
         with theirs:
             process.start()
-        word = _receive(ours, look)
+        told = _receive(ours, look)
     process.join()
-    return word, process.exitcode
+    return told.get(_WORD), process.exitcode
 
 
 def _from_the_warm_one(
     asking: socket.socket, order: Any, look: Callable[[], None]
 ) -> tuple[Word | None, int | None] | None:
-    """Have the warm process fork one; None if it is gone and nothing was begun."""
+    """Have the warm process fork one; None if it is gone, or could not, and nothing was begun."""
     ours, theirs = _fork.Pipe()
     with ours:
         with theirs:
             try:
-                socket.send_fds(asking, [b"?"], [theirs.fileno()])
+                socket.send_fds(asking, [pickle.dumps(order)], [theirs.fileno()])
             except OSError:
                 return None
-        with contextlib.suppress(OSError):
-            ours.send(order)
-        if _receive(ours, look) != _BEGUN:
-            return None
-        word = _receive(ours, look)
-        return (None, word) if word is None or isinstance(word, int) else (word, _receive(ours, look))
+        told = _receive(ours, look)
+    return (told.get(_WORD), told.get(_CODE)) if told else None
 
 
-def _receive(connection: Connection, look: Callable[[], None]) -> Any:
-    """Wait for a message; None if none can come any more."""
-    while not connection.poll(_ASKED_SECONDS):
-        look()
-    try:
-        return connection.recv()
-    except (EOFError, OSError):
-        return None
+def _receive(connection: Connection, look: Callable[[], None]) -> dict[int, Any]:
+    """Return all messages by what they are, when no more can come.
+
+    The exit code is the last; the end of the connection would come late, for other processes have copies of it.
+    """
+    told: dict[int, Any] = {}
+    while _CODE not in told:
+        while not connection.poll(_LOOK_SECONDS):
+            look()
+        try:
+            kind, value = connection.recv()
+        except (EOFError, OSError):
+            return told
+        told[kind] = value
+    return told
 
 
 def _work(work: Callable[[Any], Word], order: Any, connection: Connection) -> None:
     die_with_parent()
-    connection.send(work(order))
+    connection.send((_WORD, work(order)))
 
 
 @contextlib.contextmanager
 def warm_process(work: Callable[[Any], Word], warm_up: Callable[[], None]) -> Iterator[None]:
-    """Keep a process at hand within the body that forks what ``run_apart`` asks for.
+    """Keep a process at hand within the body that forks what ``run_apart`` asks for. Linux only, elsewhere nothing.
 
     Args:
         work: called with an order in a forked process.
         warm_up: called once in the warm process, to import and remember what every ``work`` needs.
     """
     global _asking
-    _asking, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    _is_warm.value = 0
-    with _asking:
-        process = _fork.Process(target=_be_warm, args=(work, warm_up, served), name="warm", daemon=False)
-        process.start()
-        served.close()
+    if sys.platform != "linux":
+        yield
+        return
+    asking, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    process = _fork.Process(target=_be_warm, args=(work, warm_up, served), name="warm")
+    _is_warm[0] = 0
+    with asking:
         try:
+            with served, fork_lock:
+                process.start()
+            _asking = asking
             yield
         finally:
             _asking = None
-            process.terminate()
-            process.join()
+            if process.pid is not None:
+                process.kill()
+                process.join()
 
 
 def _be_warm(work: Callable[[Any], Word], warm_up: Callable[[], None], served: socket.socket) -> None:
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warm_up()
-    parent = os.getppid()
+    gc.freeze()  # or the collections of those that are forked would copy all of it
+    _is_warm[0] = 1
     running: dict[Connection, Any] = {}
-    _is_warm.value = 1
-    while os.getppid() == parent:
-        ready = wait([served, *running, *(process.sentinel for process in running.values())], _PARENT_SECONDS)
+    while True:
+        ready = wait([served, *running, *(process.sentinel for process in running.values())])
         for connection, process in list(running.items()):
             if process.sentinel in ready:
                 process.join()
                 with contextlib.suppress(OSError), connection:
-                    connection.send(process.exitcode)
+                    connection.send((_CODE, process.exitcode))
                 process.close()
                 del running[connection]
             elif connection in ready:  # closed: who has asked is gone
                 process.kill()
         if served in ready:
-            connection = Connection(socket.recv_fds(served, 1, 1)[1][0])
-            with contextlib.suppress(EOFError, OSError):
-                process = _fork.Process(target=_work, args=(work, connection.recv(), connection))
-                connection.send(_BEGUN)
-                process.start()
-                running[connection] = process
+            order, descriptors, _, _ = socket.recv_fds(served, _MOST, 1)
+            for descriptor in descriptors:
+                connection = Connection(descriptor)
+                try:
+                    process = _fork.Process(target=_work, args=(work, pickle.loads(order), connection))
+                    process.start()
+                    running[connection] = process
+                    connection.send((_BEGUN, None))
+                except OSError:  # no more processes, or nobody who waits
+                    if connection not in running:
+                        connection.close()
 
 
 def die_with_parent() -> None:

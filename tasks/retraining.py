@@ -31,7 +31,7 @@ class Retrain(StageTask):
     """Remove pixels, train a classifier from scratch on what is left, test it.
 
     At percent 0 nothing is removed: the clean cell, which belongs to no model and no method. With several percentages
-    each cell keeps its own result, and they share one process.
+    each cell keeps its own result, and a worker makes one after the other.
     """
 
     stage = "retrain"

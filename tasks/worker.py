@@ -11,6 +11,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import socket
 import time
 import urllib.parse
@@ -50,7 +51,7 @@ class Worker(luigi.worker.Worker):
         is_worth_it = sum(not part.is_light for part in waiting) > 1
         warm = warm_process() if is_worth_it else contextlib.nullcontext()
         with warm, Monitor(self._scheduled_tasks.values(), self.worker_processes):
-            succeeded: bool = super().run()
+            succeeded = self._run_all()
         latest = {task: status for task, status, _ in self._add_task_history}
         for task in [task for task, status in latest.items() if status == PENDING]:
             if task.complete():
@@ -59,6 +60,15 @@ class Worker(luigi.worker.Worker):
         for response in self._get_work_response_history:
             response["running_tasks"] = [t for t in response["running_tasks"] if t["task_id"] not in done]
         return succeeded
+
+    def _run_all(self) -> bool:
+        try:
+            return bool(super().run())
+        except BaseException:
+            # Before the warm process ends: they would take their stages' end for a failure.
+            for process in filter(multiprocessing.Process.is_alive, self._running_tasks.values()):
+                process.kill()
+            raise
 
     def _offer_resources(self) -> None:
         """Tell the scheduler what it does not know of this machine: it takes an unknown resource for a single place."""

@@ -19,6 +19,10 @@ def work(order):
         os.kill(os.getpid(), signal.SIGKILL)
     if order == "leave":
         os._exit(7)
+    if order == "a while":
+        time.sleep(1)
+    if order == "busy":
+        time.sleep(6)
     if order == "stay":
         print(os.getpid(), flush=True)
         time.sleep(600)
@@ -83,6 +87,49 @@ def test_several_at_once_do_not_mix() -> None:
     )
     assert [answer[0] for answer in answers] == list(range(40))
     assert all(imported for *_, imported in answers)
+
+
+def test_an_end_is_told_while_others_are_at_work() -> None:
+    seconds = script(
+        """
+        import threading
+        with warm_process(work, warm_up):
+            apart("a")
+            busy = threading.Thread(target=apart, args=("busy",))
+            started = time.monotonic()
+            first = threading.Thread(target=apart, args=("a while",))
+            first.start()
+            time.sleep(0.3)
+            busy.start()
+            first.join()
+            print(json.dumps(time.monotonic() - started))
+            busy.join()
+        """
+    )
+    assert seconds < 4, "it does not wait for the one that was forked later, which has a copy of its connection"
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_where_the_warm_process_cannot_fork_it_is_done_on_the_spot(free: int) -> None:
+    """It has no file descriptor left for the request, or none for the new process."""
+    me, told = script(
+        f"""
+        import resource
+        def narrow():
+            warm_up()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            held = []
+            try:
+                while True:
+                    held.append(os.dup(0))
+            except OSError:
+                for descriptor in held[:{free}]:
+                    os.close(descriptor)
+        with warm_process(work, narrow):
+            print(json.dumps([os.getpid(), apart("a")]))
+        """
+    )
+    assert told == [["a", me, False], 0]
 
 
 def test_a_warm_process_that_is_gone_is_done_without() -> None:
