@@ -74,9 +74,12 @@ def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplac
     before = stamps(place)
     run = place.start("Retrain", "--method", "random", "--percent", "35,45,55", "--retrain-epochs", "60")
     deadline = time.monotonic() + 60
-    while not (found := list(cells.glob("*percent=45,*/partial-checkpoint.pt"))) and time.monotonic() < deadline:
+    found: list[Path] = []
+    while not found and time.monotonic() < deadline:
+        logs = cells.glob("*percent=45,*/log/attempt-1.log")
+        found = [log for log in logs if "epoch 1/60," in log.read_text(encoding="utf-8")]
         time.sleep(0.01)
-    (victim,) = (path.parent for path in found)
+    (victim,) = (path.parent.parent for path in found)
     os.kill(json.loads((victim / "partial-attempt.json").read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == TASK_FAILED, output
