@@ -2,8 +2,7 @@
 
 In a result's directory: ``log/attempt-N.log`` stays for good; the notes are scratch and go when the result is done.
 ``partial-attempt.json`` says what is made, by whom, since when; ``partial-progress.json`` how far it is, with the
-history of a training so far;
-``partial-failure.json`` why the last attempt failed. Times are seconds of the epoch.
+history of a training so far; ``partial-failure.json`` why the last attempt failed. Times are seconds of the epoch.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import InputError, explain
 from tasks import forecasts, repairs, running, scheduling, status
-from tasks.settings import BAD_INPUT, data_folder, settings
+from tasks.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
 from tasks.survey import FAMILIES, grid_of
 
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
 
     servers = command("scheduler", "start luigid and the page of results, on 127.0.0.1, until interrupted")
-    servers.add_argument("--port", type=int, default=8082, help="luigid's (default: 8082)")
+    servers.add_argument("--port", type=int, default=SCHEDULER_PORT, help="luigid's (default: %(default)s)")
     servers.add_argument("--page-port", type=int, help="of the results (default: [execution] page_port)")
 
     shown = command("status", "what is done, running, failed, missing or damaged, and why")

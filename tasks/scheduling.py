@@ -24,13 +24,12 @@ from tasks.grouping import NAMESPACE
 from tasks.processes import die_with_parent
 from tasks.report import Report
 from tasks.resources import resources_of_machine
-from tasks.settings import data_folder, settings
+from tasks.settings import SCHEDULER_PORT, data_folder, settings
 
 __all__ = ["serve"]
 
 _HOST = "127.0.0.1"
 """Neither server asks for a password: they are for this machine alone, and for who tunnels to it."""
-_PORT = 8082
 _LUIGI = "luigi --module tasks "
 """How the commands begin that ``tasks.base`` writes, and those of the dialog."""
 _START_SECONDS = 30.0
@@ -78,7 +77,7 @@ def serve(report: Report, port: int, page_port: int) -> int:
 
 def _options(port: int, page_port: int) -> str:
     """Return what a run must be told to find both servers."""
-    scheduler = "" if port == _PORT else f" --scheduler-port {port}"
+    scheduler = "" if port == SCHEDULER_PORT else f" --scheduler-port {port}"
     usual = settings().execution.page_port
     return scheduler + ("" if page_port == usual else f" --execution-page-port {page_port}")
 

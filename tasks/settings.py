@@ -22,10 +22,22 @@ from luigi.task_register import Register
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
 
-__all__ = ["BAD_INPUT", "data_folder", "filed", "install_defaults", "overrides", "scheduler_options", "settings"]
+__all__ = [
+    "BAD_INPUT",
+    "SCHEDULER_PORT",
+    "data_folder",
+    "filed",
+    "install_defaults",
+    "overrides",
+    "scheduler_options",
+    "settings",
+]
 
 BAD_INPUT = 40
 """Exit code of a command that was refused before anything was started."""
+
+SCHEDULER_PORT = 8082
+"""luigid's, unless told otherwise."""
 
 _LUIGI_DEFAULTS = {
     # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
@@ -187,7 +199,7 @@ def scheduler_options() -> list[str]:
     if core.scheduler_url:
         return [f"--scheduler-url={core.scheduler_url}"]
     options = {"scheduler-host": core.scheduler_host, "scheduler-port": core.scheduler_port}
-    usual = {"scheduler-host": "localhost", "scheduler-port": 8082}
+    usual = {"scheduler-host": "localhost", "scheduler-port": SCHEDULER_PORT}
     return [f"--{name}={value}" for name, value in options.items() if value != usual[name]]
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,23 @@ def test_what_has_failed_elsewhere_is_not_taken_over(scenes: tasks.GenerateScene
     assert list(scheduler.task_list(FAILED, "")) == [scenes.task_id]
     assert ours._keep_alive(None) == (ending != "failed")
     assert list(scheduler.task_list(FAILED if ending == "failed" else PENDING, "")) == [scenes.task_id]
+
+
+def test_a_scheduler_that_has_forgotten_a_run_is_told_of_it_again_and_of_its_failures(
+    scenes: tasks.GenerateScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GroupedScheduler, "is_central", True)
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    assert worker.add(scenes)
+    note_failure(scenes.directory, "no luck")
+    worker._settle(scenes)
+    restarted = Scheduler()
+    worker._scheduler = GroupedScheduler(restarted)
+    nothing = types.SimpleNamespace(n_pending_tasks=0)
+    assert worker._introduces_itself_again(nothing)
+    ((_, told),) = restarted.task_list(FAILED, "").items()
+    assert told["name"] == "roar.GenerateScenes"
+    assert not worker._introduces_itself_again(nothing), "it knows"
 
 
 def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> None:
