@@ -1,4 +1,4 @@
-"""Distillation with attribution matching (Park et al., NeurIPS 2020), PROTOCOL 4.
+"""Distillation with attribution matching (Park et al., NeurIPS 2020).
 
 Shapes: N images, K classes, C channels, h x w cells of the matched layer. ``scores`` are logits (N, K).
 loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * soft_margin + weight * match(teacher map, student map)
@@ -6,6 +6,7 @@ loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * soft_margin + weight *
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import torch
 import torch.nn.functional as F
@@ -113,10 +114,20 @@ def sensitivity_map(activations: Tensor, weights: Tensor) -> Tensor:
     return torch.relu(torch.einsum("nchw,nc->nhw", activations, weights))
 
 
-def kept_channels(channels: int, drop: float) -> Tensor:
-    """SSWA: 0/1 per channel, exactly round(drop * C) zeros at places drawn from torch's global CPU generator."""
+def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Tensor:
+    """SSWA: 0/1 per channel (C,) on the CPU, exactly int(C * drop) zeros at random channels.
+
+    The product is rounded down as in the authors' code: 153 of 512 channels at 0.3. It is taken of ``drop`` as a
+    decimal number, since 100 * 0.29 is 28.999999999999996 in binary.
+
+    Args:
+        channels: C.
+        drop: share of the channels, 0 <= drop < 1.
+        generator: on the CPU, whatever the network's device, so that all devices drop the same channels.
+    """
+    dropped = int(Decimal(repr(drop)) * channels)
     kept = torch.ones(channels)
-    kept[torch.randperm(channels)[: round(drop * channels)]] = 0
+    kept[torch.randperm(channels, generator=generator)[:dropped]] = 0
     return kept
 
 
@@ -151,7 +162,7 @@ def distillation_loss(
         targets: of all training images, where these are not augmented and the teacher can be asked once and for all.
     """
 
-    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
         if name == "plain":
             return soft_margin(model(images), labels)
         if targets is not None:
@@ -167,12 +178,19 @@ def distillation_loss(
         value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * soft_margin(scores, labels)
         if name == "naive_kd":
             return value
-        return value + settings.weight * _match(name, settings, wanted, activations, scores)
+        return value + settings.weight * _match(name, settings, wanted, activations, scores, generator)
 
     return loss
 
 
-def _match(name: str, settings: Distillation, wanted: Targets, activations: Tensor, scores: Tensor) -> Tensor:
+def _match(
+    name: str,
+    settings: Distillation,
+    wanted: Targets,
+    activations: Tensor,
+    scores: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
     if name == "ewa":
         teacher_map, student_map = wanted.maps, activation_map(activations)
     else:
@@ -180,7 +198,7 @@ def _match(name: str, settings: Distillation, wanted: Targets, activations: Tens
         student_map = sensitivity_map(activations, weights)
         teacher_map = wanted.maps
     if name == "sswa" and wanted.activations is not None and wanted.weights is not None:
-        kept = kept_channels(wanted.weights.shape[1], settings.drop).to(wanted.weights)
+        kept = kept_channels(wanted.weights.shape[1], settings.drop, generator).to(wanted.weights)
         teacher_map = sensitivity_map(wanted.activations, wanted.weights * kept)
     if teacher_map is None:
         raise ValueError(f"the targets were not made for {name}")

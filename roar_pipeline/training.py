@@ -1,8 +1,8 @@
 """The training loop, and prediction.
 
 Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K), ``labels`` float multi-hot (N, K).
-Order, augmentation and dropout of an epoch come from (seed, epoch) alone, so a resumed training is the uninterrupted
-one, byte for byte on the CPU.
+Order and augmentation, dropout, and what a loss draws have a random stream each, which comes from (seed, purpose,
+epoch) alone, so a resumed training is the uninterrupted one, byte for byte on the CPU.
 """
 
 import contextlib
@@ -40,8 +40,12 @@ _REPORTED = 16
 PREDICT_BATCH = 64
 """Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
 
-Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor], Tensor]
-"""(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split) -> scalar."""
+Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split, generator) -> scalar.
+
+The generator is the loss's own, on the CPU whatever the device, and begins anew with every epoch. A loss that draws the
+same amount at every step therefore draws by (seed, epoch, step) alone.
+"""
 
 
 def set_up_device(execution: Execution) -> torch.device:
@@ -97,7 +101,7 @@ def train(
         inputs: N images in memory.
         labels: multi-hot (N, K), float, on the same device.
         recipe: epochs, optimizer, schedule and the rest.
-        seed: of order, augmentation and dropout.
+        seed: of order, augmentation, dropout and what the loss draws.
         checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
         owner: fingerprint of the result; a checkpoint of another, or a damaged one, is not resumed from.
         loss: ``soft_margin`` of scores and labels unless given.
@@ -178,6 +182,7 @@ def train_epoch(
     device = inputs.images.device
     torch.manual_seed(derived_seed(seed, "dropout", epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
+    loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
     order = torch.randperm(len(inputs), generator=generator).to(device)
     batch = min(recipe.batch, len(inputs))
     steps = _steps(len(inputs), recipe.batch)
@@ -186,7 +191,7 @@ def train_epoch(
     for step, index in enumerate(order[: steps * batch].split(batch)):
         images = batch_of(inputs, index, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            value = loss(model, images, labels[index], index)
+            value = loss(model, images, labels[index], index, loss_generator)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
@@ -219,7 +224,9 @@ def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.
     return result
 
 
-def _classify(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+def _classify(
+    model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator
+) -> Tensor:
     return soft_margin(model(images), labels)
 
 

@@ -69,6 +69,7 @@ class DistillStudent(ModelTask):
     """Train a smaller network under the teacher of the same seed."""
 
     stage = "distill_student"
+    version = 2
 
     loss = LossParameter(description="plain (no teacher), naive_kd, ewa, swa or sswa")
     reduction = WholeParameter(

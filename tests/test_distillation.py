@@ -1,21 +1,30 @@
-"""The losses against slow references in float64, and the identities of PROTOCOL 4."""
+"""The losses against slow references in float64, and the identities between them."""
 
+import contextlib
 import dataclasses
 import math
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from roar_pipeline import distillation as d
-from roar_pipeline import vgg
-from roar_pipeline.config import LOSSES, Distillation, Network
+from roar_pipeline import inputs, vgg
+from roar_pipeline.config import LOSSES, Distillation, Network, Training
 from roar_pipeline.errors import InputError
+from roar_pipeline.training import train
 
 N, K, SIZE = 5, 4, 32
 MATCHING = ("ewa", "swa", "sswa")
 SETTINGS = Distillation()
 INDEX = torch.arange(N)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def model(seed: int, width: int = 4, pool: int = 1) -> nn.Sequential:
@@ -72,8 +81,7 @@ def sensitivity_map_reference(net: nn.Sequential, image: Tensor, k: int, layer: 
 def step_loss(
     name: str, settings: Distillation, teacher: nn.Sequential, student: nn.Sequential, images: Tensor, labels: Tensor
 ) -> Tensor:
-    torch.manual_seed(0)
-    return d.distillation_loss(name, settings, teacher, None)(student, images, labels, INDEX)
+    return d.distillation_loss(name, settings, teacher, None)(student, images, labels, INDEX, generator())
 
 
 def test_bernoulli_kl() -> None:
@@ -172,14 +180,91 @@ def test_drop_zero_makes_sswa_swa(images: Tensor, labels: Tensor) -> None:
     assert step_loss("sswa", SETTINGS, *nets, images, labels) != swa
 
 
-@pytest.mark.parametrize(("channels", "drop", "zeros"), [(128, 0.3, 38), (10, 0.3, 3), (7, 0.0, 0)])
+@pytest.mark.parametrize(
+    ("channels", "drop", "zeros"),
+    [(512, 0.3, 153), (128, 0.3, 38), (10, 0.3, 3), (100, 0.29, 29), (7, 0.0, 0), (70, 0.99, 69)],
+)
 def test_kept_channels_are_exact_and_fresh(channels: int, drop: float, zeros: int) -> None:
-    torch.manual_seed(0)
-    first, second = d.kept_channels(channels, drop), d.kept_channels(channels, drop)
+    """153 of 512 is the count of the official code; 100 * 0.29 is below 29 in binary."""
+    draws = generator()
+    first, second = d.kept_channels(channels, drop, draws), d.kept_channels(channels, drop, draws)
     assert (first == 0).sum() == (second == 0).sum() == zeros
+    assert (first == 1).sum() == channels - zeros
     assert zeros == 0 or not torch.equal(first, second)
-    torch.manual_seed(0)
-    assert torch.equal(first, d.kept_channels(channels, drop))
+    torch.manual_seed(7)
+    assert torch.equal(first, d.kept_channels(channels, drop, generator()))
+
+
+def fit(
+    folder: Path, name: str, settings: Distillation, targets: bool = False, kill_after: int = 0, dropout: float = 0.5
+) -> nn.Sequential:
+    """Train a student of the seed 0 for three epochs; with ``kill_after``, stop it after that epoch and go on."""
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    labels = torch.from_numpy((draws.random((20, K)) < 0.4).astype(np.float32))
+    data = inputs.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    teacher = vgg.build(Network(width=4, dropout=dropout), K, seed=5).eval()
+    known = d.teacher_targets(name, teacher, inputs.batch_of(data, torch.arange(20)), settings.layer)
+    student = vgg.build(Network(width=2, dropout=dropout), K, seed=0)
+    loss = d.distillation_loss(name, settings, None if targets else teacher, known if targets else None)
+    ended = 0
+
+    def validate(_: nn.Sequential) -> dict[str, Any]:
+        nonlocal ended
+        ended += 1
+        if ended == kill_after:
+            raise KeyboardInterrupt
+        return {}
+
+    folder.mkdir()
+    for _ in range(2 if kill_after else 1):
+        with contextlib.suppress(KeyboardInterrupt):
+            student = vgg.build(Network(width=2, dropout=dropout), K, seed=0)
+            recipe = Training(epochs=3, batch=8, augment="none")
+            checkpoint = folder / "partial-checkpoint.pt"
+            train(student, data, labels, recipe, seed=0, checkpoint=checkpoint, loss=loss, validate=validate)
+    return student
+
+
+def same(a: nn.Sequential, b: nn.Sequential) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_sswa_that_drops_nothing_trains_to_the_bytes_of_swa(tmp_path: Path, targets: bool) -> None:
+    """Also with dropout in the net, whose stream the drawn channels must not touch."""
+    none = dataclasses.replace(SETTINGS, drop=0.0)
+    swa = fit(tmp_path / "swa", "swa", none, targets)
+    assert same(fit(tmp_path / "sswa", "sswa", none, targets), swa)
+    assert not same(fit(tmp_path / "dropping", "sswa", SETTINGS, targets), swa)
+    assert not same(fit(tmp_path / "another", "swa", none, targets, dropout=0.0), swa), "dropout is not at work"
+
+
+@pytest.mark.parametrize("kill_after", [2, 3])
+def test_a_resumed_sswa_training_is_the_uninterrupted_one(tmp_path: Path, kill_after: int) -> None:
+    """Byte for byte: the channels that a step drops come from seed, epoch and step alone."""
+    whole = fit(tmp_path / "whole", "sswa", SETTINGS)
+    assert same(fit(tmp_path / "resumed", "sswa", SETTINGS, kill_after=kill_after), whole)
+
+
+def test_dropped_channels_differ_between_steps_and_epochs_and_not_between_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, ...]] = []
+    draw = d.kept_channels
+
+    def note(channels: int, drop: float, draws: torch.Generator) -> Tensor:
+        kept = draw(channels, drop, draws)
+        drawn.append(tuple(kept.tolist()))
+        return kept
+
+    monkeypatch.setattr(d, "kept_channels", note)
+    fit(tmp_path / "whole", "sswa", SETTINGS)
+    whole = list(drawn)
+    assert len(set(whole)) == len(whole) == 3 * 2, "three epochs of two steps"
+    drawn.clear()
+    fit(tmp_path / "resumed", "sswa", SETTINGS, kill_after=2)
+    assert drawn == whole[:4] + whole[2:], "the second epoch is trained twice"
 
 
 @pytest.mark.parametrize("name", ["naive_kd", *MATCHING])
@@ -187,10 +272,9 @@ def test_targets_computed_once_are_those_of_every_batch(name: str, images: Tenso
     teacher, student = model(0), model(1)
     targets = d.concatenate(d.teacher_targets(name, teacher, chunk, SETTINGS.layer) for chunk in images.split(2))
     index = torch.tensor([3, 1, 4])
-    torch.manual_seed(0)
-    cached = d.distillation_loss(name, SETTINGS, None, targets)(student, images[index], labels[index], index)
-    torch.manual_seed(0)
-    asked = d.distillation_loss(name, SETTINGS, teacher, None)(student, images[index], labels[index], index)
+    batch = images[index], labels[index], index
+    cached = d.distillation_loss(name, SETTINGS, None, targets)(student, *batch, generator())
+    asked = d.distillation_loss(name, SETTINGS, teacher, None)(student, *batch, generator())
     torch.testing.assert_close(cached, asked)
     assert all(p.grad is None for p in teacher.parameters())
 
@@ -215,7 +299,7 @@ def test_the_students_sensitivity_is_differentiated_too(name: str, images: Tenso
 
 def test_a_loss_without_a_teacher_says_so(images: Tensor, labels: Tensor) -> None:
     with pytest.raises(ValueError, match="loss swa needs a teacher"):
-        d.distillation_loss("swa", SETTINGS, None, None)(model(0), images, labels, INDEX)
+        d.distillation_loss("swa", SETTINGS, None, None)(model(0), images, labels, INDEX, generator())
     targets = d.teacher_targets("naive_kd", model(0), images, "last_relu")
     with pytest.raises(ValueError, match="not made for ewa"):
-        d.distillation_loss("ewa", SETTINGS, None, targets)(model(0), images, labels, INDEX)
+        d.distillation_loss("ewa", SETTINGS, None, targets)(model(0), images, labels, INDEX, generator())

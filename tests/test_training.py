@@ -164,7 +164,7 @@ def test_schedules(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"loss became nan in epoch 1. Lower lr \(now 0.01\)"):
-        fit(tmp_path, loss=lambda model, images, labels, index: model(images).sum() * float("nan"))
+        fit(tmp_path, loss=lambda model, images, labels, index, generator: model(images).sum() * float("nan"))
 
 
 def test_one_image_cannot_be_trained_on(tmp_path: Path) -> None:
