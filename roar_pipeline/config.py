@@ -111,7 +111,9 @@ class Training:
     augment: Literal["none", "flip", "padded_crop", "resized_crop"] = setting(
         "none", "none, flip, padded_crop (and flip) or resized_crop (and flip)"
     )
-    checkpoint: Literal["last", "best"] = setting("last", "last epoch, or best validation map_samples")
+    checkpoint: Literal["last", "best"] = setting(
+        "last", "last epoch, or best validation map_samples (validated after every epoch)"
+    )
     precision: Literal["float32", "bfloat16"] = setting("float32", "float32, or autocast to bfloat16")
 
 

@@ -25,7 +25,7 @@ from roar_pipeline.files import whole_file
 from roar_pipeline.progress import report
 from roar_pipeline.stores import allocate, created, reserve
 
-__all__ = ["FILE", "SPLITS", "Info", "Split", "prepare", "read_info", "read_split"]
+__all__ = ["FILE", "SPLITS", "Info", "Split", "is_same_split", "prepare", "read_info", "read_split"]
 
 FILE = "images.h5"
 SPLITS = ("train", "validation", "test")
@@ -246,6 +246,16 @@ def read_split(path: Path, split: str) -> Split:
             segmentation=masks["segmentation"][:count],
             segmentation_rows=masks["rows"][:count],
         )
+
+
+def is_same_split(path: Path, first: str, second: str) -> bool:
+    """Tell whether two of ``SPLITS`` name the same list of images, stored once; masks are the test split's in any case.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        return bool(file[first] == file[second])
 
 
 def _open(path: Path) -> Any:

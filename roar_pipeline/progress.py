@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["History", "Listener", "listening", "report"]
 
 History = Sequence[Mapping[str, Any]]
-"""Of a training, a row per finished epoch: ``epoch``, ``loss``, ``validation``."""
+"""Of a training, a row per finished epoch: ``epoch``, ``loss``, ``validation`` (None where it was not measured)."""
 
 Listener = Callable[[float, str, History | None], None]
 """(share done in 0..1, one line for people, the history of a training where there is something new in it)."""

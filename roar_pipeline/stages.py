@@ -316,7 +316,9 @@ def _fit(
 
     device = next(model.parameters()).device
     inputs, train_split = _resident(images_path, "train", device)
-    held = {name: _resident(images_path, name, device) for name in ("validation", "test")}
+    held = {"test": _resident(images_path, "test", device)}
+    is_shared = images.is_same_split(images_path, "validation", "test")
+    held["validation"] = held["test"] if is_shared else _resident(images_path, "validation", device)
 
     def validate(current: Any) -> dict[str, Any]:
         split_inputs, split = held["validation"]

@@ -27,7 +27,16 @@ from roar_pipeline.inputs import Inputs, batch_of
 from roar_pipeline.progress import report
 from roar_pipeline.seeding import derived_seed
 
-__all__ = ["PREDICT_BATCH", "Loss", "keep_freed_memory", "predict", "set_up_device", "soft_margin", "train"]
+__all__ = [
+    "PREDICT_BATCH",
+    "Loss",
+    "is_validated",
+    "keep_freed_memory",
+    "predict",
+    "set_up_device",
+    "soft_margin",
+    "train",
+]
 
 _log = logging.getLogger("roar")
 
@@ -36,6 +45,9 @@ _MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 64 << 20}
 
 _REPORTED = 16
 """Steps between two reports of progress."""
+
+_VALIDATIONS = 20
+"""Validations of a training that does not need them, about."""
 
 PREDICT_BATCH = 64
 """Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
@@ -105,7 +117,8 @@ def train(
         checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
         owner: fingerprint of the result; a checkpoint of another, or a damaged one, is not resumed from.
         loss: ``soft_margin`` of scores and labels unless given.
-        validate: called after every epoch; with ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
+        validate: called after the epochs that ``is_validated`` names; the rows of the others hold None. With
+            ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
 
     Raises:
         InputError: the loss is not finite after an epoch, or there are fewer than two images.
@@ -140,7 +153,7 @@ def train(
             pace = len(inputs) / (time.monotonic() - started)
             if not np.isfinite(value):
                 raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
-            validation = validate(model) if validate else None
+            validation = validate(model) if validate and is_validated(epoch, recipe) else None
             history.append({"epoch": epoch, "loss": value, "validation": validation})
             if recipe.checkpoint == "best" and _is_best(history):
                 best = copy.deepcopy(model.state_dict())
@@ -158,6 +171,17 @@ def train(
     if best is not None:
         model.load_state_dict(best)
     return history
+
+
+def is_validated(epoch: int, recipe: Training) -> bool:
+    """Tell whether a training measures its validation scores after ``epoch`` (1, 2, ...).
+
+    With ``checkpoint = best`` after every epoch, as any may be the best. With ``last`` the scores are only for the
+    training curve: after every ceil(epochs / 20)-th epoch and after the last. 6 epochs are all validated, of 350 every
+    18th and the last, 20 in all.
+    """
+    every = 1 if recipe.checkpoint == "best" else -(-recipe.epochs // _VALIDATIONS)
+    return epoch % every == 0 or epoch == recipe.epochs
 
 
 def train_epoch(

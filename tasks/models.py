@@ -41,6 +41,7 @@ class FineTuneTeacher(ModelTask):
     """Train the teacher: the network to be explained and compressed."""
 
     stage = "train_teacher"
+    version = 2
 
     def requires(self) -> list[StageTask]:
         """Return the images."""

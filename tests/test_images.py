@@ -87,6 +87,8 @@ def test_same_list_for_validation_and_test_is_stored_once(out: Path, root: Path)
     assert (len(validation.segmentation), len(test.segmentation)) == (0, SPLITS["val"])
     with h5py.File(path) as file:
         assert file["validation"] == file["test"]
+    assert images.is_same_split(path, "validation", "test")
+    assert not images.is_same_split(path, "train", "test")
 
 
 def test_same_input_same_bytes(out: Path, root: Path, tmp_path: Path) -> None:

@@ -149,6 +149,40 @@ def test_best_checkpoint_is_the_epoch_of_the_highest_validation(tmp_path: Path) 
     assert [row["validation"]["map_samples"] for row in history] == [0.2, 0.9, 0.9, 0.1]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "checkpoint", "validated"),
+    [
+        (6, "last", [1, 2, 3, 4, 5, 6]),
+        (20, "last", list(range(1, 21))),
+        (21, "last", [*range(2, 21, 2), 21]),
+        (60, "last", list(range(3, 61, 3))),
+        (350, "last", [*range(18, 343, 18), 350]),
+        (350, "best", list(range(1, 351))),
+        (0, "last", []),
+    ],
+)
+def test_epochs_that_are_validated(epochs: int, checkpoint: Any, validated: list[int]) -> None:
+    recipe = Training(epochs=epochs, checkpoint=checkpoint)
+    assert [epoch for epoch in range(1, epochs + 1) if training.is_validated(epoch, recipe)] == validated
+
+
+@pytest.mark.parametrize(("checkpoint", "count"), [("last", 12), ("best", 23)])
+def test_validations_are_counted_and_other_epochs_hold_none(tmp_path: Path, checkpoint: Any, count: int) -> None:
+    calls = 0
+
+    def validate(_: torch.nn.Sequential) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        return {"map_samples": 0.5}
+
+    recipe = dataclasses.replace(RECIPE, epochs=23, augment="none", checkpoint=checkpoint)
+    _, history = fit(tmp_path, recipe, validate=validate)
+    measured = [row["epoch"] for row in history if row["validation"] is not None]
+    assert calls == len(measured) == count
+    assert measured[-1] == 23
+    assert len(history) == 23
+
+
 def test_schedules(tmp_path: Path) -> None:
     model = vgg.build(NETWORK, K)
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
