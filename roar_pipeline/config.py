@@ -70,6 +70,11 @@ class Dataset:
     segmentation_split: str = setting("test", "ImageSets/Segmentation list used for localization; empty: none")
     height: int = setting(48, "pixels after the plain resize", low=8)
     width: int = setting(48, "pixels after the plain resize", low=8)
+    train_side: int = setting(
+        0,
+        "shorter side, in pixels, at which training photographs are kept as well, for augment = resized_crop; 0: not",
+        low=0,
+    )
     mean: tuple[float, ...] = setting((), "channel means in 0..1; empty: measured on the training split")
     std: tuple[float, ...] = setting((), "channel standard deviations in 0..1; empty: measured likewise")
 
@@ -109,7 +114,9 @@ class Training:
     milestones: tuple[int, ...] = setting((), "epochs at which steps multiplies the rate by gamma")
     gamma: float = setting(0.1, "factor of steps", low=0)
     augment: Literal["none", "flip", "padded_crop", "resized_crop"] = setting(
-        "none", "none, flip, padded_crop (and flip) or resized_crop (and flip)"
+        "none",
+        "none, flip, padded_crop (and flip) or resized_crop (and flip; out of the photographs that [dataset] "
+        "train_side keeps, else out of the images, already resized to height x width)",
     )
     checkpoint: Literal["last", "best"] = setting(
         "last", "last epoch, or best validation map_samples (validated after every epoch)"
@@ -384,6 +391,7 @@ def _contradictions(settings: Settings) -> list[str]:
             mistakes.append(f"[dataset] {key} needs three numbers, one per channel, or none.")
     if settings.dataset.std and min(settings.dataset.std) <= 0:
         mistakes.append("[dataset] std must be above 0.")
+    mistakes += _photograph_mistakes(settings)
     for name in ("models", "methods", "percents", "directions", "seeds"):
         values = getattr(settings.grid, name)
         if len(set(values)) != len(values):
@@ -410,4 +418,22 @@ def _contradictions(settings: Settings) -> list[str]:
         settings.teacher.arch == "vgg11_small" or settings.teacher.width != 64
     ):
         mistakes.append("[teacher] weights = imagenet needs arch = vgg11_bn or vgg16_bn and width = 64.")
+    return mistakes
+
+
+def _photograph_mistakes(settings: Settings) -> list[str]:
+    """Find what is wrong with keeping the training photographs."""
+    dataset, mistakes = settings.dataset, []
+    if not dataset.train_side:
+        return []
+    if dataset.train_side < min(dataset.height, dataset.width):
+        mistakes.append(
+            f"[dataset] train_side = {dataset.train_side} is below the {dataset.height} x {dataset.width} pixels of "
+            f"the images, so every crop would be enlarged. Use {min(dataset.height, dataset.width)} or more, or 0."
+        )
+    if "resized_crop" not in (settings.teacher.augment, settings.student.augment):
+        mistakes.append(
+            f"[dataset] train_side = {dataset.train_side} keeps photographs that nothing reads. Set augment = "
+            "resized_crop in [teacher] or [student], or train_side = 0."
+        )
     return mistakes

@@ -5,7 +5,8 @@ Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
 Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
 K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
 the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. Splits that name the same
-list are one group under two names.
+list are one group under two names. With ``train_side`` the training split is there a second time, as photographs of
+different sizes (``photographs.py``).
 """
 
 import math
@@ -22,10 +23,27 @@ from roar_pipeline import voc
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import whole_file
+from roar_pipeline.photographs import (
+    Photographs,
+    allocate_photographs,
+    byte_offsets,
+    read_photographs,
+    write_photograph,
+)
 from roar_pipeline.progress import report
 from roar_pipeline.stores import allocate, created, reserve
 
-__all__ = ["FILE", "SPLITS", "Info", "Split", "is_same_split", "prepare", "read_info", "read_split"]
+__all__ = [
+    "FILE",
+    "SPLITS",
+    "Info",
+    "Split",
+    "is_same_split",
+    "prepare",
+    "read_info",
+    "read_split",
+    "read_training_photographs",
+]
 
 FILE = "images.h5"
 SPLITS = ("train", "validation", "test")
@@ -73,6 +91,8 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     is an error. Masks of images outside the test split are left out and counted in the attribute
     ``unused_masks``.
 
+    With ``dataset.train_side`` the training photographs are kept as well, for random crops.
+
     Raises:
         InputError: the folder, a list, a file or the class list is at fault; up to ten faults of files at once.
     """
@@ -82,8 +102,9 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
     _check_disjoint(ids, dataset)
     rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
+    failures: dict[str, str] = {}
+    sizes = _photograph_sizes(root, ids[dataset.train_split], dataset.train_side, failures)
     with whole_file(directory / FILE) as scratch, created(scratch) as file:
-        failures: dict[str, str] = {}
         groups: dict[str, Any] = {}
         for split, name in lists.items():
             if name in groups:
@@ -92,11 +113,15 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
                 groups[name] = file.create_group(split)
                 _allocate_split(groups[name], ids[name], dataset, classes)
         _allocate_masks(file.create_group("masks"), rows, dataset)
+        if sizes:
+            allocate_photographs(file, sizes)
         file.attrs.update({"format": _FORMAT, "classes": list(classes), "unused_masks": unused})
         file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
         reserve(file)
         for name, group in groups.items():
             _store_split(group, root, ids[name], dataset, classes, failures)
+        if sizes:
+            _store_photographs(file, root, ids[dataset.train_split], sizes, dataset.train_side, failures)
         _check_files(root, failures)
         _store_masks(file["masks"], root, ids[dataset.test_split], rows, dataset, classes)
         for name, value in zip(("mean", "std"), _mean_std(file["train/images"], dataset), strict=True):
@@ -168,22 +193,55 @@ def _store_masks(
     _check_files(root, failures)
 
 
+def _photograph_sizes(root: Path, ids: list[str], short_side: int, failures: dict[str, str]) -> list[tuple[int, int]]:
+    """Return height and width of each photograph that will be kept, (0, 0) where it cannot be; none if none are."""
+    if not short_side:
+        return []
+    read = voc.read_photograph_size
+    return [_read_or_note(failures, read, root, image_id, short_side) or (0, 0) for image_id in ids]
+
+
+def _store_photographs(
+    file: Any,
+    root: Path,
+    ids: list[str],
+    sizes: list[tuple[int, int]],
+    short_side: int,
+    failures: dict[str, str],
+) -> None:
+    offsets = byte_offsets(np.array(sizes, dtype=np.int64)).tolist()
+    for row, image_id in enumerate(ids):
+        pixels = _read_or_note(failures, voc.read_photograph, root, image_id, short_side)
+        if pixels is not None and pixels.shape[:2] == sizes[row]:
+            write_photograph(file, offsets[row], pixels)
+        if row % _BLOCK == 0:
+            report(row / len(ids), f"photographs: {row} of {len(ids)} images")
+
+
 def _store_row(
     column: Any, row: int, failures: dict[str, str], read: Callable[..., Any], root: Path, *where: Any
 ) -> None:
-    """Store what ``read(root, *where)`` gives, or note why it cannot be had; give up at ten such notes.
+    """Store what ``read(root, *where)`` gives, or note why it cannot be had."""
+    value = _read_or_note(failures, read, root, *where)
+    if value is not None:
+        column[row] = value
+
+
+def _read_or_note(failures: dict[str, str], read: Callable[..., Any], root: Path, *where: Any) -> Any:
+    """Return ``read(root, *where)``, or None and note why it cannot be had; give up at ten such notes.
 
     ``failures`` maps a mistake to its first message: a class that is not declared is one mistake, in however many
     files it occurs.
     """
     try:
-        column[row] = read(root, *where)
+        return read(root, *where)
     except voc.UndeclaredClassError as error:
         failures.setdefault(error.name, str(error))
     except InputError as error:
         failures[str(error)] = str(error)
     if len(failures) == _MOST_MISTAKES:
         _check_files(root, failures)
+    return None
 
 
 def _check_files(root: Path, failures: dict[str, str]) -> None:
@@ -246,6 +304,16 @@ def read_split(path: Path, split: str) -> Split:
             segmentation=masks["segmentation"][:count],
             segmentation_rows=masks["rows"][:count],
         )
+
+
+def read_training_photographs(path: Path) -> Photographs | None:
+    """Read the training split's photographs of ``images.h5`` into memory; None where ``train_side`` was 0.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        return read_photographs(file)
 
 
 def is_same_split(path: Path, first: str, second: str) -> bool:

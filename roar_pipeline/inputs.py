@@ -3,20 +3,17 @@
 Shapes: B images of a batch, N images in memory, H x W pixels.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from roar_pipeline.augmentation import AUGMENTATIONS
+from roar_pipeline.crops import CropInputs, crop_batch
 from roar_pipeline.removal import removed
 
-__all__ = ["AUGMENTATIONS", "Inputs", "batch_of", "black_of", "hold", "with_removal"]
-
-_PADDING_SHARE = 8
-"""padded_crop pads one eighth of the side, 4 pixels of 32 (He et al. 2016, section 4.2)."""
+__all__ = ["Inputs", "batch_of", "black_of", "hold", "with_removal"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,11 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
 
 
 def hold(images: np.ndarray, mean: np.ndarray, std: np.ndarray, device: torch.device) -> Inputs:
@@ -58,19 +60,30 @@ def with_removal(inputs: Inputs, levels: np.ndarray, percent: int, direction: st
     return replace(inputs, levels=resident, percent=percent, direction=direction)
 
 
-def batch_of(inputs: Inputs, index: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+def batch_of(
+    inputs: Inputs | CropInputs, index: Tensor, augment: str = "none", generator: torch.Generator | None = None
+) -> Tensor:
     """Return the normalized float32 batch (B, 3, H, W), channels_last in memory, of the images at ``index`` (B,).
 
-    The order is that of PROTOCOL 6: remove, augment, normalize. Removed pixels take the training split's channel means,
+    In this order: remove, augment, normalize. Removed pixels take the training split's channel means,
     which normalization turns into exactly 0; and as augmentations only move and average pixels, normalizing first and
     filling with 0 gives the same batch in half the time.
 
     Args:
-        inputs: images in memory.
+        inputs: images in memory; or photographs, whose one augmentation is ``resized_crop``.
         index: which of them.
         augment: ``none`` or a key of ``AUGMENTATIONS``.
         generator: draws the augmentation; on the CPU, whatever the device, so that all devices draw alike.
+
+    Raises:
+        ValueError: the augmentation needs a generator, or cannot be had of photographs.
     """
+    if augment != "none" and generator is None:
+        raise ValueError(f"augment = {augment} needs a generator")
+    if isinstance(inputs, CropInputs):
+        if augment != "resized_crop" or generator is None:
+            raise ValueError(f"photographs have different sizes: augment = {augment} cannot make a batch of them")
+        return crop_batch(inputs, index, generator)
     shape = (len(index), *inputs.images.shape[1:])
     # Broadcasting along rows of pixels, not along three channels, makes this twice as fast.
     rows = inputs.images.flatten(2).index_select(0, index).to(torch.float32)
@@ -79,55 +92,4 @@ def batch_of(inputs: Inputs, index: Tensor, augment: str = "none", generator: to
         gone = removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)
         batch.mul_(~gone[..., None])
     batch = batch.permute(0, 3, 1, 2)
-    if augment == "none":
-        return batch
-    if generator is None:
-        raise ValueError(f"augment = {augment} needs a generator")
-    return AUGMENTATIONS[augment](batch, generator)
-
-
-def _flip(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image with probability one half."""
-    chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.device)
-    return torch.where(chosen[:, None, None, None], batch.flip(3), batch)
-
-
-def _padded_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image by whole pixels, up to an eighth of its side, over the fill (0, once normalized); then flip."""
-    n, _, height, width = batch.shape
-    pad_y, pad_x = height // _PADDING_SHARE, width // _PADDING_SHARE
-    padded = F.pad(batch, (pad_x, pad_x, pad_y, pad_y))
-    top = torch.randint(0, 2 * pad_y + 1, (n, 1, 1), generator=generator).to(batch.device)
-    left = torch.randint(0, 2 * pad_x + 1, (n, 1, 1), generator=generator).to(batch.device)
-    rows = top + torch.arange(height, device=batch.device).view(1, -1, 1)
-    columns = left + torch.arange(width, device=batch.device).view(1, 1, -1)
-    images = torch.arange(n, device=batch.device).view(-1, 1, 1)
-    return _flip(padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2), generator)
-
-
-def _resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Cut a box of 8 to 100 % of the area and aspect 3/4 to 4/3, resize it to the full size; then flip.
-
-    The box of torchvision's ``RandomResizedCrop`` (Szegedy et al. 2015), drawn for the whole batch at once: sides that
-    would leave the image are cut to its own instead of being drawn again.
-    """
-    n, _, height, width = batch.shape
-    area = torch.empty(n).uniform_(0.08, 1, generator=generator)
-    aspect = torch.empty(n).uniform_(float(np.log(3 / 4)), float(np.log(4 / 3)), generator=generator).exp()
-    scale_x = (area * aspect * height / width).sqrt().clamp(max=1)
-    scale_y = (area / aspect * width / height).sqrt().clamp(max=1)
-    shift_x = (1 - scale_x) * torch.empty(n).uniform_(-1, 1, generator=generator)
-    shift_y = (1 - scale_y) * torch.empty(n).uniform_(-1, 1, generator=generator)
-    zero = torch.zeros(n)
-    boxes = torch.stack([scale_x, zero, shift_x, zero, scale_y, shift_y], 1).view(n, 2, 3).to(batch.device)
-    grid = F.affine_grid(boxes, list(batch.shape), align_corners=False)
-    crops = F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _flip(crops, generator)
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "flip": _flip,
-    "padded_crop": _padded_crop,
-    "resized_crop": _resized_crop,
-}
-"""Name to function of (normalized batch (B, 3, H, W), generator)."""
+    return batch if generator is None or augment == "none" else AUGMENTATIONS[augment](batch, generator)

@@ -296,6 +296,24 @@ def _resident(images_path: Path, split: str, device: "torch.device") -> tuple[An
     return hold(held.images, info.mean, info.std, device), held
 
 
+def _training_inputs(
+    images_path: Path, recipe: config.Training, device: "torch.device"
+) -> tuple[Any, np.ndarray[Any, Any]]:
+    """Return what a teacher or student trains on, and the labels (N, K).
+
+    That is the photographs, where the recipe crops and they were kept, and else the images.
+    """
+    from roar_pipeline.crops import hold_photographs
+
+    photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
+    if photographs is None:
+        inputs, split = _resident(images_path, "train", device)
+        return inputs, split.labels
+    info = images.read_info(images_path)
+    held = hold_photographs(photographs, info.mean, info.std, info.height, info.width, device)
+    return held, photographs.labels
+
+
 def _fit(
     directory: Path,
     model: Any,
@@ -315,7 +333,7 @@ def _fit(
     from roar_pipeline.metrics import evaluate
 
     device = next(model.parameters()).device
-    inputs, train_split = _resident(images_path, "train", device)
+    inputs, labels = _training_inputs(images_path, recipe, device)
     held = {"test": _resident(images_path, "test", device)}
     is_shared = images.is_same_split(images_path, "validation", "test")
     held["validation"] = held["test"] if is_shared else _resident(images_path, "validation", device)
@@ -327,7 +345,7 @@ def _fit(
     history = training.train(
         model,
         inputs,
-        torch.from_numpy(train_split.labels).to(device, torch.float32),
+        torch.from_numpy(labels).to(device, torch.float32),
         recipe,
         seed=seed,
         checkpoint=directory / "partial-checkpoint.pt",
@@ -335,7 +353,7 @@ def _fit(
         loss=loss,
         validate=validate,
     )
-    vgg.save(directory / "model.pt", model, recipe, train_split.labels.shape[1], reduction)
+    vgg.save(directory / "model.pt", model, recipe, labels.shape[1], reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
     test_inputs, test_split = held["test"]

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roar_pipeline.config import Execution, Training
+from roar_pipeline.crops import CropInputs
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import read_sealed, write_sealed
 from roar_pipeline.inputs import Inputs, batch_of
@@ -96,7 +97,7 @@ def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
 
 def train(
     model: nn.Sequential,
-    inputs: Inputs,
+    inputs: Inputs | CropInputs,
     labels: Tensor,
     recipe: Training,
     *,
@@ -110,7 +111,7 @@ def train(
 
     Args:
         model: on the device of ``inputs``.
-        inputs: N images in memory.
+        inputs: N images or photographs in memory.
         labels: multi-hot (N, K), float, on the same device.
         recipe: epochs, optimizer, schedule and the rest.
         seed: of order, augmentation, dropout and what the loss draws.
@@ -134,7 +135,7 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         scheduler.load_state_dict(saved["scheduler"])
         history, best = saved["history"], saved["best"]
-    with _own_random_stream(inputs.images.device):
+    with _own_random_stream(inputs.device):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             started = time.monotonic()
             before = history[-1]["loss"] if history else None
@@ -186,7 +187,7 @@ def is_validated(epoch: int, recipe: Training) -> bool:
 
 def train_epoch(
     model: nn.Sequential,
-    inputs: Inputs,
+    inputs: Inputs | CropInputs,
     labels: Tensor,
     recipe: Training,
     optimizer: torch.optim.Optimizer,
@@ -203,7 +204,7 @@ def train_epoch(
     a GPU.
     """
     started = time.monotonic()
-    device = inputs.images.device
+    device = inputs.device
     torch.manual_seed(derived_seed(seed, "dropout", epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
@@ -235,7 +236,7 @@ def _line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
 
 def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:
     """Return the scores, float32 (N, K), of all images; the model is left in the mode it came in."""
-    device = inputs.images.device
+    device = inputs.device
     was_training = model.training
     model.eval()
     try:

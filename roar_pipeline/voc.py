@@ -33,6 +33,8 @@ __all__ = [
     "content_digest",
     "read_image",
     "read_labels",
+    "read_photograph",
+    "read_photograph_size",
     "read_segmentation",
     "read_split",
 ]
@@ -159,7 +161,7 @@ def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArra
 
 
 def read_image(root: Path, image_id: str, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Read ``JPEGImages/<image_id>.jpg`` as RGB (H, W, 3), resized to H x W without a crop [PROTOCOL 2].
+    """Read ``JPEGImages/<image_id>.jpg`` as RGB (H, W, 3), resized to H x W without a crop.
 
     Greyscale, CMYK and palette images are converted. The resize is Pillow's bilinear one, which averages
     over all source pixels when it shrinks. Orientation tags are ignored: masks and annotations know nothing
@@ -168,12 +170,45 @@ def read_image(root: Path, image_id: str, height: int, width: int) -> npt.NDArra
     Raises:
         InputError: the file is missing, truncated or no image.
     """
+    return _read_image_file(root, image_id, lambda image: _as_rgb(image, height, width))
 
-    def convert(image: Image.Image) -> npt.NDArray[np.uint8]:
-        if image.mode not in _COLOR_MODES:
-            raise ValueError(f"pixels of type {image.mode} are not 8-bit color or grey values")
-        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
+def read_photograph(root: Path, image_id: str, short_side: int) -> npt.NDArray[np.uint8]:
+    """Read ``JPEGImages/<image_id>.jpg`` as RGB (h, w, 3), its shorter side shrunk to ``short_side`` pixels.
+
+    The aspect is kept; a smaller photograph keeps its size. Otherwise as ``read_image``.
+
+    Raises:
+        InputError: the file is missing, truncated or no image.
+    """
+    return _read_image_file(root, image_id, lambda image: _as_rgb(image, *_shrunk(image, short_side)))
+
+
+def read_photograph_size(root: Path, image_id: str, short_side: int) -> tuple[int, int]:
+    """Return height and width of what ``read_photograph`` reads, from the file's head alone.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    return _read_image_file(root, image_id, lambda image: _shrunk(image, short_side))
+
+
+def _shrunk(image: Image.Image, short_side: int) -> tuple[int, int]:
+    """Return the height and width at which the shorter side has ``short_side`` pixels, or its own if it has fewer."""
+    width, height = image.size
+    short = min(width, height)
+    if short <= short_side:
+        return height, width
+    return max(short_side, round(height * short_side / short)), max(short_side, round(width * short_side / short))
+
+
+def _as_rgb(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
+    if image.mode not in _COLOR_MODES:
+        raise ValueError(f"pixels of type {image.mode} are not 8-bit color or grey values")
+    return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _read_image_file(root: Path, image_id: str, convert: Callable[[Image.Image], Result]) -> Result:
     path = root / _IMAGES / f"{image_id}.jpg"
     return _read_pixels(path, f"{path} is missing, though a list names {image_id}.", convert)
 
@@ -199,8 +234,8 @@ def read_segmentation(
             raise ValueError(f"value {bad[0]} is neither 0..{len(classes)} ([dataset] classes) nor {VOID} (void)")
         return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
 
-    photo, path = root / _IMAGES / f"{image_id}.jpg", root / _MASKS / f"{image_id}.png"
-    size = _read_pixels(photo, f"{photo} is missing, though a list names {image_id}.", lambda image: image.size)
+    path = root / _MASKS / f"{image_id}.png"
+    size = _read_image_file(root, image_id, lambda image: image.size)
     return _read_pixels(path, f"{path} is missing, though a Segmentation list names {image_id}.", convert)
 
 

@@ -50,8 +50,9 @@ class PrepareImages(StageTask):
         return {"set": voc.content_digest(self._root, dataset, cache)[:12], **size}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return [dataset] without the folder's place."""
-        chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k != "root"}
+        """Return [dataset] without the folder's place, and without ``train_side`` where it keeps nothing."""
+        idle = {"root"} if settings().dataset.train_side else {"root", "train_side"}
+        chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k not in idle}
         return {"dataset": chosen, "classes": list(self._classes)}
 
     def arguments(self) -> Mapping[str, Any]:

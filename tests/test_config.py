@@ -51,6 +51,8 @@ def test_all_mistakes_come_at_once_with_what_is_known() -> None:
     [
         ("dataset", "mean", "0.5, 0.5", "three numbers"),
         ("dataset", "std", "0.5, 0, 0.5", "above 0"),
+        ("dataset", "train_side", "47", "train_side = 47 is below the 48 x 48 pixels.*Use 48 or more, or 0"),
+        ("dataset", "train_side", "64", "photographs that nothing reads.*or train_side = 0"),
         ("grid", "seeds", "1, 1", "something twice"),
         ("grid", "directions", "add", "not one of remove, keep"),
         ("retrain", "augment", "resized_crop", "already removed"),
@@ -61,6 +63,12 @@ def test_all_mistakes_come_at_once_with_what_is_known() -> None:
 def test_contradictions(section: str, key: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         config.parse({section: {key: text}})
+
+
+@pytest.mark.parametrize("section", ["teacher", "student"])
+def test_photographs_that_a_training_crops_may_be_kept(section: str) -> None:
+    sections = {"dataset": {"train_side": "32", "height": "32"}, section: {"augment": "resized_crop"}}
+    assert config.parse(sections).dataset.train_side == 32
 
 
 def test_fingerprint_is_canonical() -> None:

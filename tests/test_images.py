@@ -17,6 +17,8 @@ from voc_folder import (
 
 from roar_pipeline import images, voc
 from roar_pipeline.errors import InputError
+from roar_pipeline.photographs import byte_offsets
+from roar_pipeline.stores import shape_faults
 
 
 @pytest.fixture
@@ -91,6 +93,37 @@ def test_same_list_for_validation_and_test_is_stored_once(out: Path, root: Path)
     assert not images.is_same_split(path, "train", "test")
 
 
+@pytest.mark.parametrize(("train_side", "size"), [(18, (18, 24)), (500, (24, 32))])
+def test_training_photographs_are_kept_with_their_aspect_and_never_enlarged(
+    out: Path, root: Path, train_side: int, size: tuple[int, int]
+) -> None:
+    tall = np.random.default_rng(1).integers(0, 256, (50, 20, 3), dtype=np.uint8)
+    write_image(root, "train_4", tall)
+    path = prepared(out, root, train_side=train_side)
+    photographs = images.read_training_photographs(path)
+    assert photographs is not None
+    assert photographs.pixels.dtype == np.uint8
+    assert photographs.sizes.tolist() == [list(size)] * 4 + [[45, 18] if train_side == 18 else [50, 20], list(size)]
+    offsets = byte_offsets(photographs.sizes)
+    assert offsets[-1] == photographs.pixels.nbytes == 3 * photographs.sizes.prod(axis=1).sum()
+    for row, image_id in enumerate(voc.read_split(root, "train")):
+        held = photographs.pixels[offsets[row] : offsets[row + 1]].reshape(*photographs.sizes[row], 3)
+        np.testing.assert_array_equal(held, voc.read_photograph(root, image_id, train_side))
+    np.testing.assert_array_equal(photographs.labels, images.read_split(path, "train").labels)
+    assert shape_faults(path) == []
+
+
+def test_photographs_change_nothing_else_of_the_file(out: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with h5py.File(prepared(tmp_path / "plain", root)) as plain, h5py.File(prepared(out, root, train_side=20)) as more:
+        assert set(more) - set(plain) == {"photographs", "photograph_pixels"}
+        assert all(np.array_equal(more.attrs[name], value) for name, value in plain.attrs.items())
+        for split in images.SPLITS:
+            for name in plain[split]:
+                np.testing.assert_array_equal(more[split][name], plain[split][name])
+    assert images.read_training_photographs(tmp_path / "plain" / images.FILE) is None
+
+
 def test_same_input_same_bytes(out: Path, root: Path, tmp_path: Path) -> None:
     first = prepared(out, root).read_bytes()
     again = shutil.copytree(root, tmp_path / "again")
@@ -134,6 +167,14 @@ def test_bad_files_are_named_together(out: Path, root: Path) -> None:
     text = fails(out, root, "^3 mistakes in ")
     for part in ("train_3.jpg is missing", "val_0.xml is not readable XML", "test_2.xml is missing"):
         assert part in text
+
+
+def test_bad_photographs_are_named_once(out: Path, root: Path) -> None:
+    (root / "JPEGImages/train_3.jpg").unlink()
+    path = root / "JPEGImages/train_1.jpg"
+    path.write_bytes(path.read_bytes()[:-400])
+    text = fails(out, root, "^2 mistakes in ", train_side=20)
+    assert (text.count("train_3.jpg is missing"), text.count("truncated")) == (1, 1)
 
 
 def test_no_more_than_ten_mistakes_are_named(out: Path, root: Path) -> None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from roar_pipeline import inputs
+from roar_pipeline.augmentation import AUGMENTATIONS
 from roar_pipeline.removal import removal_levels
 
 N, H, W = 6, 16, 24
@@ -49,7 +50,7 @@ def test_hundred_percent_leaves_nothing() -> None:
     assert not inputs.batch_of(inputs.with_removal(held(), LEVELS, 100, "remove"), ALL).any()
 
 
-@pytest.mark.parametrize("augment", inputs.AUGMENTATIONS)
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 def test_augmentation_is_drawn_from_the_generator_alone(augment: str) -> None:
     first, again, other = (inputs.batch_of(held(), ALL, augment, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)

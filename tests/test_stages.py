@@ -1,5 +1,6 @@
 """Stages called as plain functions on small folders in VOC layout."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from voc_folder import CLASSES, dataset, write_voc_folder
 
-from roar_pipeline import images, stages
-from roar_pipeline.config import Execution, Teacher
+from roar_pipeline import distillation, images, stages
+from roar_pipeline.config import Distillation, Execution, Student, Teacher
 
 CPU = Execution(device="cpu")
 
@@ -53,3 +54,52 @@ def test_a_list_that_validates_and_tests_is_held_once(
     is_shared = test_split == "val"
     assert (metrics["history"][-1]["validation"] == metrics["test"]) is is_shared
     assert len(np.load(directory / "scores.npy")) == len(read_split(path, "test").ids)
+
+
+def test_teacher_and_student_train_on_crops_of_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs are 24 x 32, the images 16 x 16: the training split's images are never read."""
+    sides = {"height": 16, "width": 16}
+    for name in ("squashed", "kept"):
+        (tmp_path / name).mkdir()
+    squashed = prepared(tmp_path / "squashed", **sides)
+    path = prepared(tmp_path / "kept", train_side=24, **sides)
+    recipe = dataclasses.replace(SMALL, epochs=1, augment="resized_crop")
+    read_split, splits = images.read_split, []
+
+    def note(path: Path, split: str) -> images.Split:
+        splits.append(split)
+        return read_split(path, split)
+
+    monkeypatch.setattr(images, "read_split", note)
+    of_images = fit_teacher(tmp_path / "of-images", squashed, recipe)
+    assert splits == ["train", "test", "validation"]
+    splits.clear()
+    teacher = fit_teacher(tmp_path / "of-photographs", path, recipe)
+    assert splits == ["test", "validation"]
+    assert (teacher / "model.pt").read_bytes() != (of_images / "model.pt").read_bytes()
+
+    asked: list[tuple[int, ...]] = []
+    targets_of = distillation.teacher_targets
+
+    def ask(loss: str, model: Any, batch: Any, layer: str) -> Any:
+        asked.append(tuple(batch.shape))
+        return targets_of(loss, model, batch, layer)
+
+    monkeypatch.setattr(distillation, "teacher_targets", ask)
+    student = Student(arch="vgg11_small", width=2, reduction=2, epochs=1, batch=4, augment="resized_crop")
+    (tmp_path / "student").mkdir()
+    stages.distill_student(
+        tmp_path / "student",
+        images_path=path,
+        teacher_path=teacher / "model.pt",
+        loss="sswa",
+        student=student,
+        distillation=Distillation(),
+        seed=0,
+        fingerprint="1" * 64,
+        execution=CPU,
+    )
+    assert splits == ["test", "validation"] * 2
+    assert asked == [(4, 3, 16, 16)], "one step; the teacher sees the batch that the student sees"
+    metrics = json.loads((tmp_path / "student" / "metrics.json").read_text(encoding="utf-8"))
+    assert len(metrics["history"]) == 1

@@ -177,6 +177,18 @@ def test_a_moved_data_set_is_the_same_and_a_changed_one_is_not(configure: Config
     assert tasks.PrepareImages().fingerprint != before
 
 
+def test_kept_photographs_are_part_of_the_images_and_none_are_not(configure: Configure) -> None:
+    images = tasks.PrepareImages()
+    before = images.fingerprint
+    assert "train_side" not in images.identity_settings()["dataset"]
+    configure("dataset", train_side=0)
+    assert tasks.PrepareImages().fingerprint == before
+    configure("teacher", augment="resized_crop")
+    configure("dataset", train_side=48)
+    assert tasks.PrepareImages().identity_settings()["dataset"]["train_side"] == 48
+    assert tasks.PrepareImages().fingerprint != before
+
+
 def test_several_percentages_are_batched_into_one_task(configure: Configure) -> None:
     percent = dict(tasks.Retrain.get_params())["percent"]
     batch = tasks.Retrain.from_str_params(

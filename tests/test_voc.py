@@ -179,6 +179,23 @@ def test_image_of_the_right_size_is_left_as_it_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(voc.read_image(tmp_path, "a", 40, 60), np.asarray(image))
 
 
+@pytest.mark.parametrize(
+    ("shape", "short_side", "size"),
+    [((375, 500), 256, (256, 341)), ((500, 333), 256, (384, 256)), ((90, 90), 31, (31, 31)), ((40, 60), 41, (40, 60))],
+)
+def test_photograph_keeps_its_aspect_and_is_never_enlarged(
+    tmp_path: Path, shape: tuple[int, int], short_side: int, size: tuple[int, int]
+) -> None:
+    path = write_image(tmp_path, "a", np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    photograph = voc.read_photograph(tmp_path, "a", short_side)
+    assert photograph.shape == (*size, 3)
+    assert voc.read_photograph_size(tmp_path, "a", short_side) == size
+    with Image.open(path) as image:
+        whole = image.convert("RGB")
+    wanted = whole if size == shape else whole.resize(size[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(photograph, np.asarray(wanted))
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_images_are_converted(tmp_path: Path, mode: str) -> None:
     write_image(tmp_path, "a", gradient(), mode)
