@@ -11,30 +11,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
 from roar_pipeline.errors import InputError
 
 __all__ = [
     "average_precision_per_class",
+    "best_f1_threshold",
     "evaluate",
     "f1_samples",
     "localization_auc",
     "map_classes",
     "map_samples",
+    "map_voc",
+    "per_image_average_precision",
     "per_image_f1",
     "pointing",
     "predicted",
     "summarize_pairs",
+    "voc_average_precision_per_class",
 ]
 
 _VOID = 255
+_ROUNDING = 1e-10
+"""Mean F1s whose relative difference is smaller are equal."""
 
 
 def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> list[float | None]:
     """Return each class's average precision over the images, None for a class without positives.
 
-    Without interpolation, as VOC since 2010; equal scores are taken in together, so order never matters.
+    scikit-learn's: every step of recall times the precision there, without interpolation. It is not VOC's, which takes
+    the precision's envelope (``voc_average_precision_per_class``) and is never lower. Equal scores enter together, so
+    the order of the images never matters. An image without any label is a negative of every class.
     """
     positive, scores = _checked(labels, scores)
     return [
@@ -42,21 +51,63 @@ def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> l
     ]
 
 
+def voc_average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> list[float | None]:
+    """Return each class's average precision by VOC's rule since 2010, None for a class without positives.
+
+    The area under the precision-recall curve once precision is made to fall with recall: at every recall, the highest
+    precision at that recall or a higher one (``VOCap.m`` of the devkit; Everingham et al. 2015, IJCV 111). Equal scores
+    enter together, so the order of the images never matters; the devkit ranks equal scores by the order of its lists.
+    An image without any label is a negative of every class.
+    """
+    positive, scores = _checked(labels, scores)
+    return [_voc_average_precision(p, s) if p.any() else None for p, s in zip(positive.T, scores.T, strict=True)]
+
+
+def _voc_average_precision(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Return VOC's average precision of one class from the images' labels (N,), not all False, and scores (N,)."""
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    # From the highest recall to the lowest; the last point is scikit-learn's addition, at recall 0.
+    envelope = np.maximum.accumulate(precision[:-1])
+    return float(np.sum(-np.diff(recall) * envelope))
+
+
 def map_classes(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
-    """Return the mean of the classes' average precision, over classes that have a positive (VOC); None without any."""
+    """Return the mean of the classes' average precision, scikit-learn's, over classes that have a positive.
+
+    None without any such class. Not VOC's mAP: that is ``map_voc``.
+    """
     return _mean_of_defined(average_precision_per_class(labels, scores))
+
+
+def map_voc(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
+    """Return VOC's mAP: the mean of the classes' average precision by its rule, over classes that have a positive.
+
+    None without any such class.
+    """
+    return _mean_of_defined(voc_average_precision_per_class(labels, scores))
+
+
+def per_image_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Return each image's average precision over its classes (N,), scikit-learn's; NaN for an image without labels."""
+    positive, scores = _checked(labels, scores)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked, positive = np.take_along_axis(scores, order, axis=1), np.take_along_axis(positive, order, axis=1)
+    last = np.full(positive.shape, positive.shape[1] - 1)
+    last[:, :-1] = np.where(ranked[:, :-1] != ranked[:, 1:], np.arange(positive.shape[1] - 1), last[:, :-1])
+    # The last of the classes whose score equals this one's: equal scores enter together.
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    precision = np.take_along_axis(positive.cumsum(axis=1), last, axis=1) / (last + 1)
+    present = positive.sum(axis=1)
+    average: NDArray[np.float64] = (precision * positive).sum(axis=1) / np.where(present, present, np.nan)
+    return average
 
 
 def map_samples(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
     """Return the mean of the images' average precision, over images that have a label; None without any.
 
-    What the official code of Park et al. 2020 calls mAP.
+    What the official code of Park et al. 2020 calls mAP. An image without any label is left out.
     """
-    positive, scores = _checked(labels, scores)
-    labeled = positive.any(axis=1)
-    if not labeled.any():
-        return None
-    return float(average_precision_score(positive[labeled], scores[labeled], average="samples"))
+    return _mean_of_defined(per_image_average_precision(labels, scores))
 
 
 def predicted(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
@@ -66,14 +117,19 @@ def predicted(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be a probability, 0..1, got {threshold}")
+    return np.asarray(scores >= _as_score(threshold))
+
+
+def _as_score(probability: ArrayLike) -> NDArray[np.float64]:
+    """Return the score whose sigmoid is this probability: -inf for 0, inf for 1."""
     with np.errstate(divide="ignore"):
-        return np.asarray(scores >= np.log(threshold) - np.log1p(-threshold))
+        return np.asarray(np.log(probability) - np.log1p(np.negative(probability)))
 
 
 def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.float64]:
-    """Return each image's F1 of its predicted classes (N,); 0 without labels and predictions.
+    """Return each image's F1 of its predicted classes (N,).
 
-    That 0 is scikit-learn's ``zero_division=0``.
+    An image without any label has 0, whether classes are predicted for it or not: scikit-learn's ``zero_division=0``.
     """
     positive, scores = _checked(labels, scores)
     chosen = predicted(scores, threshold)
@@ -83,15 +139,56 @@ def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -
 
 
 def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> float | None:
-    """Return the mean of the images' F1; None without images."""
+    """Return the mean of the images' F1, over all images; None without images.
+
+    An image without any label counts, as 0: it lowers the mean whatever is predicted for it.
+    """
     positive, scores = _checked(labels, scores)
     if not len(positive):
         return None
     return float(f1_score(positive, predicted(scores, threshold), average="samples", zero_division=0))
 
 
+def best_f1_threshold(labels: NDArray[Any], scores: NDArray[Any]) -> float:
+    """Return the probability threshold that maximizes ``f1_samples`` on these images, which must not be test images.
+
+    Exact: F1 changes only where the threshold crosses a score, so the middle of every gap between neighboring
+    probabilities (sigmoids of scores; 0 and 1 are such neighbors, too) stands for the whole gap. Of equally good
+    thresholds it is the one closest to 0.5, the lower of two; 0.5 itself where none is better, as without images or
+    labels. An image without any label changes nothing: its F1 is 0 at every threshold.
+    """
+    positive, scores = _checked(labels, scores)
+    order = np.argsort(-scores, axis=None, kind="stable")
+    falling = scores.ravel()[order]
+    totals = np.append(0.0, np.cumsum(_f1_gains(positive, scores).ravel()[order]))
+    bounds = np.unique(np.append(expit(falling), [0.0, 1.0]))
+    thresholds = np.append((bounds[:-1] + bounds[1:]) / 2, [0.0, 0.5, 1.0])
+    # As many of the falling scores as `predicted` lets in at each threshold; sums of F1 over the images then.
+    entered = np.searchsorted(-falling, -_as_score(thresholds), side="right")
+    return _closest_to_half(thresholds, totals[entered])
+
+
+def _f1_gains(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much each class (N, K) raises its image's F1 when the image's classes enter by falling score."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hits = np.take_along_axis(positive, order, axis=1).cumsum(axis=1)
+    f1 = 2 * hits / (positive.sum(axis=1, keepdims=True) + np.arange(1, positive.shape[1] + 1))
+    gains: NDArray[np.float64] = np.empty_like(f1)
+    np.put_along_axis(gains, order, np.diff(f1, axis=1, prepend=0), axis=1)
+    return gains
+
+
+def _closest_to_half(thresholds: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Return, of the thresholds with the highest value but for rounding, the one closest to 0.5, the lower of two."""
+    good = np.sort(thresholds[values >= values.max() * (1 - _ROUNDING)])
+    return float(good[np.argmin(np.abs(good - 0.5))])
+
+
 def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0.5) -> dict[str, Any]:
-    """Return all prediction metrics, plain: map_classes, map_samples, f1_samples, per_class (K entries).
+    """Return all prediction metrics, plain: map_classes, map_voc, map_samples, f1_samples, per_class (K entries).
+
+    map_classes and per_class are scikit-learn's average precision, map_voc is by VOC's rule. An image without any label
+    is a negative of every class in these three, is left out of map_samples, and is 0 in f1_samples.
 
     What is stored beside a model or a cell has F1 at 0.5; the report takes it from the scores, at the threshold that is
     set, so that setting another one trains nothing again.
@@ -99,6 +196,7 @@ def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0
     per_class = average_precision_per_class(labels, scores)
     return {
         "map_classes": _mean_of_defined(per_class),
+        "map_voc": map_voc(labels, scores),
         "map_samples": map_samples(labels, scores),
         "f1_samples": f1_samples(labels, scores, f1_threshold),
         "per_class": per_class,

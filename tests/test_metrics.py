@@ -1,6 +1,7 @@
 """Metrics against scikit-learn (PROTOCOL 9, identity 8), slow loops and closed forms."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -9,15 +10,19 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from roar_pipeline.errors import InputError
 from roar_pipeline.metrics import (
     average_precision_per_class,
+    best_f1_threshold,
     evaluate,
     f1_samples,
     localization_auc,
     map_classes,
     map_samples,
+    map_voc,
+    per_image_average_precision,
     per_image_f1,
     pointing,
     predicted,
     summarize_pairs,
+    voc_average_precision_per_class,
 )
 
 
@@ -42,6 +47,8 @@ def test_average_precision_equals_scikit_learn(labels, scores):
     assert map_classes(labels, scores) == pytest.approx(average_precision_score(labels, scores, average="macro"))
     some = labels.any(axis=1)
     wanted = [average_precision_score(y, s) for y, s in zip(labels[some], scores[some], strict=True)]
+    assert per_image_average_precision(labels, scores)[some] == pytest.approx(wanted, abs=1e-12)
+    assert np.isnan(per_image_average_precision(labels, scores)[~some]).all()
     assert map_samples(labels, scores) == pytest.approx(np.mean(wanted), abs=1e-12)
 
 
@@ -60,6 +67,60 @@ def average_precision_reference(positive, scores):
 def average_precision(positive, scores):
     """Ours, of a single class."""
     return average_precision_per_class(positive[:, None], scores[:, None])[0]
+
+
+def voc_reference(positive, scores):
+    """The devkit's loops over ranked images (VOCap.m), but that images of equal score are ranked as one."""
+    recall, precision = [0.0], [0.0]
+    for threshold in sorted(set(scores), reverse=True):
+        hits = sum(p for p, s in zip(positive, scores, strict=True) if s >= threshold)
+        recall.append(hits / sum(positive))
+        precision.append(hits / sum(s >= threshold for s in scores))
+    recall.append(1.0)
+    precision.append(0.0)
+    for i in range(len(precision) - 2, -1, -1):
+        precision[i] = max(precision[i], precision[i + 1])
+    return sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)))
+
+
+def voc(positive, scores):
+    """Ours, of a single class."""
+    return voc_average_precision_per_class(np.array(positive)[:, None], np.array(scores, float)[:, None])[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("levels", [9, 10**6])
+def test_voc_average_precision_equals_the_slow_reference(seed, levels):
+    rng = np.random.default_rng(seed)
+    positive, scores = rng.random(40) < 0.3, rng.integers(0, levels, 40)
+    assert voc(positive, scores) == pytest.approx(voc_reference(positive.tolist(), scores.tolist()), abs=1e-12)
+    assert voc(positive, scores) > average_precision(positive, scores)
+    shuffled = rng.permutation(40)
+    assert voc(positive[shuffled], scores[shuffled]) == voc(positive, scores)
+
+
+def test_voc_average_precision_by_hand():
+    """Ranks 2, 3 and 5 are positive: precision 1/2, 2/3, 3/5, and the first step of recall takes the second's."""
+    assert voc([0, 1, 1, 0, 1], [5, 4, 3, 2, 1]) == pytest.approx((2 / 3 + 2 / 3 + 3 / 5) / 3)
+    assert average_precision(np.array([0, 1, 1, 0, 1]), np.array([5, 4, 3, 2, 1])) == pytest.approx(
+        (1 / 2 + 2 / 3 + 3 / 5) / 3
+    )
+    assert voc([1, 0, 1], [3, 2, 1]) == pytest.approx((1 + 2 / 3) / 2)
+    assert voc([1, 1, 0], [3, 2, 1]) == 1.0
+    assert voc([0, 0, 1], [3, 2, 1]) == pytest.approx(1 / 3)
+    assert voc([1, 0, 0, 1], [2, 2, 1, 0]) == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert voc([1, 0, 0], [0, 0, 0]) == pytest.approx(1 / 3)
+    assert voc([0, 0], [1, 2]) is None
+
+
+@pytest.mark.parametrize(("labels", "scores"), PREDICTIONS)
+def test_voc_average_precision_is_never_below_scikit_learns(labels, scores):
+    labels[:, 4] = 0
+    ours, theirs = voc_average_precision_per_class(labels, scores), average_precision_per_class(labels, scores)
+    assert ours[4] is theirs[4] is None
+    assert all(a >= b - 1e-12 for a, b in zip(ours, theirs, strict=True) if b is not None)
+    assert map_voc(labels, scores) == pytest.approx(np.mean([a for a in ours if a is not None]))
+    assert map_voc(labels, scores) > map_classes(labels, scores)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -111,6 +172,81 @@ def test_f1_of_degenerate_cases():
     assert f1_samples(labels[:0], scores[:0], 0.5) is None
 
 
+def test_what_an_image_without_labels_does_to_each_metric():
+    """A negative of every class in the three over classes, left out of map_samples, 0 in F1 either way."""
+    labels, scores = some_predictions()
+    labels = labels[labels.any(axis=1)]
+    scores = scores[-len(labels) :]
+    before = evaluate(labels, scores)
+    for score in (9.0, -9.0):
+        with_one = evaluate(np.vstack([labels, 0 * labels[:1]]), np.vstack([scores, np.full((1, 7), score)]))
+        assert with_one["map_samples"] == before["map_samples"]
+        assert with_one["f1_samples"] == pytest.approx(before["f1_samples"] * len(labels) / (len(labels) + 1))
+        for key in ("map_classes", "map_voc", "per_class"):
+            difference = np.subtract(with_one[key], before[key])
+            assert (difference < -1e-3).all() if score > 0 else (abs(difference) < 1e-12).all()
+
+
+def best_threshold_reference(labels, scores):
+    """The highest mean F1 over all thresholds that differ, by trying every one."""
+    probabilities = sorted({0.0, 1.0, *(1 / (1 + np.exp(-scores.astype(float)))).ravel()})
+    candidates = [0.5, *((a + b) / 2 for a, b in itertools.pairwise(probabilities))]
+    values = [per_image_f1(labels, scores, threshold).mean() for threshold in candidates]
+    good = [t for t, value in zip(candidates, values, strict=True) if value >= max(values) - 1e-9]
+    return min(good, key=lambda t: (abs(t - 0.5), t)), max(values)
+
+
+@pytest.mark.parametrize(("labels", "scores"), PREDICTIONS)
+@pytest.mark.parametrize("shift", [-3, 0, 2])
+def test_the_best_threshold_equals_the_slow_reference(labels, scores, shift):
+    wanted, highest = best_threshold_reference(labels, scores + shift)
+    threshold = best_f1_threshold(labels, scores + shift)
+    assert threshold == pytest.approx(wanted, abs=1e-12)
+    assert f1_samples(labels, scores + shift, threshold) == pytest.approx(highest, abs=1e-12)
+
+
+def test_the_best_threshold_of_hand_cases():
+    labels, scores = np.array([[1, 0, 0]]), np.log([[0.2 / 0.8, 0.1 / 0.9, 0.05 / 0.95]])
+    assert best_f1_threshold(labels, scores) == pytest.approx((0.2 + 0.1) / 2)
+    assert best_f1_threshold(np.array([[1, 1, 1]]), scores) == pytest.approx(0.05 / 2)
+    assert best_f1_threshold(labels, -scores) == 0.5
+    # Nothing is gained by leaving 0.5: it stays, however wide the gap around it.
+    assert best_f1_threshold(labels, np.array([[9.0, -1.0, -2.0]])) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "wanted"),
+    [([0.9, 0.7, 0.65, 0.3], 0.8), ([0.98, 0.96, 0.6, 0.4], 0.2), ([0.9, 0.4, 0.3, 0.2], 0.5)],
+)
+def test_of_equally_good_thresholds_the_closest_to_half_is_taken(probabilities, wanted):
+    """The first class and the last are there: F1 is 2/3 with one prediction or four, and less between."""
+    scores = np.log([[p / (1 - p) for p in probabilities]])
+    assert best_f1_threshold(np.array([[1, 0, 0, 1]]), scores) == pytest.approx(wanted)
+
+
+def test_the_best_threshold_where_none_is_better():
+    labels, scores = some_predictions()
+    assert best_f1_threshold(labels[:0], scores[:0]) == 0.5
+    assert best_f1_threshold(0 * labels, scores) == 0.5
+    assert best_f1_threshold(np.ones((2, 2)), np.array([[800.0, -800], [40, 41]])) == 0.0
+    # No probability in double precision lies between these two: predicting both is the best there is.
+    assert best_f1_threshold(np.array([[1, 0]]), np.array([[-800.0, -900]])) == 0.0
+
+
+def test_an_image_without_labels_does_not_move_the_best_threshold():
+    labels, scores = some_predictions()
+    more = np.vstack([labels, 0 * labels[:2]]), np.vstack([scores, 0 * scores[:2] + 7])
+    assert best_f1_threshold(*more) == pytest.approx(best_f1_threshold(labels, scores))
+
+
+def test_the_best_threshold_is_quick_on_a_validation_split():
+    rng = np.random.default_rng(0)
+    labels = rng.random((6000, 20)) < 0.1
+    started = time.process_time()
+    best_f1_threshold(labels, rng.normal(size=labels.shape) + labels)
+    assert time.process_time() - started < 0.5
+
+
 def test_the_threshold_is_a_probability():
     scores = np.array([-np.float32(800), 0.0, 0.49, 0.51, 800])
     assert predicted(scores, 0.5).tolist() == [False, True, True, True, True]
@@ -126,16 +262,17 @@ def test_evaluate_names_what_it_measured_in_plain_numbers():
     labels, scores = some_predictions()
     labels[:, 4] = 0
     found = evaluate(labels, scores, 0.5)
-    assert list(found) == ["map_classes", "map_samples", "f1_samples", "per_class"]
+    assert list(found) == ["map_classes", "map_voc", "map_samples", "f1_samples", "per_class"]
     assert found["map_classes"] == map_classes(labels, scores)
+    assert found["map_voc"] == map_voc(labels, scores)
     assert found["map_samples"] == map_samples(labels, scores)
     assert found["f1_samples"] == f1_samples(labels, scores, 0.5)
     assert found["per_class"] == average_precision_per_class(labels, scores)
     assert found["per_class"][4] is None
-    assert {type(v) for v in [*found["per_class"], *list(found.values())[:3]]} == {float, type(None)}
+    assert {type(v) for v in [*found["per_class"], *list(found.values())[:4]]} == {float, type(None)}
 
 
-@pytest.mark.parametrize("function", [map_classes, map_samples, average_precision_per_class])
+@pytest.mark.parametrize("function", [map_classes, map_voc, map_samples, best_f1_threshold])
 def test_bad_predictions_are_refused(function):
     labels, scores = some_predictions()
     with pytest.raises(ValueError, match=r"labels \(60, 7\) and scores \(59, 7\) must both be \(N, K\)"):
