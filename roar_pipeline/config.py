@@ -106,6 +106,9 @@ class Training:
 
     epochs: int = setting(6, "passes over the training split", low=0)
     batch: int = setting(16, "images per step", low=1)
+    remainder: Literal["drop", "keep"] = setting(
+        "drop", "an epoch's images that fill no batch: drop (others at every epoch), or keep as a smaller batch"
+    )
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "adamw or sgd")
     lr: float = setting(0.01, "learning rate (one_cycle: its peak)", low=0)
     weight_decay: float = setting(0.02, "of the optimizer", low=0)

@@ -127,7 +127,7 @@ def train(
     if len(inputs) < 2:
         raise InputError(f"Training needs at least two images, got {len(inputs)}.")
     optimizer = _optimizer(model, recipe)
-    scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe.batch))
+    scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe))
     history: list[dict[str, Any]] = []
     best: dict[str, Tensor] | None = None
     if (saved := _read_checkpoint(checkpoint, owner)) is not None:
@@ -198,7 +198,10 @@ def train_epoch(
     epoch: int,
     loss_before: float | None = None,
 ) -> float:
-    """Train one epoch and return its mean loss. A remainder smaller than a batch waits for another epoch's order.
+    """Train one epoch and return its loss, the mean over the images that it saw.
+
+    With ``remainder = drop``, images that fill no batch wait for another epoch's order; with ``keep`` they are the last
+    batch, as in PyTorch's ``DataLoader``, unless it is a single image, which batch normalization may not take.
 
     ``loss_before``, the previous epoch's, is for people who look at the progress: to ask for this one's would wait for
     a GPU.
@@ -210,10 +213,11 @@ def train_epoch(
     loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
     order = torch.randperm(len(inputs), generator=generator).to(device)
     batch = min(recipe.batch, len(inputs))
-    steps = _steps(len(inputs), recipe.batch)
+    steps = _steps(len(inputs), recipe)
     total = torch.zeros((), device=device)
     model.train()
-    for step, index in enumerate(order[: steps * batch].split(batch)):
+    seen = order[: steps * batch]
+    for step, index in enumerate(seen.split(batch)):
         images = batch_of(inputs, index, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             value = loss(model, images, labels[index], index, loss_generator)
@@ -221,12 +225,12 @@ def train_epoch(
         value.backward()
         optimizer.step()
         scheduler.step()
-        total += value.detach()
+        total += value.detach() * (len(index) / batch)
         if step % _REPORTED == 0:
             pace = (step + 1) * batch / (time.monotonic() - started)
             told = _line(epoch, recipe.epochs, loss_before, pace)
             report((epoch - 1 + (step + 1) / steps) / recipe.epochs, told)
-    return float(total / steps)
+    return float(total / (len(seen) / batch))
 
 
 def _line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
@@ -255,8 +259,10 @@ def _classify(
     return soft_margin(model(images), labels)
 
 
-def _steps(images: int, batch: int) -> int:
-    return max(1, images // batch)
+def _steps(images: int, recipe: Training) -> int:
+    """Return the steps of an epoch."""
+    whole, rest = divmod(images, recipe.batch)
+    return max(1, whole + (recipe.remainder == "keep" and rest > 1))
 
 
 def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:

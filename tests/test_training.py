@@ -183,6 +183,45 @@ def test_validations_are_counted_and_other_epochs_hold_none(tmp_path: Path, chec
     assert len(history) == 23
 
 
+@pytest.mark.parametrize(
+    ("images", "remainder", "sizes"),
+    [
+        (40, "drop", [16, 16]),
+        (40, "keep", [16, 16, 8]),
+        (34, "keep", [16, 16, 2]),
+        (33, "keep", [16, 16]),
+        (32, "keep", [16, 16]),
+        (9, "drop", [9]),
+        (9, "keep", [9]),
+    ],
+)
+@pytest.mark.parametrize("schedule", ["one_cycle", "steps"])
+def test_what_fills_no_batch_is_dropped_or_the_last_batch(
+    tmp_path: Path, images: int, remainder: Any, sizes: list[int], schedule: Any
+) -> None:
+    """And the loss of an epoch is the mean over its images; the schedule counts the steps that are taken."""
+    epochs: list[list[torch.Tensor]] = []
+    values: list[float] = []
+
+    def loss(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, _: Any) -> Any:
+        assert len(batch) == len(labels) == len(index)
+        if not epochs or sum(map(len, epochs[-1])) == sum(sizes):
+            epochs.append([])
+        epochs[-1].append(index)
+        value = training.soft_margin(model(batch), labels)
+        values.append(value.item())
+        return value
+
+    data = inputs.hold(IMAGES[:images], np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    recipe = dataclasses.replace(RECIPE, epochs=2, remainder=remainder, schedule=schedule, milestones=(1,))
+    _, history = fit(tmp_path, recipe, data=data, loss=loss)
+    assert [[len(index) for index in epoch] for epoch in epochs] == [sizes, sizes]
+    for epoch, row in zip(epochs, history, strict=True):
+        assert len(torch.cat(epoch).unique()) == sum(sizes), "no image twice"
+        losses = [values.pop(0) for _ in sizes]
+        assert row["loss"] == pytest.approx(np.average(losses, weights=sizes), rel=1e-6)
+
+
 def test_schedules(tmp_path: Path) -> None:
     model = vgg.build(NETWORK, K)
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
