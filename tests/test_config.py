@@ -1,9 +1,15 @@
+import configparser
 import dataclasses
+import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_missing_keys_keep_their_defaults() -> None:
@@ -81,3 +87,47 @@ def test_every_key_says_what_it_is() -> None:
     for section in dataclasses.fields(config.Settings):
         for key in dataclasses.fields(section.type):
             assert len(key.metadata["text"]) > 5, f"[{section.name}] {key.name}"
+
+
+def shipped(name: str) -> config.Settings:
+    """Parse a file of configs/, laid over luigi.cfg as LUIGI_CONFIG_PATH does."""
+    parser = configparser.ConfigParser(interpolation=None)
+    assert len(parser.read([ROOT / "luigi.cfg", ROOT / "configs" / name], encoding="utf-8")) == 2
+    ours = [section.name for section in dataclasses.fields(config.Settings)]
+    return config.parse({name: dict(parser[name]) for name in ours if name in parser})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.cfg")), ids=lambda path: path.stem)
+def test_shipped_settings_have_no_mistakes(path: Path) -> None:
+    assert shipped(path.name).dataset.root
+
+
+def test_voc_recipe_is_the_authors() -> None:
+    """Park et al. 2020 and their code, key by key; ``retrain`` is ours."""
+    settings = shipped("voc2012.cfg")
+    vgg16: dict[str, Any] = {"arch": "vgg16_bn", "width": 64, "pool": 7, "dropout": 0.5, "precision": "float32"}
+    sgd = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 1e-4, "schedule": "steps", "gamma": 0.1}
+    batches = {"batch": 64, "remainder": "keep", "augment": "resized_crop", "checkpoint": "best"}
+    shared = {**vgg16, **sgd, **batches}
+    expected: dict[str, dict[str, Any]] = {
+        "dataset": {
+            **{"train_split": "train", "validation_split": "val", "test_split": "val", "segmentation_split": "val"},
+            **{"height": 227, "width": 227, "train_side": 500},
+            **{"mean": (0.4589, 0.4355, 0.4032), "std": (0.2239, 0.2186, 0.2206)},
+        },
+        "teacher": {**shared, "weights": "imagenet", "epochs": 60, "momentum": 0.9, "milestones": (10, 30, 40)},
+        "student": {**shared, "reduction": 4, "epochs": 350, "momentum": 0.0, "milestones": (150, 200, 250)},
+        "distillation": {"alpha": 0.9, "temperature": 4.0, "weight": 100.0, "layer": "last_pool", "drop": 0.3},
+        "maps": {"layer": "last_relu", "explain": "predicted"},
+        "retrain": {"arch": "vgg11_bn", "checkpoint": "last", "augment": "flip", "remainder": "keep"},
+        "metrics": {"void": "background"},
+        "grid": {
+            "models": ("teacher", "naive_kd", "ewa", "swa", "sswa"),
+            "methods": ("gradcam", "ebp", "lrp", "rap"),
+            "seeds": (0, 1, 2, 3, 4),
+        },
+    }
+    for section, keys in expected.items():
+        chosen = getattr(settings, section)
+        assert {key: getattr(chosen, key) for key in keys} == keys
+    assert settings.metrics.f1_threshold == pytest.approx(1 / (1 + math.exp(-0.5)), abs=1e-7)
