@@ -22,13 +22,14 @@ import numpy.typing as npt
 from roar_pipeline import voc
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
+from roar_pipeline.faults import Faults
 from roar_pipeline.files import whole_file
 from roar_pipeline.photographs import (
     Photographs,
     allocate_photographs,
-    byte_offsets,
+    photograph_sizes,
     read_photographs,
-    write_photograph,
+    store_photographs,
 )
 from roar_pipeline.progress import report
 from roar_pipeline.stores import allocate, created, reserve
@@ -49,7 +50,6 @@ FILE = "images.h5"
 SPLITS = ("train", "validation", "test")
 
 _FORMAT = "roar-pipeline images 1"
-_MOST_MISTAKES = 10
 _BLOCK = 256
 """Images read at once where a pass over a split needs no more than sums."""
 
@@ -102,8 +102,8 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
     _check_disjoint(ids, dataset)
     rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
-    failures: dict[str, str] = {}
-    sizes = _photograph_sizes(root, ids[dataset.train_split], dataset.train_side, failures)
+    faults = Faults(root)
+    sizes = photograph_sizes(ids[dataset.train_split], dataset.train_side, faults)
     with whole_file(directory / FILE) as scratch, created(scratch) as file:
         groups: dict[str, Any] = {}
         for split, name in lists.items():
@@ -119,11 +119,12 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
         file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
         reserve(file)
         for name, group in groups.items():
-            _store_split(group, root, ids[name], dataset, classes, failures)
+            _store_split(group, ids[name], dataset, classes, faults)
         if sizes:
-            _store_photographs(file, root, ids[dataset.train_split], sizes, dataset.train_side, failures)
-        _check_files(root, failures)
-        _store_masks(file["masks"], root, ids[dataset.test_split], rows, dataset, classes)
+            store_photographs(file, ids[dataset.train_split], sizes, dataset.train_side, faults)
+        faults.check()
+        _store_masks(file["masks"], ids[dataset.test_split], rows, dataset, classes, faults)
+        faults.check()
         for name, value in zip(("mean", "std"), _mean_std(file["train/images"], dataset), strict=True):
             file.attrs.modify(name, value)
 
@@ -171,87 +172,28 @@ def _allocate_masks(group: Any, rows: list[int], dataset: Dataset) -> None:
     allocate(group, "segmentation", (len(rows), dataset.height, dataset.width), np.uint8)
 
 
-def _store_split(
-    group: Any, root: Path, ids: list[str], dataset: Dataset, classes: Sequence[str], failures: dict[str, str]
-) -> None:
+def _store_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str], faults: Faults) -> None:
     height, width = dataset.height, dataset.width
     for row, image_id in enumerate(ids):
-        _store_row(group["labels"], row, failures, voc.read_labels, root, image_id, classes)
-        _store_row(group["images"], row, failures, voc.read_image, root, image_id, height, width)
+        _store_row(group["labels"], row, faults, voc.read_labels, image_id, classes)
+        _store_row(group["images"], row, faults, voc.read_image, image_id, height, width)
         if row % _BLOCK == 0:
             report(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
 
 
 def _store_masks(
-    group: Any, root: Path, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str]
+    group: Any, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str], faults: Faults
 ) -> None:
-    height, width = dataset.height, dataset.width
-    failures: dict[str, str] = {}
-    read = voc.read_segmentation
+    where = classes, dataset.height, dataset.width
     for mask, row in enumerate(rows):
-        _store_row(group["segmentation"], mask, failures, read, root, ids[row], classes, height, width)
-    _check_files(root, failures)
+        _store_row(group["segmentation"], mask, faults, voc.read_segmentation, ids[row], *where)
 
 
-def _photograph_sizes(root: Path, ids: list[str], short_side: int, failures: dict[str, str]) -> list[tuple[int, int]]:
-    """Return height and width of each photograph that will be kept, (0, 0) where it cannot be; none if none are."""
-    if not short_side:
-        return []
-    read = voc.read_photograph_size
-    return [_read_or_note(failures, read, root, image_id, short_side) or (0, 0) for image_id in ids]
-
-
-def _store_photographs(
-    file: Any,
-    root: Path,
-    ids: list[str],
-    sizes: list[tuple[int, int]],
-    short_side: int,
-    failures: dict[str, str],
-) -> None:
-    offsets = byte_offsets(np.array(sizes, dtype=np.int64)).tolist()
-    for row, image_id in enumerate(ids):
-        pixels = _read_or_note(failures, voc.read_photograph, root, image_id, short_side)
-        if pixels is not None and pixels.shape[:2] == sizes[row]:
-            write_photograph(file, offsets[row], pixels)
-        if row % _BLOCK == 0:
-            report(row / len(ids), f"photographs: {row} of {len(ids)} images")
-
-
-def _store_row(
-    column: Any, row: int, failures: dict[str, str], read: Callable[..., Any], root: Path, *where: Any
-) -> None:
-    """Store what ``read(root, *where)`` gives, or note why it cannot be had."""
-    value = _read_or_note(failures, read, root, *where)
+def _store_row(column: Any, row: int, faults: Faults, read: Callable[..., Any], *where: Any) -> None:
+    """Store what ``read`` gives, where it can be had."""
+    value = faults.read(read, *where)
     if value is not None:
         column[row] = value
-
-
-def _read_or_note(failures: dict[str, str], read: Callable[..., Any], root: Path, *where: Any) -> Any:
-    """Return ``read(root, *where)``, or None and note why it cannot be had; give up at ten such notes.
-
-    ``failures`` maps a mistake to its first message: a class that is not declared is one mistake, in however many
-    files it occurs.
-    """
-    try:
-        return read(root, *where)
-    except voc.UndeclaredClassError as error:
-        failures.setdefault(error.name, str(error))
-    except InputError as error:
-        failures[str(error)] = str(error)
-    if len(failures) == _MOST_MISTAKES:
-        _check_files(root, failures)
-    return None
-
-
-def _check_files(root: Path, failures: dict[str, str]) -> None:
-    """Raise what was noted, if anything was."""
-    if len(failures) == 1:
-        raise InputError(*failures.values())
-    if failures:
-        count = f"The first {len(failures)}" if len(failures) == _MOST_MISTAKES else str(len(failures))
-        listed = "\n".join(f"  - {failure}" for failure in failures.values())
-        raise InputError(f"{count} mistakes in {root}:\n{listed}")
 
 
 def _mean_std(images: Any, dataset: Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -13,9 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from roar_pipeline import voc
+from roar_pipeline.faults import Faults
+from roar_pipeline.progress import report
 from roar_pipeline.stores import allocate
 
-__all__ = ["Photographs", "allocate_photographs", "byte_offsets", "read_photographs", "write_photograph"]
+__all__ = [
+    "Photographs",
+    "allocate_photographs",
+    "byte_offsets",
+    "photograph_sizes",
+    "read_photographs",
+    "store_photographs",
+]
+
+_REPORTED = 256
+"""Photographs between two reports of progress."""
 
 _SIZES, _VALUES = "photographs/sizes", "photograph_pixels/values"
 
@@ -43,13 +56,35 @@ def allocate_photographs(file: Any, sizes: Sequence[tuple[int, int]]) -> None:
     """Make room in ``images.h5`` for photographs of ``sizes`` (height, width)."""
     table = np.array(sizes, dtype=np.int64)
     file[_SIZES] = table
-    groups = file.create_group(_VALUES.partition("/")[0])
-    allocate(groups, _VALUES.partition("/")[2], (int(byte_offsets(table)[-1]),), np.uint8)
+    group, _, name = _VALUES.partition("/")
+    allocate(file.create_group(group), name, (int(byte_offsets(table)[-1]),), np.uint8)
 
 
-def write_photograph(file: Any, start: int, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write one photograph (h, w, 3) at its byte offset."""
-    file[_VALUES][start : start + pixels.size] = pixels.ravel()
+def photograph_sizes(ids: Sequence[str], short_side: int, faults: Faults) -> list[tuple[int, int]]:
+    """Return height and width of each photograph as it will be kept, (0, 0) where it cannot be read.
+
+    Args:
+        ids: of the training split.
+        short_side: pixels, as of ``read_photograph``; 0: no photographs are kept, and the list is empty.
+        faults: takes the reasons.
+    """
+    if not short_side:
+        return []
+    return [faults.read(voc.read_photograph_size, image_id, short_side) or (0, 0) for image_id in ids]
+
+
+def store_photographs(
+    file: Any, ids: Sequence[str], sizes: Sequence[tuple[int, int]], short_side: int, faults: Faults
+) -> None:
+    """Read the photographs and fill the room that ``allocate_photographs`` made for their ``sizes``."""
+    offsets = byte_offsets(np.array(sizes, dtype=np.int64)).tolist()
+    for row, image_id in enumerate(ids):
+        is_readable = all(sizes[row])
+        pixels = faults.read(voc.read_photograph, image_id, short_side) if is_readable else None
+        if pixels is not None:
+            file[_VALUES][offsets[row] : offsets[row + 1]] = pixels.ravel()
+        if row % _REPORTED == 0:
+            report(row / len(ids), f"photographs: {row} of {len(ids)} images")
 
 
 def read_photographs(file: Any) -> Photographs | None:
