@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from captum.attr import GuidedBackprop, LayerAttribution, LayerGradCam, Saliency
+from slow_maps import CLASSES, NETS, both_signs, chain, cut_of, filled, in_order, odd_net, plain_net, reference
 from torch import nn
 from zennit.attribution import Gradient
 from zennit.composites import NameMapComposite
@@ -19,72 +20,8 @@ from roar_pipeline.attribution.walk import LAYERS, METHODS, check, walk
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
 
-CLASSES = 5
 ALL = list(METHODS)
 FINE = ["gradient", "guided", "lrp", "rap"]
-
-
-def filled(model, dtype=torch.float64, seed=1):
-    """Give a net weights of an even scale, biases, and batch norm statistics that are not those of its first day."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(values, deviation=1.0, mean=0.0):
-        values.copy_(mean + deviation * torch.randn(values.shape, generator=generator, dtype=values.dtype))
-
-    model = model.to(dtype)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                normal(module.weight, (2 / module.weight[0].numel()) ** 0.5)
-                if module.bias is not None:
-                    normal(module.bias, 0.2)
-            if isinstance(module, nn.BatchNorm2d):
-                if module.affine:
-                    normal(module.weight, 0.7, 0.7)
-                    normal(module.bias, 0.3)
-                normal(module.running_mean, 0.3)
-                module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator, dtype=dtype))
-    return model.eval()
-
-
-def in_order(features, head, pool):
-    names = ("features", "avgpool", "flatten", "classifier")
-    model = nn.Sequential()
-    for name, module in zip(names, (nn.Sequential(*features), pool, nn.Flatten(), nn.Sequential(*head)), strict=True):
-        model.add_module(name, module)
-    return filled(model)
-
-
-def plain_net(pool=1):
-    """Blocks as ours, small enough for dense matrices on 8 x 8 pixels."""
-    features = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
-    features += [nn.Conv2d(4, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()]
-    features += [nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6, affine=False), nn.ReLU(), nn.MaxPool2d(2)]
-    return in_order(features, [nn.Dropout(0.2), nn.Linear(6 * pool**2, CLASSES)], nn.AdaptiveAvgPool2d(pool))
-
-
-def odd_net():
-    """Every option of every layer: stride, dilation, groups, overlapping pools, hidden Linear, in-place ReLU."""
-    features = [nn.Conv2d(3, 6, 4, stride=2, padding=2, groups=3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)]
-    features += [nn.Conv2d(6, 4, (3, 2), padding=(2, 1), dilation=2, groups=2), nn.ReLU(inplace=True)]
-    features += [nn.AvgPool2d(2, 1, padding=1), nn.Identity(), nn.Conv2d(4, 6, 3, padding="same"), nn.ReLU()]
-    features += [nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), nn.Conv2d(6, 6, 2, padding="valid", bias=False)]
-    features += [nn.BatchNorm2d(6), nn.ReLU(inplace=True)]
-    head = [
-        nn.Dropout(),
-        nn.Linear(54, 24),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(24, 16, bias=False),
-        nn.ReLU(),
-    ]
-    return in_order(features, [*head, nn.Linear(16, CLASSES)], nn.AdaptiveAvgPool2d(3))
-
-
-def scaled_net():
-    """BatchNorms that follow no convolution."""
-    features = [nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
-    return in_order([*features, nn.Conv2d(4, 8, 3), nn.ReLU()], [nn.Linear(8, CLASSES)], nn.AvgPool2d((1, 2)))
 
 
 def our_net(arch="vgg11_small", pool=2):
@@ -109,137 +46,13 @@ def all_pairs(images):
     return torch.arange(images).repeat_interleave(CLASSES), torch.arange(CLASSES).repeat(images)
 
 
-def chain(model):
-    """The modules one after the other, as the torchvision nets and ours run them."""
-    parts = model.features, [model.avgpool, nn.Flatten()], model.classifier
-    return [module for part in parts for module in part]
-
-
-def cut_of(modules, layer):
-    last_pool = max(i for i, module in enumerate(modules) if isinstance(module, nn.MaxPool2d))
-    if layer == "last_pool":
-        return last_pool + 1
-    return max(i for i, module in enumerate(modules[:last_pool]) if isinstance(module, nn.ReLU)) + 1
-
-
-def ratio(above, below):
-    return torch.where(below == 0, torch.zeros_like(below), above / torch.where(below == 0, 1, below))
-
-
-def dense(module, x):
-    """The matrix (outputs, inputs) of a linear layer without its bias, one unit input at a time."""
-    zero = module(torch.zeros_like(x)[None])[0].flatten()
-    units = torch.eye(x.numel(), dtype=x.dtype).view(-1, *x.shape)
-    return torch.stack([module(unit[None])[0].flatten() - zero for unit in units], 1)
-
-
-def winner_matrix(pool, x):
-    """1 at the first largest input of each window (outputs, inputs), window by window."""
-    places = torch.arange(x[0].numel(), dtype=x.dtype).view(x.shape[1:])
-    height, width = pool(x[None]).shape[2:]
-    size, stride, padding = pool.kernel_size, pool.stride, pool.padding
-    matrix = torch.zeros(len(x), height, width, x.numel(), dtype=x.dtype)
-    for c in range(len(x)):
-        for row in range(height):
-            for column in range(width):
-                top, left = row * stride - padding, column * stride - padding
-                rows = range(max(top, 0), min(top + size, x.shape[1]))
-                columns = range(max(left, 0), min(left + size, x.shape[2]))
-                best = max(((r, q) for r in rows for q in columns), key=lambda rq: float(x[c, rq[0], rq[1]]))
-                matrix[c, row, column, c * x[0].numel() + int(places[best])] = 1
-    return matrix.view(-1, x.numel())
-
-
-def positive_rule(matrix, x, relevance):
-    return x * (matrix.clamp(min=0).T @ ratio(relevance, matrix.clamp(min=0) @ x))
-
-
-def z_box_rule(matrix, x, relevance):
-    low, high = x.min(), x.max()
-    terms = x * matrix - low * matrix.clamp(min=0) - high * matrix.clamp(max=0)
-    return torch.einsum("ji,j->i", terms, ratio(relevance, terms.sum(1)))
-
-
-def rap_rule(matrix, x, relevance, kind):
-    """Term by term as DESIGN 7 writes it."""
-    toward, against = x * matrix.clamp(min=0), x * (-matrix).clamp(min=0)
-    p, n = toward.sum(1), against.sum(1)
-    if kind == "last":
-        return torch.einsum("ji,j->i", toward + against, ratio(relevance, p + n))
-    if kind == "convolution":
-        up, down = relevance.clamp(min=0), relevance.clamp(max=0)
-        c = torch.einsum("ji,j->i", toward, ratio(up, p))
-        c += torch.einsum("ji,j->i", against, ratio(relevance, p + n) + ratio(down, n))
-    else:
-        c = torch.einsum("ji,j->i", toward, ratio(relevance, p))
-        c += torch.einsum("ji,j->i", against, ratio(relevance, p + n))
-    hit = c != 0
-    return c - hit * (c.sum() - relevance.sum()) / max(int(hit.sum()), 1)
-
-
-def reference(model, image, k, name, layer="last_relu"):
-    """One map of one pair, before it is enlarged or its negative part dropped: (channels, height, width)."""
-    modules = chain(copy.deepcopy(model))
-    for module in modules:
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    with torch.no_grad():
-        xs = [image[None]]
-        for module in modules:
-            xs.append(module(xs[-1]))
-        weights = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d | nn.Linear)]
-        score = xs[-1][0, k]
-        signal = torch.zeros(CLASSES, dtype=image.dtype)
-        signal[k] = score if name in ("lrp", "rap") else 1
-        stop = cut_of(modules, layer) if name in ("gradcam", "ebp") else 0
-        for i in reversed(range(stop, len(modules))):
-            module, x, y = modules[i], xs[i][0].flatten(), xs[i + 1][0].flatten()
-            if isinstance(module, nn.Dropout | nn.Identity | nn.Flatten):
-                continue
-            derivative = name in ("gradient", "guided", "gradcam")
-            if isinstance(module, nn.ReLU):
-                if derivative:
-                    signal = signal * (y > 0) * ((signal > 0) if name == "guided" else 1)
-            elif isinstance(module, nn.BatchNorm2d):
-                if derivative:
-                    signal = dense(module, xs[i][0]).T @ signal
-            elif isinstance(module, nn.MaxPool2d):
-                signal = winner_matrix(module, xs[i][0]).T @ signal
-            elif derivative:
-                signal = dense(module, xs[i][0]).T @ signal
-            elif i == weights[0]:
-                signal = z_box_rule(dense(module, xs[i][0]), x, signal)
-            elif name == "rap" and i in weights:
-                kind = "last" if i == weights[-1] else "convolution" if isinstance(module, nn.Conv2d) else "linear"
-                signal = rap_rule(dense(module, xs[i][0]), x, signal, kind)
-            else:
-                signal = positive_rule(dense(module, xs[i][0]), x, signal)
-    signal = signal.view(xs[stop].shape[1:])
-    if name == "lrp":
-        return (-signal if score < 0 else signal).sum(0)
-    if name in ("ebp", "gradcam"):
-        weights = signal.sum((1, 2), keepdim=True)
-        cells = signal.sum(0) if name == "ebp" else (weights * xs[stop][0]).sum(0)
-        enlarged = F.interpolate(cells.clamp(min=0)[None, None], image.shape[1:], mode="bilinear", align_corners=False)
-        return enlarged[0, 0]
-    return signal.sum(0).clamp(min=0) if name == "rap" else signal
-
-
-NETS = {
-    "plain": plain_net,
-    "pooled": lambda: plain_net(2),
-    "spread": lambda: plain_net(3),
-    "odd": odd_net,
-    "scaled": scaled_net,
-}
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("net", NETS)
 def test_every_map_equals_the_slow_reference(net, layer):
     model = NETS[net]()
     images = some_images(2, *((15, 18) if net == "odd" else (8, 10)))
-    image_index, class_index = torch.tensor([1, 0, 1, 1]), torch.tensor([4, 1, 0, 2])
+    image_index, class_index = torch.tensor([1, 0, 1, 1, 0]), torch.tensor([4, 1, 0, 2, 3])
+    both_signs(scores_of(model, images, image_index, class_index))
     maps = walk(model, images, image_index, class_index, ALL, layer=layer)
     assert list(maps) == ALL
     for name in ALL:
@@ -253,6 +66,7 @@ def test_a_net_of_linear_layers_alone():
     """The first one follows the z^B rule as a convolution would."""
     head = [nn.Linear(60, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, CLASSES)]
     model, images = in_order([], head, nn.Identity()), some_images(2, 4, 5)
+    both_signs(scores_of(model, images, *all_pairs(2)))
     for name, maps in walk(model, images, *all_pairs(2), FINE).items():
         wanted = [reference(model, images[i], k, name) for i, k in zip(*all_pairs(2), strict=True)]
         torch.testing.assert_close(maps, torch.stack(wanted), rtol=1e-8, atol=1e-12)
@@ -307,6 +121,7 @@ def test_gradient_methods_equal_captum(arch, side):
     """Captum averages the gradients of Grad-CAM where we sum them."""
     model, images = big_net(arch), some_images(2, side, side)
     image_index, class_index = torch.tensor([1, 0, 1]), torch.tensor([3, 0, 4])
+    both_signs(scores_of(model, images, image_index, class_index))
     pairs, oracle = images[image_index].requires_grad_(), calm(model)
     maps = walk(model, images, image_index, class_index, ["gradcam", "gradient", "guided"])
     assert list(maps) == ["gradcam", "gradient", "guided"]
@@ -343,7 +158,8 @@ def zennit_relevance(model, x, k, start):
 @pytest.mark.parametrize(("arch", "side"), [*BIG, ("our vgg11_small", 48), ("our vgg16_bn", 64)])
 def test_lrp_and_ebp_equal_zennit(arch, side):
     model, images = big_net(arch), some_images(2, side, side)
-    image_index, class_index = torch.tensor([1, 0]), torch.tensor([3, 0])
+    image_index, class_index = torch.tensor([1, 0, 1]), torch.tensor([3, 0, 4])
+    both_signs(scores_of(model, images, image_index, class_index))
     for layer in LAYERS:
         maps = walk(model, images, image_index, class_index, ["lrp", "ebp"], layer=layer)
         for p, (i, k) in enumerate(zip(image_index.tolist(), class_index.tolist(), strict=True)):
@@ -366,15 +182,15 @@ def scores_of(model, images, image_index, class_index):
 
 @pytest.mark.parametrize("arch", ["vgg11_bn", "alexnet", "our vgg11_small", "our vgg16_bn", "plain", "odd"])
 def test_relevance_is_conserved(arch, monkeypatch):
-    """LRP sums to the score's magnitude; RAP, with its negative part, to the score."""
+    """LRP, and RAP with its negative part, sum to the score's magnitude."""
     monkeypatch.setitem(module_under_test._FINE_MAPS, "rap", lambda signal, chosen: signal.sum(1))
     model = NETS[arch]() if arch in NETS else big_net(arch)
     images, pairs = some_images(2, 64, 64), all_pairs(2)
     maps = walk(model, images, *pairs, ["lrp", "rap"])
     scores = scores_of(model, images, *pairs)
-    assert scores.min() < 0 < scores.max()
-    torch.testing.assert_close(maps["lrp"].sum((1, 2)), scores.abs(), rtol=1e-9, atol=0)
-    torch.testing.assert_close(maps["rap"].sum((1, 2)), scores, rtol=1e-9, atol=0)
+    both_signs(scores)
+    for name in ("lrp", "rap"):
+        torch.testing.assert_close(maps[name].sum((1, 2)), scores.abs(), rtol=1e-9, atol=0)
     assert maps["lrp"].min() >= 0
 
 

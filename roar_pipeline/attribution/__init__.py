@@ -49,6 +49,8 @@ class Method:
     """How channels become one map: ``signed`` or ``abs`` sums; None where the raw maps have none."""
     keys: tuple[str, ...] = ()
     """Keys of [maps] that this method reads beside ``explain`` and ``batch``."""
+    version: int = 1
+    """Raised by hand when this method's maps change for the same settings, and the other methods' do not."""
 
 
 _NOISE = ("samples", "spread", "noise_seed")
@@ -57,7 +59,7 @@ METHODS: dict[str, Method] = {
     "gradcam": Method("Grad-CAM", "gradcam", keys=("layer",)),
     "ebp": Method("EBP", "ebp", keys=("layer",)),
     "lrp": Method("LRP", "lrp"),
-    "rap": Method("RAP", "rap"),
+    "rap": Method("RAP", "rap", version=2),
     "gradient": Method("Gradient", "gradient", "signed"),
     "gradient_abs": Method("|Gradient|", "gradient", "abs"),
     "input_x_gradient": Method("Input x gradient", "input_x_gradient", "signed"),
@@ -114,12 +116,17 @@ def check_method(name: str) -> None:
 
 
 def method_keys(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model-dependent method's maps depend on: keys of [maps], or the content of one's own module."""
+    """Return what a model-dependent method's maps depend on.
+
+    That is keys of [maps], and the version of a method that has a second one, or the content of one's own module.
+    """
     base = base_of(name)
     if ":" in base:
         content = {"source": hashlib.sha256(_source(base).read_bytes()).hexdigest()}
         return {key: settings[key] for key in ("explain", "batch")} | content
-    return {key: settings[key] for key in ("explain", "batch", *METHODS[base].keys)}
+    method = METHODS[base]
+    keys = {key: settings[key] for key in ("explain", "batch", *method.keys)}
+    return keys | ({"method_version": method.version} if method.version > 1 else {})
 
 
 def load(reference: str) -> Callable[..., Any]:

@@ -58,7 +58,10 @@ def walk(
     - ``lrp``: LRP alpha1-beta0 (Bach et al. 2015) to the pixels, (P, H, W), summed over channels. It starts at the
       score and is negated where that is below 0.
     - ``rap``: relative attributing propagation (Nam et al. 2020) to the pixels, (P, H, W), summed over channels, below
-      0 cut off.
+      0 cut off. It starts at the score's magnitude. The last layer spreads by |w|, so a class and its negation (its row
+      of the last Linear times -1) have the same map. This departs from Park et al. (2020), who start at the score and
+      negate what arrives where that is below 0: hidden layers spread R+ and R- by different rules (``Weighted.rap``),
+      so there a class and its negation have different maps.
 
     Relevance (the last three) ignores biases, takes BatchNorm for the identity, gives all to the winner of a max-pool,
     spreads in proportion through average pooling, and reaches the image by the z^B rule with that image's own minimum
@@ -91,7 +94,7 @@ def walk(
         chosen = scores[image_index, class_index]
         start = F.one_hot(class_index, scores.shape[1]).to(scores.dtype)
         # RAP goes first: excitation can do with the sums that RAP leaves behind, not the other way round.
-        signals = {"rap": start * chosen[:, None]} if "rap" in names else {}
+        signals = {"rap": start * chosen[:, None].abs()} if "rap" in names else {}
         signals |= {METHODS[name]: start.clone() for name in names if name != "rap"}
         _down(tape, end, signals, rows)
         maps = {name: _coarse_map(name, signals[METHODS[name]], seen, rows, images) for name in coarse}
