@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerAttribution, LayerGradCam
+from slow_maps import both_signs
 from torch import nn
 
 from roar_pipeline import vgg
@@ -49,6 +50,7 @@ def test_gradcam_equals_captum(arch, layer, pool):
     """Captum averages the gradients where we sum them: its map times the number of cells is ours."""
     model, images = small_model(arch, pool).eval(), some_images(3)
     image_index, class_index = all_pairs(3)
+    both_signs(model(images).detach())
     maps = gradcam(model, images, image_index, class_index, layer=layer)
     lower, _ = vgg.split_at(model, layer)
     oracle = LayerGradCam(model, list(lower.children())[-1])
@@ -76,6 +78,7 @@ def test_gradcam_equals_the_slow_reference(layer):
     model, images = small_model().eval(), some_images(4)
     image_index = torch.tensor([3, 0, 0, 2])
     class_index = torch.tensor([1, 4, 0, 1])
+    both_signs(model(images).detach()[image_index, class_index])
     maps = gradcam(model, images, image_index, class_index, layer=layer)
     for map_, image, k in zip(maps, image_index, class_index, strict=True):
         torch.testing.assert_close(map_, gradcam_reference(model, images[image], k, layer))
@@ -90,6 +93,7 @@ def test_gradcam_equals_its_closed_form(pool):
     """
     model, images = small_model(pool=pool).eval(), some_images(4, 32, 32)
     image_index, class_index = all_pairs(4)
+    both_signs(model(images).detach())
     maps = gradcam(model, images, image_index, class_index, layer="last_relu")
     lower, _ = vgg.split_at(model, "last_relu")
     with torch.no_grad():

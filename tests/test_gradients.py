@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from captum.attr import GuidedBackprop, InputXGradient, Saliency
+from slow_maps import both_signs
 from torch import nn
 
 from roar_pipeline.attribution.gradients import NAMES, differentiate, find_layer, gradcam
@@ -103,8 +104,8 @@ def some_images(count=3, side=64, dtype=torch.float64):
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
-PAIRS = torch.tensor([2, 0, 2, 2]), torch.tensor([1, 4, 0, 6])
-"""One image with three classes, one with one, one with none; in no order."""
+PAIRS = torch.tensor([2, 0, 2, 2]), torch.tensor([1, 2, 0, 6])
+"""One image with three classes, one with one, one with none; in no order; scores of both signs."""
 
 
 def scores_of(model, images):
@@ -128,6 +129,7 @@ class Guided(torch.autograd.Function):
 
 def reference(model, images, image_index, class_index, relu, monkeypatch):
     """One pair at a time, through autograd's own ReLU or the guided one, in every spelling."""
+    both_signs(scores_of(model, images)[image_index, class_index])
     rows = []
     with monkeypatch.context() as patch:
         for owner, name in [(F, "relu"), (torch, "relu"), (torch, "relu_"), *((torch.Tensor, n) for n in REFS)]:
@@ -145,6 +147,7 @@ REFS = ("relu", "relu_")
 def test_the_gradient_equals_captum(name):
     model, images = family(name).eval(), some_images()
     image_index, class_index = PAIRS
+    both_signs(scores_of(model, images)[PAIRS])
     found = differentiate(model, images, image_index, class_index, ["gradient"])["gradient"]
     inputs = images[image_index].requires_grad_()
     wanted = Saliency(model).attribute(inputs, target=class_index, abs=False)
@@ -212,6 +215,7 @@ def test_guided_backprop_equals_captum(name):
         if isinstance(module, nn.ReLU):
             module.inplace = False
     images, (image_index, class_index) = some_images(), PAIRS
+    both_signs(scores_of(model, images)[PAIRS])
     wanted = GuidedBackprop(model).attribute(images[image_index].requires_grad_(), target=class_index)
     found = differentiate(family(name), images, image_index, class_index, ["guided"])["guided"]
     torch.testing.assert_close(found / wanted.abs().max(), wanted / wanted.abs().max())
@@ -414,6 +418,7 @@ def test_constant_images_and_dead_nets_are_finite():
 def test_gradcam_equals_its_closed_form_under_a_mean_and_a_linear_layer(name, layer):
     """d score_k / d A_c is the Linear's weight over the cells; behind DenseNet's last ReLU, only where A_c > 0."""
     model, images, (image_index, class_index) = family(name).eval(), some_images(side=96), PAIRS
+    both_signs(scores_of(model, images)[PAIRS])
     kept = []
     path = layer.removesuffix(".1.relu")
     handle = model.get_submodule(path).register_forward_hook(lambda module, inputs, output: kept.append(output.clone()))
@@ -451,6 +456,8 @@ def test_gradcam_of_any_layer_equals_finite_differences(layer):
         handle.remove()
         return scores
 
+    both_signs(score(0, 0))
+    kept.clear()
     weights = [(score(c, step) - score(c, -step)) / (2 * step) for c in range(4)]
     coarse = (torch.stack(weights, 1)[:, :, None, None] * kept[0][image_index]).sum(1, keepdim=True).clamp(min=0)
     wanted = F.interpolate(coarse, size=(8, 8), mode="bilinear", align_corners=False)[:, 0]

@@ -1,4 +1,4 @@
-"""Integrated gradients and the SmoothGrad family: captum, completeness, closed forms, noise that is the image's own."""
+"""Integrated gradients and the SmoothGrad families: captum, completeness, closed forms, noise of each image."""
 
 import copy
 import functools
@@ -6,20 +6,22 @@ import functools
 import numpy as np
 import pytest
 import torch
-from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
+from slow_maps import both_signs, noise_reference
 from torch import nn
 
 from roar_pipeline import vgg
-from roar_pipeline.attribution.gradients import differentiate
+from roar_pipeline.attribution.gradients import NAMES, differentiate
 from roar_pipeline.attribution.sampling import NOISY, integrated_gradients, noisy
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.seeding import derived_seed
 
 CLASSES = 5
 PAIRS = torch.tensor([2, 0, 2, 2]), torch.tensor([1, 4, 0, 3])
-"""One image with three classes, one with one, one with none; in no order."""
+"""One image with three classes, one with one, one with none; in no order; scores of both signs."""
 IDS = ["2007_000033", "b", "Größe"]
+GRADIENT = ["smoothgrad", "smoothgrad_sq", "vargrad"]
+ALL = list(NOISY)
 
 
 @functools.cache
@@ -60,6 +62,7 @@ BLACK = torch.tensor([-2.0, -1.5, -1.0], dtype=torch.float64).view(1, 3, 1, 1)
 @pytest.mark.parametrize("baseline", [BLACK, torch.zeros(1, 1, 1, 1, dtype=torch.float64), some_images(1)])
 def test_integrated_gradients_equal_captum(steps, baseline):
     images, (image_index, class_index) = some_images(), PAIRS
+    both_signs(small_model()(images).detach()[PAIRS])
     found = integrated_gradients(small_model(), images, image_index, class_index, steps=steps, baseline=baseline)
     wanted = IntegratedGradients(small_model()).attribute(
         images[image_index],
@@ -110,35 +113,47 @@ def test_an_image_that_is_the_baseline_has_no_integrated_gradients():
     assert not nothing.any()
 
 
-def noise_reference(images, image_id, sample, seed, spread):
-    """The noise of one image and sample, from the words of the contract."""
-    rng = np.random.Generator(np.random.PCG64(derived_seed(seed, "noise", image_id, sample)))
-    draw = torch.from_numpy(rng.standard_normal(images.shape[1:], dtype=np.float32)).double()
-    image = images[IDS.index(image_id)]
-    return spread * (image.max() - image.min()) * draw
+def captums(model):
+    """Captum's base methods, with their arguments."""
+    return {
+        "gradient": (Saliency(model), {"abs": False}),
+        "guided": (GuidedBackprop(model), {}),
+        "integrated_gradients": (
+            IntegratedGradients(model),
+            {"baselines": BLACK.expand(1, 3, 16, 16), "n_steps": 3, "method": "riemann_right"},
+        ),
+    }
 
 
-def test_the_noise_family_equals_captum(monkeypatch):
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+@pytest.mark.parametrize("base", captums(nn.Identity()))
+def test_the_noise_families_equal_captum(base, monkeypatch):
     """Captum's own averaging, given our noise in place of torch's."""
     model, images, samples = small_model(), some_images(), 6
-    found = noisy(model, images, *PAIRS, IDS, samples=samples, spread=0.2, seed=3)
+    both_signs(model(images).detach()[PAIRS])
+    family = {statistic: name for name, (of, statistic) in NOISY.items() if of == base}
+    assert len(family) == 3
+    settings = {"samples": samples, "spread": 0.2, "seed": 3, "steps": 3, "baseline": BLACK}
+    found = noisy(model, images, *PAIRS, IDS, list(family.values()), **settings)
     for p, (n, k) in enumerate(zip(*PAIRS, strict=True)):
-        draws = torch.stack([noise_reference(images, IDS[n], s, 3, 0.2) for s in range(samples)])
+        draws = torch.stack([noise_reference(images[n], IDS[n], s, 3, 0.2) for s in range(samples)])
         monkeypatch.setattr(torch, "normal", lambda mean, deviation, draws=draws: draws)
-        for name in NOISY:
-            tunnel = NoiseTunnel(Saliency(model))
-            wanted = tunnel.attribute(
-                images[n : n + 1], target=int(k), nt_type=name, nt_samples=samples, stdevs=1.0, abs=False
+        for statistic, name in family.items():
+            oracle, more = captums(copy.deepcopy(model))[base]
+            wanted = NoiseTunnel(oracle).attribute(
+                images[n : n + 1], target=int(k), nt_type=statistic, nt_samples=samples, stdevs=1.0, **more
             )
-            torch.testing.assert_close(found[name][p], wanted[0], rtol=1e-6, atol=1e-12)
+            assert wanted.any()
+            torch.testing.assert_close(found[name][p], wanted[0].detach(), rtol=1e-6, atol=1e-12)
 
 
 def test_the_noise_family_equals_its_formulas():
     model, images, samples = small_model(), some_images(), 5
-    found = noisy(model, images, *PAIRS, IDS, samples=samples, spread=0.15, seed=0)
-    assert list(found) == list(NOISY)
+    found = noisy(model, images, *PAIRS, IDS, GRADIENT, samples=samples, spread=0.15, seed=0)
+    assert list(found) == GRADIENT
+    both_signs(model(images).detach()[PAIRS])
     for p, (n, k) in enumerate(zip(*PAIRS, strict=True)):
-        near = torch.stack([images[n] + noise_reference(images, IDS[n], s, 0, 0.15) for s in range(samples)])
+        near = torch.stack([images[n] + noise_reference(images[n], IDS[n], s, 0, 0.15) for s in range(samples)])
         near.requires_grad_()
         gradients = torch.autograd.grad(model(near)[:, k].sum(), near)[0].numpy()
         np.testing.assert_allclose(found["smoothgrad"][p], gradients.mean(0), atol=1e-13)
@@ -147,11 +162,11 @@ def test_the_noise_family_equals_its_formulas():
 
 
 def test_the_variance_is_the_mean_square_less_the_squared_mean():
-    found = noisy(small_model(), some_images(), *PAIRS, IDS, samples=15, spread=0.3)
+    found = noisy(small_model(), some_images(), *PAIRS, IDS, GRADIENT, samples=15, spread=0.3)
     assert (found["vargrad"] >= 0).all()
     assert (found["smoothgrad_sq"] >= 0).all()
     torch.testing.assert_close(found["vargrad"], found["smoothgrad_sq"] - found["smoothgrad"] ** 2)
-    one = noisy(small_model(), some_images(), *PAIRS, IDS, samples=1, spread=0.3)
+    one = noisy(small_model(), some_images(), *PAIRS, IDS, GRADIENT, samples=1, spread=0.3)
     assert not one["vargrad"].any()
     torch.testing.assert_close(one["smoothgrad_sq"], one["smoothgrad"] ** 2)
 
@@ -166,8 +181,8 @@ def test_a_small_variance_beside_a_large_mean_survives_float32():
     images = torch.zeros(1, 3, 32, 32)
     images[0, 0, 0, 0] = 1
     zero = torch.tensor([0])
-    found = noisy(Steep(), images, zero, zero, ["a"], samples=15, spread=0.01)
-    exact = noisy(Steep(), images.double(), zero, zero, ["a"], samples=15, spread=0.01)
+    found = noisy(Steep(), images, zero, zero, ["a"], GRADIENT, samples=15, spread=0.01)
+    exact = noisy(Steep(), images.double(), zero, zero, ["a"], GRADIENT, samples=15, spread=0.01)
     relative = ((found["vargrad"] - exact["vargrad"]).abs() / exact["vargrad"].mean()).max()
     naive = found["smoothgrad_sq"] - found["smoothgrad"] ** 2
     assert found["vargrad"].dtype == torch.float32
@@ -175,22 +190,52 @@ def test_a_small_variance_beside_a_large_mean_survives_float32():
     assert ((naive - exact["vargrad"]).abs() / exact["vargrad"].mean()).max() > 1
 
 
-def test_no_spread_is_the_gradient_and_no_variance():
-    """Also a constant image, which has no range: exactly."""
+def test_no_spread_is_the_base_method_and_no_variance():
+    """Also a constant image, which has no range: exactly, but for the rounding of equal numbers' mean."""
     constant = torch.full((3, 3, 16, 16), 0.7, dtype=torch.float64)
     for images, spread in [(some_images(), 0.0), (constant, 0.15)]:
-        gradient = differentiate(small_model(), images, *PAIRS, ["gradient"])["gradient"]
-        found = noisy(small_model(), images, *PAIRS, IDS, samples=3, spread=spread)
-        assert torch.equal(found["smoothgrad"], gradient)
-        torch.testing.assert_close(found["smoothgrad_sq"], gradient**2)
-        assert not found["vargrad"].any()
+        bases = differentiate(small_model(), images, *PAIRS, NAMES)
+        bases["integrated_gradients"] = integrated_gradients(small_model(), images, *PAIRS, steps=4, baseline=BLACK)
+        found = noisy(small_model(), images, *PAIRS, IDS, ALL, samples=3, spread=spread, steps=4, baseline=BLACK)
+        assert list(found) == ALL
+        for name, (base, statistic) in NOISY.items():
+            if statistic == "vargrad":
+                assert not found[name].any()
+            else:
+                wanted = bases[base] if statistic == "smoothgrad" else bases[base] ** 2
+                torch.testing.assert_close(found[name], wanted)
+
+
+def test_noisy_integrated_gradients_are_complete_without_biases():
+    """Their mean sums to the mean score of the noisy copies, whatever the number of steps."""
+    model, images, (image_index, class_index) = homogeneous_model(), some_images(), PAIRS
+    black, names = torch.zeros(1, dtype=torch.float64), ["integrated_gradients_smoothgrad"]
+    found = noisy(model, images, *PAIRS, IDS, names, samples=3, spread=0.2, steps=2, baseline=black)[names[0]]
+    for p, (n, k) in enumerate(zip(image_index, class_index, strict=True)):
+        near = torch.stack([images[n] + noise_reference(images[n], IDS[n], s, 0, 0.2) for s in range(3)])
+        torch.testing.assert_close(found[p].sum(), model(near).detach()[:, k].mean())
+
+
+def test_the_names_share_samples_and_passes():
+    """One pass per sample for gradient and guided backprop, and one per sample and step for integrated gradients."""
+    model, passes = copy.deepcopy(small_model()), []
+    model.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    image, index = some_images(1), torch.tensor([0])
+    settings = {"samples": 3, "steps": 4, "baseline": BLACK}
+    together = noisy(model, image, index, index, IDS[:1], ALL, **settings)
+    assert passes == [1] * (3 + 3 * 4)
+    for name in ALL:
+        alone = noisy(model, image, index, index, IDS[:1], [name], **settings)
+        assert list(alone) == [name]
+        torch.testing.assert_close(alone[name], together[name])
+    assert noisy(model, image, index, index, IDS[:1], []) == {}
 
 
 def test_the_noise_has_the_spread_of_its_images_range():
     """The gradient of a quadratic is the noisy image itself."""
     images = some_images(3, side=64) * torch.tensor([1.0, 10.0, 0.1], dtype=torch.float64)[:, None, None, None]
     index = torch.arange(3)
-    found = noisy(Quadratic(), images, index, torch.zeros_like(index), IDS, samples=15, spread=0.15)
+    found = noisy(Quadratic(), images, index, torch.zeros_like(index), IDS, GRADIENT, samples=15, spread=0.15)
     ranges = images.amax((1, 2, 3)) - images.amin((1, 2, 3))
     deviation = (found["vargrad"].mean((1, 2, 3)) * 15 / 14).sqrt()
     torch.testing.assert_close(deviation, 0.15 * ranges, rtol=0.01, atol=0)
@@ -203,7 +248,8 @@ def noises(ids, seed=0, dtype=torch.float64, samples=1):
     images = torch.zeros(len(ids), 3, 8, 8, dtype=dtype)
     images[:, 0, 0, 0] = 1
     index = torch.arange(len(ids))
-    found = noisy(Quadratic(), images, index, torch.zeros_like(index), ids, samples=samples, spread=1.0, seed=seed)
+    zeros = torch.zeros_like(index)
+    found = noisy(Quadratic(), images, index, zeros, ids, ["smoothgrad"], samples=samples, spread=1.0, seed=seed)
     return found["smoothgrad"] - images
 
 
@@ -221,7 +267,8 @@ def test_noise_is_fixed_by_id_sample_and_seed():
 def run_all(model, images, image_index, class_index, ids):
     """Every function of the module, as one dictionary of results."""
     integrated = integrated_gradients(model, images, image_index, class_index, steps=3, baseline=BLACK)
-    return {"integrated": integrated, **noisy(model, images, image_index, class_index, ids, samples=3, seed=1)}
+    settings = {"samples": 3, "seed": 1, "steps": 2, "baseline": BLACK}
+    return {"integrated": integrated, **noisy(model, images, image_index, class_index, ids, ALL, **settings)}
 
 
 def test_a_row_depends_on_its_image_class_and_id_alone():
@@ -279,9 +326,11 @@ def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="1 step at least, got 0"):
         integrated_gradients(small_model(), images, *PAIRS, steps=0, baseline=BLACK)
     with pytest.raises(InputError, match="1 sample at least, got 0"):
-        noisy(small_model(), images, *PAIRS, IDS, samples=0)
+        noisy(small_model(), images, *PAIRS, IDS, GRADIENT, samples=0)
     for spread in (-0.1, float("nan"), float("inf")):
         with pytest.raises(InputError, match=f"from 0 up, got {spread}"):
-            noisy(small_model(), images, *PAIRS, IDS, spread=spread)
+            noisy(small_model(), images, *PAIRS, IDS, GRADIENT, spread=spread)
     with pytest.raises(ValueError, match="each of 3 images needs an id, got 2"):
-        noisy(small_model(), images, *PAIRS, IDS[:2])
+        noisy(small_model(), images, *PAIRS, IDS[:2], GRADIENT)
+    with pytest.raises(ValueError, match="integrated gradients need a baseline"):
+        noisy(small_model(), images, *PAIRS, IDS, ["integrated_gradients_vargrad"])

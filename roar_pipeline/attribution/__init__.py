@@ -53,6 +53,7 @@ class Method:
     """Raised by hand when this method's maps change for the same settings, and the other methods' do not."""
 
 
+_PATH = ("steps", "baseline")
 _NOISE = ("samples", "spread", "noise_seed")
 
 METHODS: dict[str, Method] = {
@@ -66,10 +67,22 @@ METHODS: dict[str, Method] = {
     "input_x_gradient_abs": Method("|Input x gradient|", "input_x_gradient", "abs"),
     "guided": Method("Guided backprop", "guided", "signed"),
     "guided_abs": Method("|Guided backprop|", "guided", "abs"),
-    "integrated_gradients": Method("Integrated gradients", "integrated_gradients", "signed", ("steps", "baseline")),
+    "integrated_gradients": Method("Integrated gradients", "integrated_gradients", "signed", _PATH),
     "smoothgrad": Method("SmoothGrad", "smoothgrad", "signed", _NOISE),
     "smoothgrad_sq": Method("SmoothGrad squared", "smoothgrad_sq", "signed", _NOISE),
     "vargrad": Method("VarGrad", "vargrad", "signed", _NOISE),
+    "guided_smoothgrad": Method("SmoothGrad of guided backprop", "guided_smoothgrad", "signed", _NOISE),
+    "guided_smoothgrad_sq": Method("SmoothGrad squared of guided backprop", "guided_smoothgrad_sq", "signed", _NOISE),
+    "guided_vargrad": Method("VarGrad of guided backprop", "guided_vargrad", "signed", _NOISE),
+    "integrated_gradients_smoothgrad": Method(
+        "SmoothGrad of integrated gradients", "integrated_gradients_smoothgrad", "signed", (*_PATH, *_NOISE)
+    ),
+    "integrated_gradients_smoothgrad_sq": Method(
+        "SmoothGrad squared of integrated gradients", "integrated_gradients_smoothgrad_sq", "signed", (*_PATH, *_NOISE)
+    ),
+    "integrated_gradients_vargrad": Method(
+        "VarGrad of integrated gradients", "integrated_gradients_vargrad", "signed", (*_PATH, *_NOISE)
+    ),
 }
 """Methods that explain a model."""
 

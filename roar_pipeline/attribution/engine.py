@@ -1,7 +1,7 @@
 """Compute several methods' maps at once, sharing what they have in common.
 
 The single-pass methods go down one tape where the model is a sequence that ``walk`` knows; elsewhere gradients and
-Grad-CAM come from autograd. The SmoothGrad family shares its samples.
+Grad-CAM come from autograd. The SmoothGrad families share their samples.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels.
 """
@@ -94,14 +94,23 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
     found = _single_pass(single, model, batch, settings)
     if "input_x_gradient" in raws:
         found["input_x_gradient"] = found["gradient"] * batch.images[batch.image_index]
+    baseline = black if settings.baseline == "black" else torch.zeros_like(black)
     if "integrated_gradients" in raws:
-        baseline = black if settings.baseline == "black" else torch.zeros_like(black)
         found["integrated_gradients"] = sampling.integrated_gradients(
             model, *batch.where, steps=settings.steps, baseline=baseline
         )
-    if any(raw in sampling.NOISY for raw in raws):
-        amount = {"samples": settings.samples, "spread": settings.spread, "seed": settings.noise_seed}
-        found |= sampling.noisy(model, *batch.where, batch.ids, **amount)  # type: ignore[arg-type]
+    if noisy := [raw for raw in raws if raw in sampling.NOISY]:
+        found |= sampling.noisy(
+            model,
+            *batch.where,
+            batch.ids,
+            noisy,
+            samples=settings.samples,
+            spread=settings.spread,
+            seed=settings.noise_seed,
+            steps=settings.steps,
+            baseline=baseline,
+        )
     for raw in raws:
         if ":" in raw:
             found[raw] = _own(raw, model, batch)

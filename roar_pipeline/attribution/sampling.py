@@ -1,23 +1,29 @@
-"""Methods that average gradients over several inputs: integrated gradients and the SmoothGrad family.
+"""Methods that average gradients over several inputs: integrated gradients, and SmoothGrad of three base methods.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels. The contract of models, images and pairs is that
-of ``attribution.gradients``; a step or sample costs one gradient.
+of ``attribution.gradients``. Integrated gradients cost ``steps`` gradients, SmoothGrad of a base method ``samples``
+times what the base method costs: of integrated gradients samples x steps gradients, 375 by default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from roar_pipeline.attribution.gradients import differentiate
+from roar_pipeline.attribution.gradients import NAMES, differentiate
 from roar_pipeline.errors import InputError
 from roar_pipeline.seeding import derived_seed
 
 __all__ = ["NOISY", "integrated_gradients", "noisy"]
 
-NOISY = ("smoothgrad", "smoothgrad_sq", "vargrad")
-"""What ``noisy`` computes."""
+_STATISTICS = ("smoothgrad", "smoothgrad_sq", "vargrad")
+
+_PREFIXES = {"gradient": "", "guided": "guided_", "integrated_gradients": "integrated_gradients_"}
+
+NOISY = {prefix + statistic: (base, statistic) for base, prefix in _PREFIXES.items() for statistic in _STATISTICS}
+"""What ``noisy`` computes: name to base method and statistic over the noisy copies of an image."""
 
 
 def integrated_gradients(
@@ -53,25 +59,36 @@ def noisy(
     image_index: Tensor,
     class_index: Tensor,
     ids: Sequence[str],
+    names: Sequence[str],
     *,
     samples: int = 15,
     spread: float = 0.15,
     seed: int = 0,
+    steps: int = 25,
+    baseline: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return mean, mean square and variance of the gradient under noise, (P, C, H, W) by name, of the same samples.
+    """Return statistics of a base method's attributions of noisy copies of each image, (P, C, H, W) by name.
 
     ``smoothgrad``: the mean (Smilkov et al. 2017). ``smoothgrad_sq``: the mean square (Hooker et al. 2019, 3).
     ``vargrad``: the population variance (Adebayo et al. 2018), their difference: smoothgrad_sq - smoothgrad^2.
+    Without a prefix they are of the gradient, with ``guided_`` of guided backprop, and with ``integrated_gradients_``
+    of integrated gradients, whose path leads from the same baseline to each noisy copy.
+
+    All names share the noisy copies, the statistics of a base method its attributions, and gradient and guided backprop
+    the forward pass.
 
     Args:
-        model: any classifier.
+        model: any classifier; guided backprop asks for one with a ReLU.
         images: (N, C, H, W).
         image_index: (P,) int64.
         class_index: (P,) int64.
         ids: (N,), name the images. The noise follows from id, sample and seed, whatever the batch, device and dtype.
+        names: of ``NOISY``.
         samples: 1 at least.
         spread: standard deviation of the noise in units of the image's own range, its maximum minus its minimum.
         seed: of the noise.
+        steps: of integrated gradients.
+        baseline: of integrated gradients, which cannot do without one.
     """
     if samples < 1:
         raise InputError(f"The SmoothGrad family needs 1 sample at least, got {samples}.")
@@ -79,19 +96,68 @@ def noisy(
         raise InputError(f"The spread of SmoothGrad's noise must be a number from 0 up, got {spread}.")
     if len(ids) != len(images):
         raise ValueError(f"each of {len(images)} images needs an id, got {len(ids)}")
+    bases = list(dict.fromkeys(NOISY[name][0] for name in names))
+    attribute = _attribution(bases, model, image_index, class_index, steps, baseline)
     with torch.no_grad():
         deviation = spread * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))[:, None, None, None]
-        shape = (len(image_index), *images.shape[1:])
-        mean, square, scatter = (images.new_zeros(shape) for _ in range(3))
+        zeros = images.new_zeros((len(image_index), *images.shape[1:]))
+        moments = {base: _Moments(zeros.clone(), zeros.clone(), zeros.clone()) for base in bases}
         for sample in range(samples):
             near = images + deviation * _noise(images, ids, sample, seed)
-            gradient = differentiate(model, near, image_index, class_index, ["gradient"])["gradient"]
-            square.addcmul_(gradient, gradient)
-            # Welford 1962: a difference of large means of squares would lose a small variance.
-            departure = gradient - mean
-            mean.add_(departure, alpha=1 / (sample + 1))
-            scatter.addcmul_(departure, gradient - mean)
-        return dict(zip(NOISY, (mean, square / samples, scatter / samples), strict=True))
+            for base, attributions in attribute(near).items():
+                moments[base].add(attributions)
+        statistics = {base: moment.statistics() for base, moment in moments.items()}
+        return {name: statistics[NOISY[name][0]][NOISY[name][1]] for name in names}
+
+
+def _attribution(
+    bases: Sequence[str],
+    model: nn.Module,
+    image_index: Tensor,
+    class_index: Tensor,
+    steps: int,
+    baseline: Tensor | None,
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Return the function from images (N, C, H, W) to the attributions (P, C, H, W) of every base method."""
+    if "integrated_gradients" in bases and baseline is None:
+        raise ValueError("integrated gradients need a baseline")
+    single_pass = [base for base in bases if base in NAMES]
+
+    def attribute(near: Tensor) -> dict[str, Tensor]:
+        attributions = differentiate(model, near, image_index, class_index, single_pass) if single_pass else {}
+        if "integrated_gradients" in bases and baseline is not None:
+            attributions["integrated_gradients"] = integrated_gradients(
+                model, near, image_index, class_index, steps=steps, baseline=baseline
+            )
+        return attributions
+
+    return attribute
+
+
+@dataclass
+class _Moments:
+    """Running sums over samples (P, C, H, W)."""
+
+    mean: Tensor
+    squares: Tensor
+    """Sum of the squared samples."""
+    scatter: Tensor
+    """Sum of the squared departures from the mean."""
+    count: int = 0
+
+    def add(self, values: Tensor) -> None:
+        """Take in one more sample."""
+        self.count += 1
+        self.squares.addcmul_(values, values)
+        # Welford 1962: a difference of large means of squares would lose a small variance.
+        departure = values - self.mean
+        self.mean.add_(departure, alpha=1 / self.count)
+        self.scatter.addcmul_(departure, values - self.mean)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Return mean, mean square and population variance, in the order of ``_STATISTICS``."""
+        values = self.mean, self.squares / self.count, self.scatter / self.count
+        return dict(zip(_STATISTICS, values, strict=True))
 
 
 def _noise(images: Tensor, ids: Sequence[str], sample: int, seed: int) -> Tensor:
