@@ -162,9 +162,11 @@ class Maps:
     layer: str = setting(
         "last_relu", "of Grad-CAM and EBP: last_relu or last_pool; Grad-CAM also takes a module's path"
     )
-    steps: int = setting(25, "of integrated gradients", low=1)
+    steps: int = setting(25, "of integrated gradients, also of each noisy copy", low=1)
     baseline: Literal["black", "mean"] = setting("black", "where integrated gradients starts: black, or mean color")
-    samples: int = setting(15, "of the SmoothGrad family", low=1)
+    samples: int = setting(
+        15, "of the SmoothGrad families; with 15 another noise seed changes 29 % of smoothgrad's top tenth", low=1
+    )
     spread: float = setting(0.15, "of their noise, in units of an image's own range", low=0)
     noise_seed: int = setting(0, "of their noise", low=0)
     batch: int = setting(64, "images per forward pass", low=1)
