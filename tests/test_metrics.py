@@ -224,6 +224,16 @@ def test_of_equally_good_thresholds_the_closest_to_half_is_taken(probabilities, 
     assert best_f1_threshold(np.array([[1, 0, 0, 1]]), scores) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(("wanted", "second", "last"), [(0.8, 0.7, 0.3), (0.2, 0.68, 0.4)])
+def test_rounding_does_not_choose_among_equally_good_thresholds(wanted, second, last):
+    """The case above in sixty images with scores a little apart: sums of sixty F1s that are equal but for rounding."""
+    first = 2 * 0.8 - 0.7 if wanted == 0.8 else 0.999
+    probabilities = np.repeat([[first, second, second - 0.05, last]], 60, axis=0)
+    apart = np.random.default_rng(0).permuted(np.linspace(0, 1e-5, 240)).reshape(60, 4)
+    scores = np.log(probabilities / (1 - probabilities)) + apart
+    assert best_f1_threshold(np.repeat([[1, 0, 0, 1]], 60, axis=0), scores) == pytest.approx(wanted, abs=1e-3)
+
+
 def test_the_best_threshold_where_none_is_better():
     labels, scores = some_predictions()
     assert best_f1_threshold(labels[:0], scores[:0]) == 0.5

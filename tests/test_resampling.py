@@ -15,8 +15,8 @@ SUMMARY = """
 import hashlib, numpy as np
 from roar_pipeline.resampling import image_counts, resampled_metrics
 rng = np.random.default_rng(0)
-labels = rng.random((700, 9)) < 0.2
-drawn = resampled_metrics(labels, rng.normal(size=labels.shape), image_counts(700, 300), f1_threshold=0.5)
+labels = rng.random((6000, 2)) < 0.2
+drawn = resampled_metrics(labels, rng.normal(size=labels.shape), image_counts(6000, 500), f1_threshold=0.5)
 print(hashlib.sha256(b"".join(values.tobytes() for values in drawn.values())).hexdigest())
 """
 
@@ -100,6 +100,7 @@ def test_the_bootstrap_variance_of_a_mean_is_that_of_theory():
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads():
+    """At a size at which a matrix product of two threads has other bytes than that of one."""
     digests = [
         subprocess.run(
             [sys.executable, "-c", SUMMARY],
