@@ -184,7 +184,7 @@ def coverage(
         drawn = scenario.statistic(scores @ counts / len(counts))
         for name, method in METHODS.items():
             intervals[name].append(method(values, drawn, len(counts), level, rng))
-    return {name: _summary(found, scenario.truth) for name, found in intervals.items()}
+    return {name: _summary(of_method, scenario.truth) for name, of_method in intervals.items()}
 
 
 def _summary(intervals: Sequence[Interval], truth: float) -> tuple[float, float] | None:

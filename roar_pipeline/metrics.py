@@ -164,8 +164,8 @@ def best_f1_threshold(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     bounds = np.unique(np.append(expit(falling), [0.0, 1.0]))
     thresholds = np.append((bounds[:-1] + bounds[1:]) / 2, [0.0, 0.5, 1.0])
     # As many of the falling scores as `predicted` lets in at each threshold; sums of F1 over the images then.
-    entered = np.searchsorted(-falling, -_as_score(thresholds), side="right")
-    return _closest_to_half(thresholds, totals[entered])
+    predictions = np.searchsorted(-falling, -_as_score(thresholds), side="right")
+    return _closest_to_half(thresholds, totals[predictions])
 
 
 def _f1_gains(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:

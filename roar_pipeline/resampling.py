@@ -26,8 +26,8 @@ _CHUNK = 1_000_000
 def image_counts(images: int, count: int, *, seed: int = 0) -> Floats:
     """Draw ``count`` resamples of N = ``images`` with replacement: how often each image is in each, (N, B)."""
     generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(images, np.full(images, 1 / images), size=count)
-    return np.ascontiguousarray(drawn.T, dtype=np.float64)
+    counts = generator.multinomial(images, np.full(images, 1 / images), size=count)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)
 
 
 def resampled_metrics(
@@ -75,19 +75,19 @@ def _weighted_means(values: Floats, counts: Floats) -> Floats:
     defined = ~np.isnan(values)
     # einsum and not @: one order of adding, whatever the number of threads, hence the same bytes.
     totals = np.einsum("n,nb->b", np.where(defined, values, 0.0), counts)
-    taken = np.einsum("n,nb->b", defined.astype(np.float64), counts)
-    return _ratio(totals, taken)
+    weights = np.einsum("n,nb->b", defined.astype(np.float64), counts)
+    return _ratio(totals, weights)
 
 
 def _over_classes(labels: NDArray[Any], scores: NDArray[Any], counts: Counts) -> tuple[Floats, Floats]:
     """Return map_classes and map_voc of every resample, (B,) each."""
-    totals, taken = np.zeros((2, counts.shape[1])), np.zeros(counts.shape[1])
+    totals, classes = np.zeros((2, counts.shape[1])), np.zeros(counts.shape[1])
     for positive, of_class in zip(labels.T.astype(bool), scores.T.astype(np.float64), strict=True):
         if positive.any():
             averages, present = _average_precisions(positive, of_class, counts)
             totals += averages
-            taken += present
-    plain, voc = _ratio(totals, taken)
+            classes += present
+    plain, voc = _ratio(totals, classes)
     return plain, voc
 
 
@@ -113,10 +113,10 @@ def _average_precisions(
     with_positive = np.logical_or.reduceat(is_positive, starts)
     ends = np.append(starts[1:], len(ranked))[with_positive]
     begins = np.append(0, ends[:-1])
-    entered = np.add.reduceat(counts[order[: ends[-1]]], begins, axis=0)
+    images = np.add.reduceat(counts[order[: ends[-1]]], begins, axis=0)
     positives = np.flatnonzero(is_positive)
     steps = np.add.reduceat(counts[order[positives]], np.searchsorted(positives, begins), axis=0)
-    precision = _ratio(np.cumsum(steps, axis=0), np.cumsum(entered, axis=0), otherwise=0.0)
+    precision = _ratio(np.cumsum(steps, axis=0), np.cumsum(images, axis=0), otherwise=0.0)
     total = steps.sum(axis=0)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     areas = np.stack([np.einsum("pb,pb->b", steps, values) for values in (precision, envelope)])

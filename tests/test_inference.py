@@ -28,37 +28,37 @@ def runs(values):
 
 def spread(variance, count=1000):
     """Resampled means (B,) whose sample variance is exactly this."""
-    drawn = np.random.default_rng(0).normal(size=count)
-    return (drawn - drawn.mean()) / drawn.std(ddof=1) * math.sqrt(variance)
+    standard = np.random.default_rng(0).normal(size=count)
+    return (standard - standard.mean()) / standard.std(ddof=1) * math.sqrt(variance)
 
 
 def test_without_images_it_is_students_interval_and_test(rng):
     values = rng.normal(0.3, 0.2, 6)
-    found = estimate(runs(values), None, 800)
-    wanted = stats.ttest_1samp(values, 0)
-    assert found.mean == pytest.approx(values.mean())
-    assert found.std == pytest.approx(values.std(ddof=1))
-    assert found.interval == pytest.approx(tuple(wanted.confidence_interval(0.95)))
-    assert found.p == pytest.approx(wanted.pvalue)
-    assert found.runs == 6
+    result = estimate(runs(values), None, 800)
+    expected = stats.ttest_1samp(values, 0)
+    assert result.mean == pytest.approx(values.mean())
+    assert result.std == pytest.approx(values.std(ddof=1))
+    assert result.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert result.p == pytest.approx(expected.pvalue)
+    assert result.runs == 6
     assert estimate(runs(values), None, 800, level=0.8).interval == pytest.approx(
-        tuple(wanted.confidence_interval(0.8))
+        tuple(expected.confidence_interval(0.8))
     )
 
 
 def test_with_images_alone_it_is_students_interval_of_their_variance():
     """Equal runs: only the images vary, with N - 1 degrees of freedom."""
-    found = estimate(runs([0.5, 0.5, 0.5]), spread(0.01), 41)
+    result = estimate(runs([0.5, 0.5, 0.5]), spread(0.01), 41)
     quantile = stats.t.ppf(0.975, 40)
-    assert found.interval == pytest.approx((0.5 - 0.1 * quantile, 0.5 + 0.1 * quantile))
-    assert found.p == pytest.approx(2 * stats.t.sf(5, 40))
+    assert result.interval == pytest.approx((0.5 - 0.1 * quantile, 0.5 + 0.1 * quantile))
+    assert result.p == pytest.approx(2 * stats.t.sf(5, 40))
 
 
 def test_variances_of_seeds_and_images_add_up_each_with_its_own_quantile():
     """Banerjee 1960: seeds 0 and 2, standard error 1 with 1 degree of freedom; images, standard error 2 with 99."""
-    found = estimate(runs([0.0, 2.0]), spread(4.0), 100)
+    result = estimate(runs([0.0, 2.0]), spread(4.0), 100)
     half = math.sqrt(stats.t.ppf(0.975, 1) ** 2 * 1 + stats.t.ppf(0.975, 99) ** 2 * 4)
-    assert found.interval == pytest.approx((1 - half, 1 + half))
+    assert result.interval == pytest.approx((1 - half, 1 + half))
 
 
 def test_as_many_degrees_of_freedom_as_resamples_allow():
@@ -71,9 +71,9 @@ def test_as_many_degrees_of_freedom_as_resamples_allow():
 )
 def test_p_is_one_minus_the_level_whose_interval_ends_at_zero(values, variance):
     p = estimate(runs(values), spread(variance), 200).p
-    found = estimate(runs(values), spread(variance), 200, level=1 - p)
+    result = estimate(runs(values), spread(variance), 200, level=1 - p)
     assert 0 < p < 1
-    assert min(found.interval, key=abs) == pytest.approx(0, abs=1e-9)
+    assert min(result.interval, key=abs) == pytest.approx(0, abs=1e-9)
     assert p == estimate(runs([-value for value in values]), spread(variance), 200).p
 
 
@@ -86,13 +86,13 @@ def test_crossed_model_seeds_are_a_source_of_their_own():
     """Effects of seeds and of model seeds that add up: each mean over the others is the effect itself."""
     of_seed, of_model = [0.0, 0.1, 0.5], [0.2, 0.6]
     values = {(s, m): of_seed[s] + of_model[m] for s, m in itertools.product(range(3), range(2))}
-    found = estimate(values, None, 800)
+    result = estimate(values, None, 800)
     variances = np.var(of_seed, ddof=1) / 3, np.var(of_model, ddof=1) / 2
     half = math.sqrt(sum(stats.t.ppf(0.975, df) ** 2 * v for df, v in zip((2, 1), variances, strict=True)))
-    assert found.mean == pytest.approx(0.6)
-    assert found.interval == pytest.approx((0.6 - half, 0.6 + half))
-    assert found.std == pytest.approx(np.std(list(values.values()), ddof=1))
-    assert found.runs == 6
+    assert result.mean == pytest.approx(0.6)
+    assert result.interval == pytest.approx((0.6 - half, 0.6 + half))
+    assert result.std == pytest.approx(np.std(list(values.values()), ddof=1))
+    assert result.runs == 6
 
 
 def test_a_seed_with_a_model_seed_of_its_own_is_one_run():
@@ -110,10 +110,10 @@ def test_models_that_seeds_share_are_a_source_though_every_seed_is_one_run():
 
 @pytest.mark.parametrize("values", [{(0, None): 0.5}, {(0, 0): 0.5}, {(0, 0): 0.5, (0, 1): 0.6}])
 def test_one_seed_has_no_interval(values):
-    found = estimate(values, spread(0.01), 800)
-    assert (found.interval, found.p) == (None, None)
-    assert found.mean == pytest.approx(np.mean(list(values.values())))
-    assert (found.std is None) == (len(values) == 1)
+    result = estimate(values, spread(0.01), 800)
+    assert (result.interval, result.p) == (None, None)
+    assert result.mean == pytest.approx(np.mean(list(values.values())))
+    assert (result.std is None) == (len(values) == 1)
 
 
 @pytest.mark.parametrize("undefined", UNDEFINED)
@@ -126,8 +126,8 @@ def test_an_undefined_run_leaves_nothing(undefined):
     ("resampled", "images"), [(np.array([0.5, math.nan, 0.4]), 9), (np.array([0.5]), 9), (np.array([0.5, 0.5]), 1)]
 )
 def test_without_the_images_variance_there_is_no_interval(resampled, images):
-    found = estimate(runs([0.4, 0.6]), resampled, images)
-    assert found == Estimate(pytest.approx(0.5), pytest.approx(np.std([0.4, 0.6], ddof=1)), None, None, 2)
+    result = estimate(runs([0.4, 0.6]), resampled, images)
+    assert result == Estimate(pytest.approx(0.5), pytest.approx(np.std([0.4, 0.6], ddof=1)), None, None, 2)
 
 
 def test_where_nothing_varies_the_interval_is_a_point():
@@ -140,8 +140,8 @@ def test_where_nothing_varies_the_interval_is_a_point():
 
 
 def test_estimates_are_plain_numbers():
-    found = estimate(runs(np.array([0.2, 0.4])), spread(0.01), 800)
-    assert [type(v) for v in (found.mean, found.std, *found.interval, found.p, found.runs)] == [float] * 5 + [int]
+    result = estimate(runs(np.array([0.2, 0.4])), spread(0.01), 800)
+    assert [type(v) for v in (result.mean, result.std, *result.interval, result.p, result.runs)] == [float] * 5 + [int]
 
 
 def covered(count, seed_sd, experiments=2000, images=100):
@@ -224,9 +224,9 @@ UNKNOWN = [Estimate(-0.1, 0.1, None, None, 1), Estimate(None, None, None, None, 
     ],
 )
 def test_verdicts_on_the_sign_of_a_difference(mean, p, below, above):
-    found = difference(mean, mean - 0.05, mean + 0.05)
-    assert verdict_below(found, p) == below
-    assert verdict_above(found, p) == above
+    result = difference(mean, mean - 0.05, mean + 0.05)
+    assert verdict_below(result, p) == below
+    assert verdict_above(result, p) == above
 
 
 def test_the_level_of_a_verdict_can_be_set():
@@ -247,9 +247,9 @@ def test_the_level_of_a_verdict_can_be_set():
     ],
 )
 def test_verdicts_on_equivalence(low, high, verdict, opposite):
-    found = difference((low + high) / 2, low, high)
-    assert verdict_on_par(found, 0.05) == verdict
-    assert verdict_not_on_par(found, 0.05) == opposite
+    result = difference((low + high) / 2, low, high)
+    assert verdict_on_par(result, 0.05) == verdict
+    assert verdict_not_on_par(result, 0.05) == opposite
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN)

@@ -16,8 +16,8 @@ import hashlib, numpy as np
 from roar_pipeline.resampling import image_counts, resampled_metrics
 rng = np.random.default_rng(0)
 labels = rng.random((6000, 2)) < 0.2
-drawn = resampled_metrics(labels, rng.normal(size=labels.shape), image_counts(6000, 500), f1_threshold=0.5)
-print(hashlib.sha256(b"".join(values.tobytes() for values in drawn.values())).hexdigest())
+resampled = resampled_metrics(labels, rng.normal(size=labels.shape), image_counts(6000, 500), f1_threshold=0.5)
+print(hashlib.sha256(b"".join(values.tobytes() for values in resampled.values())).hexdigest())
 """
 
 
@@ -38,31 +38,34 @@ def test_every_resample_is_evaluated_as_its_images_are(tied, chunk, monkeypatch)
     monkeypatch.setattr("roar_pipeline.resampling._CHUNK", chunk)
     labels, scores = some_predictions(tied=tied)
     counts = image_counts(25, 60)
-    drawn = resampled_metrics(labels, scores, counts, f1_threshold=0.5, tuned_threshold=0.3)
-    lacking = 0
+    resampled = resampled_metrics(labels, scores, counts, f1_threshold=0.5, tuned_threshold=0.3)
+    undefined = 0
     for b, column in enumerate(counts.T.astype(int)):
         rows = np.repeat(np.arange(25), column)
-        wanted = metrics.evaluate(labels[rows], scores[rows], 0.5)
-        lacking += wanted["per_class"][2] is None
-        wanted["f1_tuned"] = metrics.f1_samples(labels[rows], scores[rows], 0.3)
-        assert {key: values[b] for key, values in drawn.items()} == pytest.approx(
-            {key: wanted[key] for key in ("map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned")}, abs=1e-12
+        expected = metrics.evaluate(labels[rows], scores[rows], 0.5)
+        undefined += expected["per_class"][2] is None
+        expected["f1_tuned"] = metrics.f1_samples(labels[rows], scores[rows], 0.3)
+        assert {key: values[b] for key, values in resampled.items()} == pytest.approx(
+            {key: expected[key] for key in ("map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned")},
+            abs=1e-12,
         )
-    assert 0 < lacking < 60
+    assert 0 < undefined < 60
 
 
 def test_the_images_themselves_give_their_metrics():
     labels, scores = some_predictions(200)
-    drawn = resampled_metrics(labels, scores, np.ones((200, 1)), f1_threshold=0.4)
-    wanted = metrics.evaluate(labels, scores, 0.4)
-    assert set(drawn) == set(wanted) - {"per_class"}
-    assert {key: values.item() for key, values in drawn.items()} == pytest.approx({key: wanted[key] for key in drawn})
+    resampled = resampled_metrics(labels, scores, np.ones((200, 1)), f1_threshold=0.4)
+    expected = metrics.evaluate(labels, scores, 0.4)
+    assert set(resampled) == set(expected) - {"per_class"}
+    assert {key: values.item() for key, values in resampled.items()} == pytest.approx(
+        {key: expected[key] for key in resampled}
+    )
 
 
 def test_what_is_undefined_in_a_resample_is_nan():
     labels, scores = np.array([[1, 0], [0, 0]]), np.zeros((2, 2))
-    drawn = resampled_metrics(labels, scores, np.array([[0.0, 2.0], [2.0, 0.0]]), f1_threshold=0.5)
-    assert {key: values.tolist() for key, values in drawn.items()} == {
+    resampled = resampled_metrics(labels, scores, np.array([[0.0, 2.0], [2.0, 0.0]]), f1_threshold=0.5)
+    assert {key: values.tolist() for key, values in resampled.items()} == {
         "map_classes": [pytest.approx(np.nan, nan_ok=True), 1.0],
         "map_voc": [pytest.approx(np.nan, nan_ok=True), 1.0],
         "map_samples": [pytest.approx(np.nan, nan_ok=True), 0.5],
@@ -95,8 +98,8 @@ def test_the_bootstrap_variance_of_a_mean_is_that_of_theory():
     """Of a mean over images: the images' variance (divisor N) over N, up to the noise of 4,000 resamples (2.2 %)."""
     labels, scores = some_predictions(400)
     values = metrics.per_image_f1(labels, scores, 0.5)
-    drawn = resampled_metrics(labels, scores, image_counts(400, 4000), f1_threshold=0.5)["f1_samples"]
-    assert drawn.var(ddof=1) == pytest.approx(values.var() / 400, rel=0.09)
+    resampled = resampled_metrics(labels, scores, image_counts(400, 4000), f1_threshold=0.5)["f1_samples"]
+    assert resampled.var(ddof=1) == pytest.approx(values.var() / 400, rel=0.09)
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads():
