@@ -14,18 +14,12 @@ import torch
 from torch import nn
 
 from roar_pipeline.config import Network
+from roar_pipeline.cost import BLOCKS
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import write_bytes
 from roar_pipeline.seeding import derived_seed
 
 __all__ = ["build", "load", "load_imagenet_features", "parameter_count", "save", "smallest_side", "split_at"]
-
-_BLOCKS = {
-    "vgg11_small": ((1,), (2,), (4, 4), (8, 8)),
-    "vgg11_bn": ((1,), (2,), (4, 4), (8, 8), (8, 8)),
-    "vgg16_bn": ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)),
-}
-"""Convolutions per block, as multiples of the first width (Simonyan and Zisserman 2015, table 1, A and D)."""
 
 
 def build(network: Network, classes: int, *, reduction: int = 1, seed: int = 0) -> nn.Sequential:
@@ -51,7 +45,7 @@ def build(network: Network, classes: int, *, reduction: int = 1, seed: int = 0) 
 def _sequential(network: Network, base: int, classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
-    for block in _BLOCKS[network.arch]:
+    for block in BLOCKS[network.arch]:
         for multiple in block:
             width = base * multiple
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
@@ -68,7 +62,7 @@ def _sequential(network: Network, base: int, classes: int) -> nn.Sequential:
 
 def smallest_side(arch: str) -> int:
     """Return the fewest pixels per side that survive every max-pool of ``arch``."""
-    return int(2 ** len(_BLOCKS[arch]))
+    return int(2 ** len(BLOCKS[arch]))
 
 
 def parameter_count(model: nn.Module) -> int:
