@@ -169,7 +169,8 @@ class Maps:
     )
     spread: float = setting(0.15, "of their noise, in units of an image's own range", low=0)
     noise_seed: int = setting(0, "of their noise", low=0)
-    batch: int = setting(64, "images per forward pass", low=1)
+    batch: int = setting(64, "images, and pairs of image and class, at a time: at most", low=1)
+    memory_mb: int = setting(4000, "10^6 bytes that these may take by estimate; batch is lowered to it", low=1)
 
 
 @dataclass(frozen=True)

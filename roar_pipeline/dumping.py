@@ -3,7 +3,7 @@
 Shapes: N images of a split, K classes, P pairs of (image, class), H x W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from roar_pipeline.images import Info, Split
 from roar_pipeline.producing import SomeFailedError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from roar_pipeline.attribution.engine import Batch
 
 __all__ = ["dump_control", "dump_explanations", "rank"]
 
@@ -105,8 +107,40 @@ def dump_explanations(
         raise SomeFailedError(failures)
 
 
-def _explain(names: Sequence[str], *asked: Any) -> dict[str, NDArray[np.float32] | InputError]:
-    """Return each method's maps as ``engine.explain`` does. A function of one's own that fails, fails alone."""
+def _explain(
+    names: Sequence[str], model: "nn.Sequential", batch: "Batch", settings: config.Maps, black: "Tensor"
+) -> dict[str, NDArray[np.float32] | InputError]:
+    """Return each method's maps as ``engine.explain`` does, computed for ``settings.batch`` pairs at a time.
+
+    Memory goes by pairs, and a model that predicts many classes makes many of few images.
+    """
+    parts = [_explain_part(names, model, part, settings, black) for part in _parts(batch, settings.batch)]
+    joined: dict[str, NDArray[np.float32] | InputError] = {}
+    for name in names:
+        of_parts = [part[name] for part in parts]
+        failure = next((result for result in of_parts if isinstance(result, InputError)), None)
+        joined[name] = failure or np.concatenate([result for result in of_parts if not isinstance(result, InputError)])
+    return joined
+
+
+def _parts(batch: "Batch", size: int) -> Iterator["Batch"]:
+    """Yield the pairs of a batch, ``size`` at a time, with the images that they need."""
+    import torch
+
+    from roar_pipeline.attribution.engine import Batch
+
+    if len(batch.image_index) <= size:
+        yield batch
+        return
+    for start in range(0, len(batch.image_index), size):
+        rows = slice(start, start + size)
+        used, image_index = torch.unique(batch.image_index[rows], return_inverse=True)
+        ids = [batch.ids[row] for row in used.tolist()]
+        yield Batch(batch.images[used], ids, image_index, batch.class_index[rows])
+
+
+def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.float32] | InputError]:
+    """Explain in one go. A function of one's own that fails, fails alone."""
     from roar_pipeline.attribution import engine
 
     together: dict[str, list[str]] = {}
@@ -116,7 +150,7 @@ def _explain(names: Sequence[str], *asked: Any) -> dict[str, NDArray[np.float32]
     found: dict[str, NDArray[np.float32] | InputError] = {}
     for own, of_own in sorted(together.items()):
         try:
-            found |= engine.explain(of_own, *asked)
+            found |= engine.explain(of_own, *of_part)
         except Exception as error:
             if not own or may_pass(error):
                 raise

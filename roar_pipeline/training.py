@@ -25,6 +25,7 @@ from roar_pipeline.crops import CropInputs
 from roar_pipeline.errors import InputError
 from roar_pipeline.files import read_sealed, write_sealed
 from roar_pipeline.inputs import Inputs, batch_of
+from roar_pipeline.memory import PREDICT_BATCH
 from roar_pipeline.progress import report
 from roar_pipeline.seeding import derived_seed
 
@@ -49,9 +50,6 @@ _REPORTED = 16
 
 _VALIDATIONS = 20
 """Validations of a training that does not need them, about."""
-
-PREDICT_BATCH = 64
-"""Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
 
 Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split, generator) -> scalar.

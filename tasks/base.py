@@ -22,7 +22,7 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.manifests import MANIFEST, is_done
 from roar_pipeline.producing import Wanted
 from tasks import execution
-from tasks.resources import stage_resources
+from tasks.resources import Demand, stage_resources, streaming_demand
 from tasks.settings import data_folder, filed, overrides, scheduler_options, settings
 
 __all__ = ["ManifestTarget", "StageTask"]
@@ -65,7 +65,11 @@ class StageTask(luigi.Task):
     @property
     def resources(self) -> dict[str, int]:
         """What the scheduler is to set aside."""
-        return stage_resources()
+        return stage_resources(self.demand())
+
+    def demand(self) -> Demand:
+        """Return what the stage takes of a machine."""
+        return streaming_demand()
 
     def parts(self) -> list[Any]:
         """Return the tasks of one result each that this one stands for: itself, but for a batch."""

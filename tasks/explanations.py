@@ -16,7 +16,7 @@ from tasks.data import PrepareImages
 from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, MethodParameter, MethodsParameter, ModelParameter, WholeParameter
 from tasks.priorities import urgency
-from tasks.resources import stage_resources
+from tasks.resources import Demand, light_demand, maps_demand, maps_settings
 from tasks.settings import settings
 
 __all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task"]
@@ -33,6 +33,10 @@ class ExplanationTask(StageTask):
     def priority(self) -> int:
         """The place of the curve in the grid."""
         return urgency(None if self.is_control else self.model, self.method, self.seed)
+
+    def demand(self) -> Demand:
+        """Return memory for images and maps."""
+        return light_demand()
 
     @property
     def is_control(self) -> bool:
@@ -66,16 +70,15 @@ class DumpMaps(StageTask):
     the forward pass, the tape of the single-pass methods, the samples of the SmoothGrad family.
     """
 
-    version = 2
+    version = 3
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
     seed = WholeParameter(what="seed", default=0, description="of the model")
 
-    @property
-    def resources(self) -> dict[str, int]:
-        """Memory, and one GPU place where there are GPUs and a model."""
-        return stage_resources(images=True, network=not self._is_control)
+    def demand(self) -> Demand:
+        """Return memory, and a GPU place where there is a model."""
+        return light_demand() if self._is_control else maps_demand(self.model, self.method)
 
     @property
     def max_batch_size(self) -> int:
@@ -111,7 +114,7 @@ class DumpMaps(StageTask):
         keys: dict[str, Any] = {}
         for name in self.method:
             if not is_control(name):
-                keys |= method_keys(name, dataclasses.asdict(settings().maps))
+                keys |= method_keys(name, dataclasses.asdict(maps_settings(self.model)))
         return {"maps": keys}
 
     @property
@@ -148,7 +151,7 @@ class DumpMaps(StageTask):
         arguments = {
             "images_path": PrepareImages().path,
             "model_path": model_task(self.model, self.seed).path,
-            "maps": settings().maps,
+            "maps": maps_settings(self.model),
             "fingerprints": {name: part.fingerprint for name, part in parts.items()},
             "execution": settings().execution,
         }

@@ -7,11 +7,19 @@ from pathlib import Path
 
 from rich.table import Table
 
-from roar_pipeline.forecasting import Estimate, Need, estimate, wall_seconds
+from roar_pipeline.forecasting import Estimate, Need, Scope, estimate, wall_seconds
 from roar_pipeline.states import duration
 from tasks.data import PrepareImages
 from tasks.report import Report
-from tasks.resources import data_size
+from tasks.resources import (
+    MEMORY,
+    data_size,
+    explained_cost,
+    network_device,
+    resources_of_machine,
+    shortages,
+    stage_resources,
+)
 from tasks.settings import data_folder
 from tasks.status import console
 from tasks.survey import FAMILIES, Entry, Survey
@@ -29,9 +37,10 @@ def show_forecast(report: Report, workers: int) -> int:
     if not waiting:
         out.print("\nNothing to do: everything is there.")
         return 0
-    seconds = {key: found.seconds for key, found in estimates.items()}
+    seconds = {key: estimate.seconds for key, estimate in estimates.items()}
     inputs = {e.task.fingerprint: [t.fingerprint for t in e.task.deps()] for e in waiting}
-    wall, need = wall_seconds(seconds, inputs, workers), sum(found.size for found in estimates.values())
+    wall = wall_seconds(seconds, inputs, {e.task.fingerprint: _share(e, workers) for e in waiting})
+    need = sum(estimate.size for estimate in estimates.values())
     free = shutil.disk_usage(_existing(data_folder())).free
     out.print(
         f"\nAbout {duration(wall)} with --workers {workers} ({duration(sum(seconds.values()))} of work), "
@@ -40,13 +49,22 @@ def show_forecast(report: Report, workers: int) -> int:
     )
     if guessed := sorted({e.family for e in waiting if not estimates[e.task.fingerprint].like}, key=FAMILIES.index):
         out.print(
-            f"Guessed for want of like results: {', '.join(guessed)}. A guess is the default experiment's pace on one "
-            "CPU core per image, epoch, pixel and channel; a GPU is many times faster. It improves as results come.",
+            f"Guessed for want of like results: {', '.join(guessed)}. A guess is the stage's work (of a network: its "
+            "multiply-adds) at the pace that was measured for one CPU core; a GPU is many times faster. It improves "
+            "as results come.",
             soft_wrap=True,
         )
+    for warning in shortages(entry.task for entry in waiting):
+        out.print(warning, style="red", soft_wrap=True, markup=False)
     if need > free:
         out.print("The disk will not hold it: free some space first (python -m tasks gc).", style="red")
     return 0
+
+
+def _share(entry: Entry, workers: int) -> float:
+    """Return the part of this machine's memory, or of its workers, that a result occupies while it is made."""
+    memory = stage_resources(entry.task.demand())[MEMORY] / resources_of_machine()[MEMORY]
+    return max(1 / max(1, workers), memory)
 
 
 def _existing(folder: Path) -> Path:
@@ -61,16 +79,21 @@ def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
     for of_family in manifests.values():
         of_family.sort(key=lambda manifest: str(manifest.get("finished")))
     images = PrepareImages()
-    size = data_size()
+    scope = Scope(data_size(), explained_cost)
     known: dict[str, Estimate] = {}
-    found = {}
+    estimates = {}
     for entry in waiting:
         need = Need(entry.family, entry.task.identity, images.fingerprint)
-        kind = f"{entry.family} {need.identity['settings']}"
+        kind = f"{entry.family} {need.identity['settings']} {_work_of(need)}"
         if kind not in known:
-            known[kind] = estimate(need, manifests[entry.family], size)
-        found[entry.task.fingerprint] = known[kind]
-    return found
+            known[kind] = estimate(need, manifests, scope, network_device())
+        estimates[entry.task.fingerprint] = known[kind]
+    return estimates
+
+
+def _work_of(need: Need) -> list[str]:
+    """Return the parameters that decide how much work a result is, beside its settings."""
+    return [str(need.identity["parameters"].get(name)) for name in ("model", "method", "loss")]
 
 
 def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:
@@ -97,6 +120,8 @@ def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:
 def _source(found: list[Estimate]) -> str:
     if any(each.like == 0 for each in found):
         return "a guess"
+    if any(estimate.from_others for estimate in found):
+        return f"{max(estimate.like for estimate in found)} results of other stages, scaled"
     told = f"{max(each.like for each in found)} like results"
     return f"{told}, scaled" if any(each.scaled for each in found) else told
 

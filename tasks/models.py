@@ -10,7 +10,7 @@ from roar_pipeline.errors import InputError
 from tasks.base import StageTask
 from tasks.data import PrepareImages
 from tasks.parameters import LossParameter, WholeParameter
-from tasks.resources import stage_resources
+from tasks.resources import Demand, student_demand, teacher_demand
 from tasks.settings import settings
 
 __all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
@@ -20,11 +20,6 @@ class ModelTask(StageTask):
     """A task whose result is a trained model."""
 
     seed = WholeParameter(what="seed", default=0, description="of the weights and of the training")
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """Memory, and one GPU place where there are GPUs."""
-        return stage_resources(images=True, network=True)
 
     @property
     def path(self) -> Path:
@@ -41,6 +36,11 @@ class FineTuneTeacher(ModelTask):
     """Train the teacher: the network to be explained and compressed."""
 
     stage = "train_teacher"
+
+    def demand(self) -> Demand:
+        """Return memory for the training, and a GPU place."""
+        return teacher_demand()
+
     version = 2
 
     def requires(self) -> list[StageTask]:
@@ -80,6 +80,10 @@ class DistillStudent(ModelTask):
         unset_name="default",
         description="divisor of every width; default: [student] reduction",
     )
+
+    def demand(self) -> Demand:
+        """Return memory for the training beside a teacher, and a GPU place."""
+        return student_demand(self._student, self.loss)
 
     def requires(self) -> list[StageTask]:
         """Return the images, and the teacher where the loss has one."""

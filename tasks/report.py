@@ -18,6 +18,7 @@ from tasks.explanations import EvaluateLocalization, RankPixels, maps_task
 from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, AxisParameter
 from tasks.progress import closure
+from tasks.resources import Demand, light_demand
 from tasks.retraining import Retrain
 from tasks.settings import settings
 
@@ -45,6 +46,10 @@ class Report(StageTask):
     partial = luigi.BoolParameter(
         default=False, description="report on what is done, with a list of what is missing, and compute nothing else"
     )
+
+    def demand(self) -> Demand:
+        """Return memory for the images."""
+        return light_demand()
 
     @property
     def grid(self) -> config.Grid:

@@ -1,68 +1,216 @@
-"""What tasks share on a machine, for the scheduler: GPU places, and main memory by a rough estimate."""
+"""What tasks share on a machine, for the scheduler: GPU places, and main memory by an estimate of each stage's peak."""
 
+import contextlib
+import dataclasses
 import functools
+import math
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from luigi.configuration import get_config
 
-from roar_pipeline import voc
-from roar_pipeline.forecasting import Size
+from roar_pipeline import config, memory, scenes, voc
+from roar_pipeline.attribution import is_control
+from roar_pipeline.cost import Cost, Size, cost_of
+from roar_pipeline.errors import InputError
 from tasks.gpus import visible_gpus
 from tasks.settings import settings
 
-__all__ = ["MEMORY", "data_size", "resources_of_machine", "stage_resources"]
+if TYPE_CHECKING:
+    from tasks.base import StageTask
+
+__all__ = [
+    "MEMORY",
+    "Demand",
+    "cell_demand",
+    "data_size",
+    "explained_cost",
+    "light_demand",
+    "maps_demand",
+    "maps_settings",
+    "network_cost",
+    "network_device",
+    "resources_of_machine",
+    "shortages",
+    "stage_resources",
+    "streaming_demand",
+    "student_demand",
+    "teacher_demand",
+]
 
 MEMORY = "memory_mb"
 """The resource's name, in 10^6 bytes."""
 
-_PROCESS_MB = 600
-"""torch, scikit-learn and the activations of a small net; measured on the default experiment."""
-_COPIES = 2
-"""Resident images are held as read and on the device; levels and the batch's share come on top."""
 _USABLE = 0.9
+_SAMPLE = 50
+"""Photographs whose size is looked at."""
 
 
-def _machine_memory() -> int:
-    """Return how much tasks may take together."""
-    return int(psutil.virtual_memory().total * _USABLE / 1e6)
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """What a task takes of a machine."""
+
+    memory_mb: int
+    uses_network: bool = False
+    remedy: str = "Use smaller images or fewer."
+    """What lowers it."""
 
 
 def resources_of_machine() -> dict[str, int]:
     """Return what tasks share here: GPU places and memory; ``[resources]`` overrules it."""
-    found = {MEMORY: _machine_memory(), **({"gpu": len(gpus)} if (gpus := visible_gpus()) else {})}
-    config = get_config()
-    return {name: config.getint("resources", name, amount) for name, amount in found.items()}
+    usable = int(psutil.virtual_memory().total * _USABLE / 1e6)
+    amounts = {MEMORY: usable, **({"gpu": len(gpus)} if (gpus := visible_gpus()) else {})}
+    section = get_config()
+    return {name: section.getint("resources", name, amount) for name, amount in amounts.items()}
 
 
-def stage_resources(*, images: bool = False, network: bool = False) -> dict[str, int]:
-    """Return what a task takes: memory, and one GPU place where it runs a network and there are GPUs.
+def stage_resources(demand: Demand) -> dict[str, int]:
+    """Return what the scheduler sets aside: memory, and one GPU place where a network runs and there are GPUs.
 
-    Args:
-        images: whether it holds the train and test images in memory.
-        network: whether it runs a network.
+    A task that needs more memory than there is gets all of it and runs alone: it would wait for ever.
     """
-    on_gpu = network and settings().execution.device != "cpu" and visible_gpus()
-    return {MEMORY: _memory_of(images), **({"gpu": 1} if on_gpu else {})}
+    amount = min(demand.memory_mb, resources_of_machine()[MEMORY])
+    return {MEMORY: amount, **({"gpu": 1} if demand.uses_network and _on_gpu() else {})}
 
 
-@functools.cache
-def _memory_of(images: bool) -> int:
-    """Return about how much a task takes, and never more than there is: it would wait for ever."""
-    need = float(_PROCESS_MB)
-    if images:
-        size = data_size()
-        need += _COPIES * size.images * size.pixels * 4 / 1e6
-    return min(int(need), resources_of_machine()[MEMORY])
+def shortages(tasks: "Iterable[StageTask]") -> list[str]:
+    """Return a warning for each stage that needs more memory than this machine has: the most that one of it needs."""
+    usable = resources_of_machine()[MEMORY]
+    most: dict[str, Demand] = {}
+    for task in tasks:
+        demand = task.demand()
+        if demand.memory_mb > max(usable, most[task.task_family].memory_mb if task.task_family in most else 0):
+            most[task.task_family] = demand
+    return [
+        f"{family} needs about {demand.memory_mb / 1e3:.1f} GB of memory, and tasks may take {usable / 1e3:.1f} GB on "
+        f"this machine: it runs alone, and may be killed. {demand.remedy}"
+        for family, demand in most.items()
+    ]
+
+
+def streaming_demand() -> Demand:
+    """Return what a stage takes that runs no network and reads a few images at a time."""
+    return Demand(_megabytes(memory.STREAMING))
+
+
+def light_demand() -> Demand:
+    """Return what a stage takes that runs no network and holds images."""
+    return Demand(_megabytes(memory.light(data_size())))
+
+
+def teacher_demand() -> Demand:
+    """Return what the training of the teacher takes."""
+    recipe = settings().teacher
+    need = memory.teacher(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [teacher] batch.")
+
+
+def student_demand(recipe: config.Student, loss: str) -> Demand:
+    """Return what the training of a student takes, beside its teacher."""
+    cost, taught_by = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
+    layer = settings().distillation.layer
+    need = memory.student(data_size(), cost, recipe, loss, layer, taught_by, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [student] batch.")
+
+
+def cell_demand() -> Demand:
+    """Return what a retrained cell takes."""
+    recipe = settings().retrain
+    need = memory.cell(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
+
+
+def maps_demand(model: str, methods: Iterable[str]) -> Demand:
+    """Return what a dump of a model's maps takes; the scheduler may put all methods of the grid into one."""
+    together = {*methods, *(name for name in settings().grid.methods if not is_control(name))}
+    need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, together, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [maps] memory_mb or batch.")
+
+
+def maps_settings(model: str) -> config.Maps:
+    """Return [maps] with the batch that a model's maps are computed by: as large as ``memory_mb`` allows.
+
+    That follows from the settings alone, and stands in the identity of the maps instead of the two it comes from.
+    """
+    chosen = settings().maps
+    return dataclasses.replace(
+        chosen, batch=memory.images_per_pass(explained_cost(model), chosen.batch, chosen.memory_mb * 10**6)
+    )
+
+
+def explained_cost(model: str) -> Cost:
+    """Return the cost per image of a model of the grid: ``teacher``, a loss, or a loss and a reduction."""
+    if model == "teacher":
+        return network_cost(settings().teacher)
+    student = settings().student
+    return network_cost(student, int(model.partition("/")[2] or student.reduction))
+
+
+def network_cost(network: config.Network, reduction: int = 1) -> Cost:
+    """Return a network's cost per image on this data set."""
+    plain = config.Network(**{f.name: getattr(network, f.name) for f in dataclasses.fields(config.Network)})
+    dataset = settings().dataset
+    return cost_of(plain, len(_class_names(dataset)), dataset.height, dataset.width, reduction=reduction)
 
 
 def data_size() -> Size:
     """Return how much there is to work on, from the settings and the data set's lists."""
-    dataset, scenes = settings().dataset, settings().scenes
-    classes = len(dataset.classes or (voc.CLASSES if dataset.root else range(10)))
+    return _size_of(settings().dataset, settings().scenes)
+
+
+@functools.cache
+def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
+    photographs = 0
     if dataset.root:
         root = Path(dataset.root).expanduser()
-        train, test = (len(voc.read_split(root, split)) for split in (dataset.train_split, dataset.test_split))
+        ids = _listed(root, dataset.train_split)
+        test, validation = (len(_listed(root, split)) for split in (dataset.test_split, dataset.validation_split))
+        masks = len(_listed(root, dataset.segmentation_split, "Segmentation")) if dataset.segmentation_split else 0
+        train = len(ids)
+        if dataset.train_side:
+            photographs = _photograph_bytes(root, ids, dataset.train_side)
     else:
-        train, test = scenes.train, scenes.test
-    return Size(train, test, dataset.height * dataset.width, classes)
+        train, test, validation = generated.train, generated.test, generated.validation
+        masks = test if dataset.segmentation_split else 0
+        photographs = train * 3 * min(dataset.train_side, generated.size) ** 2
+    is_shared = dataset.validation_split == dataset.test_split
+    shape = dataset.height, dataset.width, len(_class_names(dataset))
+    return Size(train, test, *shape, 0 if is_shared else validation, min(masks, test), photographs)
+
+
+def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
+    """Return a list's images; one that cannot be read has none, and fails the stage that needs it."""
+    try:
+        return voc.read_split(root, split, kind)
+    except InputError:
+        return []
+
+
+def _photograph_bytes(root: Path, ids: Sequence[str], short_side: int) -> int:
+    """Return about what photographs take in memory, by the sizes of a few of them."""
+    sizes = []
+    for image_id in ids[:: max(1, len(ids) // _SAMPLE)]:
+        with contextlib.suppress(InputError, OSError):
+            sizes.append(math.prod(voc.read_photograph_size(root, image_id, short_side)))
+    pixels = statistics.fmean(sizes) if sizes else short_side**2
+    return int(3 * len(ids) * pixels)
+
+
+def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
+    return dataset.classes or (voc.CLASSES if dataset.root else scenes.CLASSES)
+
+
+def _megabytes(count: int) -> int:
+    return -(-count // 10**6)
+
+
+def network_device() -> str:
+    """Return where networks run: ``cuda`` or ``cpu``."""
+    return "cuda" if _on_gpu() else "cpu"
+
+
+def _on_gpu() -> bool:
+    return settings().execution.device != "cpu" and bool(visible_gpus())

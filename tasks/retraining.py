@@ -21,7 +21,7 @@ from tasks.parameters import (
     WholeParameter,
 )
 from tasks.priorities import urgency
-from tasks.resources import stage_resources
+from tasks.resources import Demand, cell_demand
 from tasks.settings import settings
 
 __all__ = ["Retrain"]
@@ -55,10 +55,9 @@ class Retrain(StageTask):
             return urgency(None, None, self.seed)
         return urgency(None if is_control(self.method) else self.model, self.method, self.explained_seed)
 
-    @property
-    def resources(self) -> dict[str, int]:
-        """Memory, and one GPU place where there are GPUs."""
-        return stage_resources(images=True, network=True)
+    def demand(self) -> Demand:
+        """Return memory for one cell at a time, and a GPU place."""
+        return cell_demand()
 
     @property
     def max_batch_size(self) -> int:

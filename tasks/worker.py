@@ -11,6 +11,7 @@
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import socket
 import time
@@ -26,9 +27,11 @@ from roar_pipeline.errors import InputError
 from tasks.execution import failure_text, open_cache, warm_process
 from tasks.grouping import GroupedScheduler
 from tasks.progress import Monitor
-from tasks.resources import resources_of_machine
+from tasks.resources import resources_of_machine, shortages
 
 __all__ = ["install"]
+
+_log = logging.getLogger("roar")
 
 _ANSWER_SECONDS = 5.0
 _ASKED_SECONDS = 1.0
@@ -48,6 +51,8 @@ class Worker(luigi.worker.Worker):
         open_cache()
         self._offer_resources()
         waiting = [part for task, status, _ in self._add_task_history if status == PENDING for part in task.parts()]
+        for warning in shortages(waiting):
+            _log.warning("%s", warning)
         is_worth_it = sum(not part.is_light for part in waiting) > 1
         warm = warm_process() if is_worth_it else contextlib.nullcontext()
         with warm, Monitor(self._scheduled_tasks.values(), self.worker_processes):
