@@ -153,36 +153,50 @@ def verify(
         advance: called after every directory.
     """
 
-    def check(each: Stored) -> list[str]:
-        found = _check(each.directory, full)
-        advance()
-        return found
+    def check(each: Stored) -> tuple[Stored, list[str]]:
+        return _check(each.directory, full)
 
+    damaged: dict[Path, list[str]] = {}
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        checked = zip(stored, pool.map(check, stored), strict=True)
-        return {each.directory: found for each, found in checked if found}
+        for current, problems in pool.map(check, stored):
+            # HDF5 files are opened in this thread alone: h5py lets one thread at a time in, and can hang with several.
+            problems = problems or _shape_faults(current)
+            if problems:
+                damaged[current.directory] = problems
+            advance()
+    return damaged
 
 
-def _check(directory: Path, full: bool) -> list[str]:
-    """Return what is wrong with a directory as it is now; nothing if it has gone."""
+def _check(directory: Path, full: bool) -> tuple[Stored, list[str]]:
+    """Return a directory as it is now, and what is wrong with it; nothing if it has gone."""
     try:
-        return _faults(_read(directory), full)
+        current = _read(directory)
+        return current, _faults(current, full)
     except OSError as error:
-        return [f"cannot be read: {error}"] if directory.is_dir() else []
+        gone = Stored(directory, None, {})
+        return gone, [f"cannot be read: {error}"] if directory.is_dir() else []
 
 
-def _faults(each: Stored, full: bool) -> list[str]:
+def _faults(stored: Stored, full: bool) -> list[str]:
+    if stored.manifest is None:
+        return ["the manifest cannot be read"] if (stored.directory / MANIFEST).exists() else []
+    problems = faults(stored.directory, stored.manifest, full=full)
+    if not stored.directory.name.endswith(stored.manifest["fingerprint"][:12]):
+        problems.append("the folder's name does not belong to the manifest's fingerprint")
+    return problems
+
+
+def _is_damaged(directory: Path) -> bool:
+    current, problems = _check(directory, True)
+    return bool(problems or _shape_faults(current))
+
+
+def _shape_faults(stored: Stored) -> list[str]:
     from roar_pipeline.stores import shape_faults
 
-    if each.manifest is None:
-        return ["the manifest cannot be read"] if (each.directory / MANIFEST).exists() else []
-    found = faults(each.directory, each.manifest, full=full)
-    if not each.directory.name.endswith(each.manifest["fingerprint"][:12]):
-        found.append("the folder's name does not belong to the manifest's fingerprint")
-    if not found:
-        names = [name for name in each.manifest["files"] if name.endswith(".h5")]
-        found += [fault for name in names for fault in shape_faults(each.directory / name)]
-    return found
+    names = [name for name in (stored.manifest or {}).get("files", ()) if name.endswith(".h5")]
+    problems = [fault for name in names for fault in shape_faults(stored.directory / name)]
+    return problems if stored.directory.is_dir() else []
 
 
 def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: bool = False) -> tuple[str, list[Stored]]:
@@ -203,7 +217,7 @@ def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: boo
         if not each.directory.is_dir():
             continue
         with try_lock(each.directory) as free:
-            if not free or (damaged and not _check(each.directory, True)):
+            if not free or (damaged and not _is_damaged(each.directory)):
                 busy.append(each)
                 continue
             (place / each.family).mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from roar_pipeline.attribution import check_method
+from roar_pipeline.attribution import check_method, is_shuffled
 from roar_pipeline.errors import InputError
 
 __all__ = [
@@ -68,8 +68,8 @@ class Dataset:
     validation_split: str = setting("val", "ImageSets/Main list for validation curves and checkpoint = best")
     test_split: str = setting("test", "ImageSets/Main list that every reported number is measured on")
     segmentation_split: str = setting("test", "ImageSets/Segmentation list used for localization; empty: none")
-    height: int = setting(48, "pixels after the plain resize", low=8)
-    width: int = setting(48, "pixels after the plain resize", low=8)
+    height: int = setting(32, "pixels after the plain resize", low=8)
+    width: int = setting(32, "pixels after the plain resize", low=8)
     train_side: int = setting(
         0,
         "shorter side, in pixels, at which training photographs are kept as well, for augment = resized_crop; 0: not",
@@ -84,10 +84,17 @@ class Scenes:
     """The generated default set (DESIGN 6)."""
 
     seed: int = setting(0, "of the generator", low=0)
-    train: int = setting(3000, "images", low=1)
+    train: int = setting(1500, "images", low=1)
     validation: int = setting(400, "images", low=1)
     test: int = setting(800, "images", low=1)
-    size: int = setting(48, "pixels, height and width", low=16)
+    size: int = setting(32, "pixels, height and width", low=16)
+
+
+_EPOCHS = "passes over the training split"
+_BATCH = "images per step"
+_LR = "learning rate (one_cycle: its peak)"
+_WEIGHT_DECAY = "of the optimizer"
+_DROPOUT = "probability"
 
 
 @dataclass(frozen=True)
@@ -97,21 +104,21 @@ class Network:
     arch: Arch = setting("vgg11_small", "vgg11_small (VGG-11 without its fifth block), vgg11_bn or vgg16_bn")
     width: int = setting(16, "channels of the first convolution before reduction (torchvision: 64)", low=1)
     pool: int = setting(1, "cells per side that features are averaged to before the Linear layer", low=1)
-    dropout: float = setting(0.2, "probability", low=0, high=0.99)
+    dropout: float = setting(0.2, _DROPOUT, low=0, high=0.99)
 
 
 @dataclass(frozen=True)
 class Training:
     """How a network is trained."""
 
-    epochs: int = setting(6, "passes over the training split", low=0)
-    batch: int = setting(16, "images per step", low=1)
+    epochs: int = setting(12, _EPOCHS, low=0)
+    batch: int = setting(16, _BATCH, low=1)
     remainder: Literal["drop", "keep"] = setting(
         "drop", "an epoch's images that fill no batch: drop (others at every epoch), or keep as a smaller batch"
     )
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "adamw or sgd")
-    lr: float = setting(0.01, "learning rate (one_cycle: its peak)", low=0)
-    weight_decay: float = setting(0.02, "of the optimizer", low=0)
+    lr: float = setting(0.01, _LR, low=0)
+    weight_decay: float = setting(0.02, _WEIGHT_DECAY, low=0)
     momentum: float = setting(0.9, "of sgd; adamw ignores it", low=0, high=1)
     schedule: Literal["one_cycle", "steps", "constant"] = setting("one_cycle", "one_cycle, steps or constant")
     milestones: tuple[int, ...] = setting((), "epochs at which steps multiplies the rate by gamma")
@@ -139,6 +146,10 @@ class Student(Training, Network):
     """A network with every width divided by ``reduction``, trained from scratch."""
 
     reduction: int = setting(4, "divisor of every width", low=1)
+    epochs: int = setting(26, _EPOCHS, low=0)
+    batch: int = setting(32, _BATCH, low=1)
+    lr: float = setting(0.02, _LR, low=0)
+    dropout: float = setting(0.0, _DROPOUT, low=0, high=0.99)
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class Distillation:
 
     alpha: float = setting(0.9, "share of the distillation term", low=0, high=1)
     temperature: float = setting(4.0, "of the sigmoids", low=1e-6)
-    weight: float = setting(18.0, "of the map matching term", low=0)
+    weight: float = setting(4.0, "of the map matching term", low=0)
     layer: Layer = setting("last_relu", "maps are matched at last_relu (before the last pool) or last_pool")
     drop: float = setting(0.3, "share of teacher channels that sswa drops per batch", low=0, high=0.99)
 
@@ -186,6 +197,11 @@ class Retrain(Training, Network):
     """The network that is trained from scratch on images with pixels removed (PROTOCOL 7)."""
 
     width: int = setting(8, "channels of the first convolution", low=1)
+    epochs: int = setting(40, _EPOCHS, low=0)
+    batch: int = setting(64, _BATCH, low=1)
+    lr: float = setting(0.04, _LR, low=0)
+    weight_decay: float = setting(0.1, _WEIGHT_DECAY, low=0)
+    dropout: float = setting(0.0, _DROPOUT, low=0, high=0.99)
     save_model: bool = setting(False, "keep model.pt beside metrics.json")
 
 
@@ -204,8 +220,22 @@ class Grid:
     models: tuple[str, ...] = setting(
         ("teacher", "naive_kd", "ewa", "swa", "sswa"), "teacher, or a loss, or loss/reduction such as sswa/8"
     )
-    methods: tuple[str, ...] = setting(("gradcam",), "attribution methods; the random control is always added")
-    percents: tuple[int, ...] = setting((10, 30, 50, 70, 90), "percentages removed", low=1, high=99)
+    methods: tuple[str, ...] = setting(
+        ("gradcam", "center", "sobel"), "attribution methods and controls; random is always among them"
+    )
+    shuffled: tuple[str, ...] = setting(
+        ("teacher",), "models whose maps every method also gives to other images, as a control; or none"
+    )
+    percents: tuple[int, ...] = setting((30, 50), "percentages removed", low=1, high=99)
+    probe_percents: tuple[int, ...] = setting(
+        (50,), "of percents: at which a network is also trained on the masks alone; or none", low=1, high=99
+    )
+    longer_percents: tuple[int, ...] = setting(
+        (50,),
+        "of percents: at which the first model's cells, random's and center's are also trained twice as long; or none",
+        low=1,
+        high=99,
+    )
     directions: tuple[str, ...] = setting(("remove",), "remove (ROAR) and/or keep (KAR)")
     seeds: tuple[int, ...] = setting((0,), "of the retrained networks", low=0)
     model_seeds: tuple[int, ...] = setting(
@@ -219,7 +249,10 @@ class Report:
     """What the report shows."""
 
     examples: int = setting(4, "images shown with their maps", low=0)
-    bootstrap: int = setting(1000, "resamples of the 95 % intervals", low=0)
+    bootstrap: int = setting(1000, "resamples of the test images, for the 95 % intervals; 0: none", low=0)
+    par_margin: float = setting(
+        5.0, "percentage points of the mean over a curve within which two models are on par", low=0.1
+    )
 
 
 @dataclass(frozen=True)
@@ -343,6 +376,8 @@ def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], 
 
 def _parse_value(kind: Any, text: str) -> Any:
     if get_origin(kind) is tuple:
+        if text == "none":
+            return ()
         items = [item.strip() for item in text.replace("\n", ",").split(",")]
         return tuple(_parse_value(get_args(kind)[0], item) for item in items if item)
     if get_origin(kind) is Literal:
@@ -404,12 +439,23 @@ def _contradictions(settings: Settings) -> list[str]:
             mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
         if not values:
             mistakes.append(f"[grid] {name} needs at least one.")
-    for check, names in ((check_model, settings.grid.models), (check_method, settings.grid.methods)):
+    for name in ("shuffled", "probe_percents", "longer_percents"):
+        values = getattr(settings.grid, name)
+        if len(set(values)) != len(values):
+            mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
+    for check, names in (
+        (check_model, (*settings.grid.models, *settings.grid.shuffled)),
+        (check_method, settings.grid.methods),
+    ):
         for name in names:
             try:
                 check(name)
             except InputError as error:
                 mistakes.append(f"[grid] {error}")
+    if shuffled := [name for name in settings.grid.methods if is_shuffled(name)]:
+        mistakes.append(
+            f"[grid] methods: {shuffled[0]} is a control of its method. Name the method, and in shuffled the models."
+        )
     for direction in settings.grid.directions:
         if direction not in ("remove", "keep"):
             mistakes.append(f"[grid] directions: '{direction}' is not one of remove, keep.")

@@ -43,8 +43,8 @@ class Size:
 
     @property
     def images(self) -> int:
-        """Train and test."""
-        return self.train + self.test
+        """Of all splits, each once."""
+        return self.train + self.test + self.validation
 
     @property
     def pixels(self) -> int:

@@ -1,34 +1,17 @@
-"""Curves of a retrained network's score against the removed percentage: spread, intervals, areas (PROTOCOL 8).
+"""Curves of a retrained network's score against the removed percentage: spread and areas.
 
-Shapes: P points of a curve, R runs (one per seed, or per seed and model seed), N images, B resamples. Plain numpy; no
-randomness but that of ``resample``, whose seed is an argument.
+Shapes: P points of a curve, R runs (one per seed, or per seed and model seed).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Resamples", "area_between", "bootstrap_means", "interval", "mean_std", "racu", "resample", "with_ends"]
+__all__ = ["area_between", "mean_std", "racu", "with_ends"]
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Resamples:
-    """How often each seed, model seed and image is drawn in each resample.
-
-    Attributes:
-        seeds: retraining seed to counts (B,).
-        model_seeds: model seed to counts (B,); empty if model seeds are not a factor of their own.
-        images: counts (N, B).
-    """
-
-    seeds: Mapping[int, Floats]
-    model_seeds: Mapping[int, Floats]
-    images: Floats
 
 
 def mean_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -77,54 +60,3 @@ def with_ends(first: npt.ArrayLike, points: npt.ArrayLike, last: npt.ArrayLike) 
     inner = np.asarray(points, dtype=float)
     ends = [np.broadcast_to(np.asarray(end, dtype=float), inner.shape[1:])[None] for end in (first, last)]
     return np.concatenate([ends[0], inner, ends[1]])
-
-
-def resample(seeds: Sequence[int], model_seeds: Sequence[int], images: int, count: int, *, seed: int = 0) -> Resamples:
-    """Draw ``count`` resamples with replacement of seeds, of model seeds and of images, independently.
-
-    Every cell of the grid is weighted by the same draws, so that differences between curves are paired. Give no
-    ``model_seeds`` where run s explains the models of seed s: the pair is then drawn as one.
-    """
-    generator = np.random.default_rng(seed)
-
-    def counts(items: int) -> Floats:
-        drawn = generator.multinomial(items, [1 / items] * items, size=count)
-        return np.asarray(drawn.T, dtype=np.float64)
-
-    of_seeds, of_models = (counts(len(items)) if items else np.empty((0, count)) for items in (seeds, model_seeds))
-    return Resamples(
-        seeds=dict(zip(seeds, of_seeds, strict=True)),
-        model_seeds=dict(zip(model_seeds, of_models, strict=True)),
-        images=counts(images),
-    )
-
-
-def bootstrap_means(
-    values: npt.ArrayLike, runs: Sequence[tuple[int | None, int | None]], resamples: Resamples
-) -> Floats:
-    """Return the mean over runs and images in every resample (B,).
-
-    Args:
-        values: per-image score of every run (R, N).
-        runs: (seed, model seed) of every run; None where a run does not depend on it.
-        resamples: draws that cover these seeds and images.
-    """
-    # einsum and not @: one order of adding, whatever the number of threads, hence the same bytes.
-    per_run = np.einsum("rn,nb->rb", np.asarray(values, dtype=float), resamples.images) / len(resamples.images)
-    weights = np.ones_like(per_run)
-    for row, (seed, model_seed) in enumerate(runs):
-        if seed is not None:
-            weights[row] *= resamples.seeds[seed]
-        if model_seed is not None and resamples.model_seeds:
-            weights[row] *= resamples.model_seeds[model_seed]
-    means: Floats = (weights * per_run).sum(0) / weights.sum(0)
-    return means
-
-
-def interval(samples: npt.ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the percentile interval of resampled values (B,); None if there are none or one is undefined."""
-    drawn = np.asarray(samples, dtype=float)
-    if drawn.size == 0 or np.isnan(drawn).any():
-        return None
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

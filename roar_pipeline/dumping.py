@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dump_control", "dump_explanations", "rank"]
 
-_SPLITS = ("train", "test")
 _CONTROL_BATCH = 256
 
 
@@ -34,7 +33,7 @@ def dump_explanations(
     model: "nn.Sequential",
     settings: config.Maps,
 ) -> None:
-    """Write ``maps.h5`` of several methods: a map per image of train and test, and one per pair to localize.
+    """Write ``maps.h5`` of several methods: a map per image of every split, and one per pair to localize.
 
     All methods that want the same images are computed from one pass over them.
 
@@ -56,7 +55,7 @@ def dump_explanations(
 
     device = next(model.parameters()).device
     info = images.read_info(images_path)
-    splits = {name: images.read_split(images_path, name) for name in _SPLITS}
+    splits = maps.distinct_splits(images.read_splits(images_path))
     inputs = {name: hold(s.images, info.mean, info.std, device) for name, s in splits.items()}
     black = black_of(info.mean, info.std, device)
     pairs = _pairs(splits["test"])
@@ -165,7 +164,7 @@ def dump_control(directory: Path, fingerprint: str, images_path: Path, method: s
     from roar_pipeline.attribution.variants import VARIANTS
 
     info = images.read_info(images_path)
-    splits = {name: images.read_split(images_path, name) for name in _SPLITS}
+    splits = maps.distinct_splits(images.read_splits(images_path))
     pairs = _pairs(splits["test"])
     control = load(f"roar_pipeline.attribution.controls:{base_of(method)}")
     _, _, variant = method.partition("+")
@@ -186,10 +185,10 @@ def dump_control(directory: Path, fingerprint: str, images_path: Path, method: s
     maps.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})
 
 
-def rank(directory: Path, images_path: Path, maps_path: Path, tie_seed: int) -> None:
-    """Write ``levels.h5``: at which percentage each pixel of each train and test image is removed."""
-    test = images.read_split(images_path, "test")
-    maps.write_levels(directory / "levels.h5", maps_path, tie_seed, test.segmentation, test.segmentation_rows)
+def rank(directory: Path, images_path: Path, maps_path: Path, tie_seed: int, shuffle_seed: int | None) -> None:
+    """Write ``levels.h5``: at which percentage each pixel of every image is removed."""
+    splits = images.read_splits(images_path, pixels=False)
+    maps.write_levels(directory / "levels.h5", maps_path, tie_seed, splits, shuffle_seed=shuffle_seed)
 
 
 def _pairs(test: Split) -> NDArray[np.int64]:
@@ -200,5 +199,5 @@ def _pairs(test: Split) -> NDArray[np.int64]:
 
 def _groups(splits: dict[str, Split], info: Info, pairs: NDArray[np.int64]) -> dict[str, maps.Group]:
     size = info.height, info.width
-    groups = {name: maps.image_group(splits[name].ids, len(info.classes), *size) for name in _SPLITS}
+    groups = {name: maps.image_group(split.ids, len(info.classes), *size) for name, split in splits.items()}
     return {**groups, "localization": maps.pair_group(pairs[:, 0], pairs[:, 1], *size)}

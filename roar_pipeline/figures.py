@@ -16,9 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from roar_pipeline.curves import mean_std
 from roar_pipeline.files import write_bytes
-from roar_pipeline.results import METRICS, Curve, method_label
-from roar_pipeline.summaries import Summary
+from roar_pipeline.results import METRICS, Cell, Curve, method_label
+from roar_pipeline.summaries import Summary, probes_of
 
 __all__ = ["INK", "PALE", "color", "drawn", "roar_figure", "spread_apart", "training_curves"]
 
@@ -33,9 +34,10 @@ _COLORS = {
 _MARKERS = {"teacher": "o", "plain": "P", "naive_kd": "X", "ewa": "s", "swa": "^", "sswa": "D"}
 _OTHER_COLORS = ("#56B4E9", "#8C564B", "#B8A800")
 _VARIANT_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-_CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)))
+_CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (8, 1.5, 1, 1.5)))
 _SPREADLESS = ("no run: nothing to show", "one run: no spread")
 _MOST_TICKS = 12
+_INKS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
 INK, PALE = "#222222", "#777777"
 
 _STYLE: Any = {
@@ -78,13 +80,13 @@ def color(model: str | None) -> str:
 
 
 def _line_styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """Style each curve: color by loss, dashes for further reductions of a loss seen before, controls dashed black."""
+    """Style each curve: color by loss, dashes for further reductions of a loss; controls dashed, black or pale."""
     seen: dict[str, int] = {}
     styles = []
     for curve in curves:
-        base = "control" if curve.model is None else curve.model.partition("/")[0]
+        base = curve.model.partition("/")[0] if curve.model is not None and not curve.is_control else "control"
         turn = seen[base] = seen.get(base, -1) + 1
-        if curve.model is None:
+        if curve.is_control:
             style = {"linestyle": _CONTROL_STYLES[turn % len(_CONTROL_STYLES)], "marker": "", "linewidth": 1.8}
         else:
             style = {
@@ -93,37 +95,39 @@ def _line_styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
                 "markerfacecolor": color(curve.model) if turn == 0 else "white",
                 "linewidth": 1.6,
             }
-        styles.append({"color": color(curve.model), "markersize": 4.5, "markeredgewidth": 1, **style})
+        ink = color(None if curve.is_control else curve.model)
+        styles.append({"color": ink, "markersize": 4.5, "markeredgewidth": 1, **style})
     return styles
 
 
 def roar_figure(
     paths: Sequence[Path],
     panels: Mapping[str, Sequence[tuple[Curve, Summary]]],
-    clean: tuple[float | None, float | None],
-    blank: float | None,
+    ends: tuple[Sequence[Cell], Sequence[Cell]],
+    probes: Sequence[Cell],
     metric: str,
 ) -> None:
     """Draw a metric against the percentage, one panel per method: mean lines, bands of ± one standard deviation.
 
     A line is interrupted where all runs of a point are missing; a mean over some of them is drawn like the others, and
-    the panel says over how many runs its points are.
+    the panel says over how many runs its points are. A network that saw the masks alone is a bar at its percentage, in
+    its curve's color.
 
     Args:
         paths: files to write, by extension.
         panels: method to its curves, the controls among them, all of one direction.
-        clean: mean and standard deviation at 0 % removed.
-        blank: the metric when nothing can be seen.
+        ends: cells of all curves: clean, and with nothing visible.
+        probes: networks that saw the masks alone.
         metric: a key of ``METRICS``.
     """
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     with drawn(*paths) as figure:
-        wide, tall = 6.6 * columns, 4.1 * rows
+        wide, tall = 7.0 * columns, 4.1 * rows
         figure.set_size_inches(wide, tall)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (method, curves) in zip(grid.flat, panels.items(), strict=False):
-            _draw_panel(axes, curves, clean, blank)
+            _draw_panel(axes, curves, ends, probes, metric)
             axes.set_title(method_label(method), loc="left", fontsize=10, fontweight="bold")
             axes.set_ylabel(f"{METRICS[metric]}, %")
         for axes in grid.flat[len(panels) :]:
@@ -131,10 +135,10 @@ def roar_figure(
         panel_wide, panel_tall = 4.95, 3.2
         figure.subplots_adjust(
             left=0.58 / wide,
-            right=1 - 1.07 / wide,
+            right=1 - 1.47 / wide,
             bottom=0.55 / tall,
             top=1 - 0.35 / tall,
-            wspace=(6.6 - panel_wide) / panel_wide,
+            wspace=(7.0 - panel_wide) / panel_wide,
             hspace=(4.1 - panel_tall) / panel_tall,
         )
 
@@ -142,9 +146,11 @@ def roar_figure(
 def _draw_panel(
     axes: Axes,
     curves: Sequence[tuple[Curve, Summary]],
-    clean: tuple[float | None, float | None],
-    blank: float | None,
+    ends: tuple[Sequence[Cell], Sequence[Cell]],
+    probes: Sequence[Cell],
+    metric: str,
 ) -> None:
+    clean, (blank, _) = (mean_std([cell.test[metric] for cell in cells]) for cells in ends)
     first = curves[0][0]
     percents = first.percents
     removing = first.direction == "remove"
@@ -153,17 +159,18 @@ def _draw_panel(
     top = 0.0
     for style, (curve, summary) in zip(_line_styles([c for c, _ in curves]), curves, strict=True):
         x = np.array([0, *percents], dtype=float)
-        mean = 100 * np.array([start, *summary.mean], dtype=float)
-        std = 100 * np.array([clean[1] if removing else None, *summary.std], dtype=float)
+        mean = 100 * np.array([start, *(point.mean for point in summary.points)], dtype=float)
+        std = 100 * np.array([clean[1] if removing else None, *(point.std for point in summary.points)], dtype=float)
         if not all(curve.cells):
             style["marker"] = style["marker"] or "."
-        order = 3 if curve.model is None else 4
+        order = 3 if curve.is_control else 4
         axes.plot(x, mean, zorder=order, clip_on=False, markevery=slice(1, None), **style)
         axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.13, linewidth=0, zorder=2)
         shown = mean[1:][~np.isnan(mean[1:])]
         if shown.size:
             labels.append((shown[-1], bool(curve.cells[-1]), curve.label, style["color"]))
         top = max(top, float(np.nanmax(np.append(mean, 0))))
+        _draw_probes(axes, curve, probes, metric, style["color"])
     for value, text in ((clean[0], "clean image"), (blank, "nothing visible")):
         if value is not None:
             axes.axhline(100 * value, color=PALE, linestyle=(0, (1, 2)), linewidth=1.1, zorder=1)
@@ -188,7 +195,25 @@ def _draw_panel(
     _label_ends(axes, labels)
     runs = sorted({len(point) for curve, _ in curves for point in curve.cells} - {0}) or [0]
     note = f"mean ± s.d. of {' or '.join(map(str, runs))} runs" if runs[-1] > 1 else _SPREADLESS[runs[-1]]
+    if any(probes_of(probes, curve, percent) for curve, _ in curves for percent in percents):
+        note = f"– masks alone; {note}"
     axes.set_title(note, loc="right", fontsize=8, color=PALE)
+
+
+def _draw_probes(axes: Axes, curve: Curve, probes: Sequence[Cell], metric: str, ink: str) -> None:
+    for percent in curve.percents:
+        value = mean_std([probe.test[metric] for probe in probes_of(probes, curve, percent)])[0]
+        if value is not None:
+            axes.plot(
+                [percent],
+                [100 * value],
+                color=ink,
+                marker="_",
+                markersize=13,
+                markeredgewidth=2,
+                linestyle="",
+                zorder=5,
+            )
 
 
 def _label_ends(axes: Axes, labels: Sequence[tuple[float, bool, str, str]]) -> None:
@@ -247,12 +272,15 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         left.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=INK, marker=".")
         left.set_title("training loss", loc="left", fontsize=10)
         measured = [row for row in history if row.get("validation")]
-        for (metric, label), ink in zip(METRICS.items(), ("#0072B2", "#D55E00", "#009E73"), strict=True):
-            values = [np.nan if (v := row["validation"][metric]) is None else 100 * v for row in measured]
+        for (metric, label), ink in zip(METRICS.items(), _INKS, strict=True):
+            values = [np.nan if (v := row["validation"].get(metric)) is None else 100 * v for row in measured]
+            if np.isnan(values).all():
+                continue
             right.plot([row["epoch"] for row in measured], values, color=ink, marker=".", label=label)
         right.set_title("validation, %", loc="left", fontsize=10)
         right.set_ylim(0, 103)
-        right.legend(frameon=False, fontsize=8, loc="lower right")
+        if right.lines:
+            right.legend(frameon=False, fontsize=8, loc="lower right")
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)

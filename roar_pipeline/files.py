@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "SCRATCH",
     "files_below",
@@ -32,6 +34,7 @@ __all__ = [
     "sync_directory",
     "try_lock",
     "whole_file",
+    "write_array",
     "write_bytes",
     "write_json",
     "write_sealed",
@@ -81,6 +84,13 @@ def write_bytes(path: Path, content: bytes | io.BytesIO) -> None:
     """Write a file, whole. Libraries write to memory and this to disk: here a full disk is one clear OSError."""
     with whole_file(path) as scratch, scratch.open("wb") as file:
         file.write(content.getbuffer() if isinstance(content, io.BytesIO) else content)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole."""
+    content = io.BytesIO()
+    np.save(content, array)
+    write_bytes(path, content)
 
 
 def write_json(path: Path, value: Any) -> None:

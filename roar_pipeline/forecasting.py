@@ -17,7 +17,7 @@ __all__ = ["Estimate", "Need", "Scope", "estimate", "reference_seconds", "wall_s
 
 _MULTIPLY_ADDS = 70e9
 """Per second of one core (AVX-512, float32): vgg16_bn trains at 74e9 on 227 pixels, the default teacher at 60e9."""
-_STEP_SECONDS = 9e-3
+_STEP_SECONDS = 3e-3
 """Of a training step beside its multiply-adds; small networks at a batch of 16 spend most of theirs here."""
 _START_SECONDS = 1.5
 """Of a stage's process, its files and its manifest."""
@@ -42,7 +42,12 @@ _GRADIENT = 2.1
 _PAIRS = 1.5
 """Explained classes per image, as in PASCAL VOC."""
 
-_TRAINED = {"FineTuneTeacher": "teacher", "DistillStudent": "student", "Retrain": "retrain"}
+_TRAINED = {
+    "FineTuneTeacher": "teacher",
+    "DistillStudent": "student",
+    "Retrain": "retrain",
+    "ProbeMasks": "retrain",
+}
 """Stages that train a network, and the setting in their identity that says which and how."""
 
 _LIKE = 20
@@ -126,8 +131,7 @@ def reference_seconds(family: str, identity: Mapping[str, Any], scope: Scope) ->
         return _START_SECONDS + _PAIRS * size.masks * (_PAIR_SECONDS + pixels / _PIXELS_PER_SECOND[family])
     if family == "Report":
         return _REPORT_SECONDS
-    images = size.images + (size.validation if family in ("GenerateScenes", "PrepareImages") else 0)
-    return _START_SECONDS + images * pixels / _PIXELS_PER_SECOND[family]
+    return _START_SECONDS + size.images * pixels / _PIXELS_PER_SECOND[family]
 
 
 def _cost(recipe: Mapping[str, Any], size: Size) -> Cost:
@@ -139,7 +143,7 @@ def _training_seconds(identity: Mapping[str, Any], recipe: Mapping[str, Any], sc
     size = scope.size
     cost = _cost(recipe, size)
     forwards = float(3 * recipe["epochs"] * size.train + size.test)
-    if identity["stage"] != "Retrain":
+    if identity["stage"] not in ("Retrain", "ProbeMasks"):
         forwards += _validations(recipe) * (size.validation or size.test)
     work = forwards * cost.multiply_adds
     if identity["parameters"].get("loss", "plain") != "plain":

@@ -43,6 +43,7 @@ __all__ = [
     "prepare",
     "read_info",
     "read_split",
+    "read_splits",
     "read_training_photographs",
 ]
 
@@ -237,15 +238,37 @@ def read_split(path: Path, split: str) -> Split:
     if split not in SPLITS:
         raise InputError(f"There is no split '{split}'. Known: {', '.join(SPLITS)}.")
     with _open(path) as file:
-        group, masks = file[split], file["masks"]
-        count = len(masks["rows"]) if split == "test" else 0
-        return Split(
-            ids=list(group["ids"].asstr()[:]),
-            images=group["images"][:],
-            labels=group["labels"][:],
-            segmentation=masks["segmentation"][:count],
-            segmentation_rows=masks["rows"][:count],
-        )
+        return _read_split(file, split, pixels=True)
+
+
+def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
+    group, masks = file[split], file["masks"]
+    count = len(masks["rows"]) if split == "test" else 0
+    return Split(
+        ids=list(group["ids"].asstr()[:]),
+        images=group["images"][:] if pixels else group["images"][:0],
+        labels=group["labels"][:],
+        segmentation=masks["segmentation"][:count],
+        segmentation_rows=masks["rows"][:count],
+    )
+
+
+def read_splits(path: Path, *, pixels: bool = True) -> dict[str, Split]:
+    """Read train, test and validation; a list that serves as two splits is read, and held, once.
+
+    Args:
+        path: of ``images.h5``.
+        pixels: without them, ``images`` of every split has no rows.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    splits: dict[str, Split] = {}
+    with _open(path) as file:
+        for name in ("train", "test", "validation"):
+            same = next((other for other in splits if file[other] == file[name]), None)
+            splits[name] = splits[same] if same else _read_split(file, name, pixels=pixels)
+    return splits
 
 
 def read_training_photographs(path: Path) -> Photographs | None:

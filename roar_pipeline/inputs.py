@@ -30,6 +30,8 @@ class Inputs:
     """Removal levels, uint8 (N, H, W); None for clean images."""
     percent: int = 0
     direction: str = "remove"
+    masks_only: bool = False
+    """Show the masks instead of the images: 1 in every channel where a pixel is kept, 0 where it is removed."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,10 +56,22 @@ def black_of(mean: np.ndarray, std: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(-mean / std).to(device, torch.float32).view(1, -1, 1, 1)
 
 
-def with_removal(inputs: Inputs, levels: np.ndarray, percent: int, direction: str) -> Inputs:
+def with_removal(
+    inputs: Inputs, levels: np.ndarray, percent: int, direction: str, *, masks_only: bool = False
+) -> Inputs:
     """Return the same images with ``percent`` of their pixels to be removed by ``levels`` uint8 (N, H, W)."""
     resident = torch.from_numpy(levels).to(inputs.images.device)
-    return replace(inputs, levels=resident, percent=percent, direction=direction)
+    return replace(inputs, levels=resident, percent=percent, direction=direction, masks_only=masks_only)
+
+
+def _pixels(inputs: Inputs, index: Tensor) -> Tensor:
+    """Return the normalized pixels (B, H, W, 3) of the images at ``index``; where masks are shown, just their room."""
+    shape = (len(index), *inputs.images.shape[1:])
+    if inputs.masks_only:
+        return inputs.mean.new_empty(()).expand(shape)
+    # Broadcasting along rows of pixels, not along three channels, makes this twice as fast.
+    rows = inputs.images.flatten(2).index_select(0, index).to(torch.float32)
+    return rows.sub_(inputs.mean).div_(inputs.std).view(shape)
 
 
 def batch_of(
@@ -84,12 +98,9 @@ def batch_of(
         if augment != "resized_crop" or generator is None:
             raise ValueError(f"photographs have different sizes: augment = {augment} cannot make a batch of them")
         return crop_batch(inputs, index, generator)
-    shape = (len(index), *inputs.images.shape[1:])
-    # Broadcasting along rows of pixels, not along three channels, makes this twice as fast.
-    rows = inputs.images.flatten(2).index_select(0, index).to(torch.float32)
-    batch = rows.sub_(inputs.mean).div_(inputs.std).view(shape)
+    batch = _pixels(inputs, index)
     if inputs.levels is not None:
-        gone = removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)
-        batch.mul_(~gone[..., None])
+        kept = ~removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)[..., None]
+        batch = kept.expand_as(batch).to(torch.float32) if inputs.masks_only else batch.mul_(kept)
     batch = batch.permute(0, 3, 1, 2)
     return batch if generator is None or augment == "none" else AUGMENTATIONS[augment](batch, generator)

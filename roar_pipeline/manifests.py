@@ -33,6 +33,7 @@ __all__ = [
     "faults",
     "is_done",
     "library_versions",
+    "origin_of",
     "provenance",
     "read_manifest",
 ]
@@ -58,6 +59,15 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), kind) for k, kind in wanted.items()):
         return None
     return manifest
+
+
+def origin_of(directory: Path) -> str:
+    """Say on what a result was made, as far as its last bits depend on it; nothing where its manifest does not tell."""
+    manifest = read_manifest(directory) or {}
+    torch_version = manifest.get("versions", {}).get("torch", "")
+    threads = f"{manifest['threads']} CPU threads" if manifest.get("threads", 1) != 1 else "1 CPU thread"
+    known = (manifest.get("device"), manifest.get("processor"), threads, f"torch {torch_version}")
+    return ", ".join(map(str, known)) if all(known) and torch_version else ""
 
 
 def is_done(directory: Path, expected: str) -> bool:

@@ -101,8 +101,8 @@ def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, taug
 
 
 def cell(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
-    """Return what a retrained cell takes: images, their removal levels, twice while these are audited, and training."""
-    held = (_COLORS + 3) * size.images * size.pixels
+    """Return what a retrained cell takes: images, their removal levels and what is removed of them, and training."""
+    held = (_COLORS + 2) * size.images * size.pixels
     return _process(on_gpu) + held + (0 if on_gpu else _trained(size, cost, recipe))
 
 

@@ -184,8 +184,12 @@ def _closest_to_half(thresholds: NDArray[np.float64], values: NDArray[np.float64
     return float(good[np.argmin(np.abs(good - 0.5))])
 
 
-def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0.5) -> dict[str, Any]:
-    """Return all prediction metrics, plain: map_classes, map_voc, map_samples, f1_samples, per_class (K entries).
+def evaluate(
+    labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0.5, tuned_threshold: float | None = None
+) -> dict[str, Any]:
+    """Return all prediction metrics, plain: map_classes, map_voc, map_samples, f1_samples, f1_tuned, per_class (K).
+
+    f1_tuned is F1 at ``tuned_threshold``, the best one on validation images; None without one.
 
     map_classes and per_class are scikit-learn's average precision, map_voc is by VOC's rule. An image without any label
     is a negative of every class in these three, is left out of map_samples, and is 0 in f1_samples.
@@ -199,6 +203,7 @@ def evaluate(labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0
         "map_voc": map_voc(labels, scores),
         "map_samples": map_samples(labels, scores),
         "f1_samples": f1_samples(labels, scores, f1_threshold),
+        "f1_tuned": None if tuned_threshold is None else f1_samples(labels, scores, tuned_threshold),
         "per_class": per_class,
     }
 

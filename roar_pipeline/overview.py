@@ -3,43 +3,43 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roar_pipeline import metrics
+from roar_pipeline.attribution import RANDOM
+from roar_pipeline.contrasts import Resampled
 from roar_pipeline.curves import mean_std
-from roar_pipeline.images import Split, read_split
-from roar_pipeline.results import METRICS, Cell, Curve, ModelRun, group, read_cells, read_models
-from roar_pipeline.summaries import Localization, Summary, blank_scores, draw, localization, summarize
+from roar_pipeline.images import Split
+from roar_pipeline.localization_summaries import Localization, localization
+from roar_pipeline.results import METRICS, Cell, Curve, Grid, ModelRun, group, read_cells, read_models
+from roar_pipeline.summaries import Summary, summarize
 
-__all__ = ["LEADING", "RANDOM", "Overview", "gather"]
+__all__ = ["Overview", "gather"]
 
-LEADING = next(iter(METRICS))
-"""The metric that leads the report and has intervals: F1, which is a mean over images that can be resampled."""
-
-RANDOM = "random"
-"""The control that curves are compared with."""
+_SIGNAL = 0.1
+"""Score above that of nothing visible, from which a network has learned anything that could be taken away."""
 
 
 @dataclass(frozen=True)
 class Overview:
     """Everything measured.
 
-    ``summaries`` has for each metric a list parallel to ``grid``; ``blank`` is what each metric is when nothing can be
-    seen. ``models``, ``localizations``, ``cells`` and ``clean`` are those that are there; ``asked_models`` counts the
-    seeds of each model, and ``asked_localizations`` those of each (model, method), with the missing ones.
+    ``summaries`` has for each metric a list parallel to ``grid.curves``. ``models``, ``localizations``, ``cells``,
+    ``probes`` and ``longer`` are those that are there; ``asked_models`` counts the seeds of each model, and
+    ``asked_localizations`` those of each (model, method), with the missing ones.
     """
 
     models: list[ModelRun]
     localizations: list[Localization]
     cells: list[Cell]
-    clean: tuple[Cell, ...]
-    grid: list[Curve]
+    probes: list[Cell]
+    longer: list[Cell]
+    grid: Grid
     summaries: dict[str, list[Summary]]
-    blank: dict[str, float | None]
+    resampled: Resampled | None
     classes: tuple[str, ...]
     asked_models: Mapping[str, int]
     asked_localizations: Mapping[tuple[str | None, str], int]
@@ -47,37 +47,49 @@ class Overview:
     @property
     def seeds(self) -> int:
         """How many seeds the point with the most has."""
-        return max(len({cell.seed for cell in point}) for curve in self.grid for point in curve.cells)
+        return max(len({cell.seed for cell in point}) for curve in self.grid.curves for point in curve.cells)
 
     @property
     def directions(self) -> list[str]:
         """Directions of the grid: remove, keep or both."""
-        return list(dict.fromkeys(curve.direction for curve in self.grid))
+        return list(dict.fromkeys(curve.direction for curve in self.grid.curves))
 
-    def spread_of_clean(self, metric: str) -> tuple[float | None, float | None]:
-        """Return the mean and standard deviation of a metric over the clean cells."""
-        return mean_std([cell.test[metric] for cell in self.clean])
+    @property
+    def methods(self) -> list[str]:
+        """The methods whose maps of models are compared."""
+        return list(dict.fromkeys(curve.method for curve in self.grid.curves if not curve.is_control))
 
-    def panels(self, direction: str) -> dict[str, list[tuple[Curve, dict[str, Summary]]]]:
+    def has_signal(self, metric: str) -> bool:
+        """Tell whether the clean network scores well above one that sees nothing: else there is nothing to remove."""
+        clean, blank = (self.spread_of(cells, metric)[0] for cells in (self.grid.clean, self.grid.blank))
+        return clean is None or blank is None or clean - blank >= _SIGNAL
+
+    def spread_of(self, cells: Sequence[Cell], metric: str) -> tuple[float | None, float | None]:
+        """Return the mean and standard deviation of a metric over cells, such as the clean ones."""
+        return mean_std([cell.test[metric] for cell in cells])
+
+    def pairs(self, direction: str, metric: str) -> list[tuple[Curve, Summary]]:
+        """Return the curves of a direction with their summaries of a metric."""
+        pairs = zip(self.grid.curves, self.summaries[metric], strict=True)
+        return [(curve, summary) for curve, summary in pairs if curve.direction == direction]
+
+    def panels(self, direction: str, metric: str) -> dict[str, list[tuple[Curve, Summary]]]:
         """Return, by method, the curves of a direction that are shown together: controls first, then the models."""
-        pairs = [
-            (curve, {metric: self.summaries[metric][place] for metric in METRICS})
-            for place, curve in enumerate(self.grid)
-            if curve.direction == direction
-        ]
-        controls = [pair for pair in pairs if pair[0].model is None]
-        methods = dict.fromkeys(curve.method for curve, _ in pairs if curve.model is not None)
-        return {
-            method: controls + [(c, s) for c, s in pairs if c.model is not None and c.method == method]
-            for method in methods
-        } or {RANDOM: controls}
+        pairs = self.pairs(direction, metric)
+        free = [pair for pair in pairs if pair[0].model is None]
+        panels = {}
+        for method in dict.fromkeys(curve.panel for curve, _ in pairs if curve.model is not None):
+            own = [pair for pair in pairs if pair[0].model is not None and pair[0].panel == method]
+            panels[method] = free + sorted(own, key=lambda pair: not pair[0].is_control)
+        return panels or {RANDOM: free}
 
 
 def gather(
     models: Sequence[Mapping[str, Any]],
     cells: Sequence[Mapping[str, Any]],
+    probes: Sequence[Mapping[str, Any]],
+    longer: Sequence[Mapping[str, Any]],
     localizations: Sequence[Mapping[str, Any]],
-    images: Path,
     test: Split,
     resamples: int,
     f1_threshold: float,
@@ -96,25 +108,20 @@ def gather(
         return metrics.f1_samples(test.labels, scores, f1_threshold)
 
     read = read_cells(cells, f1)
-    clean, grid = group(read)
-    randoms = {curve.direction: curve for curve in grid if curve.method == RANDOM}
-    if missing := {curve.direction for curve in grid} - randoms.keys():
+    grid = group(read)
+    directions = {curve.direction for curve in grid.curves}
+    if missing := directions - {curve.direction for curve in grid.curves if curve.method == RANDOM}:
         raise ValueError(f"cells of the random control are missing: direction {', '.join(sorted(missing))}")
-    scores = blank_scores(read_split(images, "train").labels, len(test.ids))
-    blank = metrics.evaluate(test.labels, scores, f1_threshold)
-    drawn = draw(clean, grid, test.labels, scores, f1_threshold, resamples) if resamples else None
-    summaries: dict[str, list[Summary]] = {}
-    for metric in METRICS:
-        intervals = drawn if metric == LEADING else None
-        summaries[metric] = [summarize(c, randoms[c.direction], clean, blank[metric], metric, intervals) for c in grid]
+    resampled = Resampled(test.labels, resamples, f1_threshold) if resamples else None
     return Overview(
         models=read_models(models, f1),
         localizations=localization(localizations),
         cells=[cell for cell in read if isinstance(cell, Cell)],
-        clean=clean,
+        probes=[cell for cell in read_cells(probes, f1) if isinstance(cell, Cell)],
+        longer=[cell for cell in read_cells(longer, f1) if isinstance(cell, Cell)],
         grid=grid,
-        summaries=summaries,
-        blank={metric: blank[metric] for metric in METRICS},
+        summaries={m: [summarize(curve, grid, m, resampled) for curve in grid.curves] for m in METRICS},
+        resampled=resampled,
         classes=classes,
         asked_models=Counter(model["model"] for model in models),
         asked_localizations=Counter((each["model"], each["method"]) for each in localizations),

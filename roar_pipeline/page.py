@@ -32,11 +32,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class CurveSection:
-    """The curves of a direction: the leading metric with its tables, then the other metrics."""
+    """The curves of a direction: the leading metrics with their tables, then the other metrics."""
 
     name: str
     wide: bool
-    lead: Picture
+    leads: Sequence[Picture]
     by_model: Sequence[Table]
     lead_tables: Sequence[Table]
     gap_tables: Sequence[Table]
@@ -46,10 +46,15 @@ class CurveSection:
 
 @dataclass(frozen=True)
 class Page:
-    """What the template is filled with; ``colors`` are of row names, ``missing`` a headline with its list, or empty."""
+    """What the template is filled with.
+
+    ``nothing`` says what the leading scores are with nothing visible. ``claims`` are verdict, claim and the differences
+    behind it, ``colors`` are of row names, ``missing`` is a headline with its list, or empty.
+    """
 
     audits: Sequence[Table]
     cautions: Sequence[str]
+    claims: Sequence[tuple[str, str, str]]
     classes: Sequence[str]
     colors: Mapping[str, str]
     curves: Sequence[CurveSection]
@@ -58,9 +63,11 @@ class Page:
     facts: Mapping[str, str]
     files: Sequence[str]
     findings: Sequence[str]
+    intervals: bool
     localization: Sequence[Table]
     missing: Sequence[str]
     models: Sequence[Table]
+    nothing: str
     options: config.Report
     over: Mapping[str, str]
     seeds: int

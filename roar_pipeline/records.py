@@ -6,12 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from roar_pipeline.claims import Claim
 from roar_pipeline.files import whole_file
+from roar_pipeline.inference import Estimate
+from roar_pipeline.localization_summaries import Localization
 from roar_pipeline.results import METRICS, Cell, Curve, ModelRun, above_clean
-from roar_pipeline.summaries import Localization, Summary
+from roar_pipeline.summaries import Summary
 
 __all__ = [
     "cell_records",
+    "claim_records",
     "curve_records",
     "localization_records",
     "missing_records",
@@ -44,6 +48,8 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
             "percent": cell.percent,
             "seed": cell.seed,
             "model_seed": cell.model_seed,
+            "tuned_threshold": cell.tuned_threshold,
+            "origin": cell.origin,
             **{metric: cell.test[metric] for metric in METRICS},
             **{f"above_clean_{metric}": above_clean(cell, clean, metric) for metric in METRICS if cell.method},
             **{key: (cell.removal or {}).get(key) for key in audits},
@@ -56,14 +62,8 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
     ]
 
 
-def curve_records(
-    grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]], *, partial: bool = False
-) -> list[Record]:
-    """Return a row per metric and point of every curve.
-
-    A partial report also counts the runs behind the difference to random and behind RACU, which may be fewer than
-    those behind the mean.
-    """
+def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]]) -> list[Record]:
+    """Return a row per metric and point of every curve; the counts of runs differ where results are missing."""
     return [
         {
             "direction": curve.direction,
@@ -71,20 +71,48 @@ def curve_records(
             "model": curve.model,
             "metric": metric,
             "percent": percent,
-            "runs": summary.runs[point],
-            "mean": summary.mean[point],
-            "std": summary.std[point],
-            **_ends("mean", summary.interval[point]),
-            "minus_random": summary.gap[point],
-            **_ends("minus_random", summary.gap_interval[point]),
-            "racu": summary.racu,
-            **_ends("racu", summary.racu_interval),
-            **({"minus_random_runs": summary.gap_runs[point], "racu_runs": summary.racu_runs} if partial else {}),
+            **_estimated("mean", summary.points[point], named=False),
+            **_estimated("minus_random", summary.gaps[point]),
+            "best_control": best[0] if (best := summary.best[point]) else None,
+            **_estimated("minus_best_control", best[1] if best else None),
+            **_estimated("minus_clean", summary.above_clean[point]),
+            **_estimated("area_minus_random", summary.area),
+            **_estimated("racu", summary.racu),
         }
         for metric, of_metric in summaries.items()
         for curve, summary in zip(grid, of_metric, strict=True)
         for point, percent in enumerate(curve.percents)
     ]
+
+
+def claim_records(claims: Sequence[Claim]) -> list[Record]:
+    """Return a row per difference that decides a claim."""
+    return [
+        {
+            "claim": claim.text,
+            "measure": claim.measure,
+            "verdict": claim.verdict,
+            "difference": difference.label,
+            **_estimated("mean", difference.estimate, named=False),
+            "p": difference.estimate.p,
+            "corrected_p": difference.corrected_p,
+        }
+        for claim in claims
+        for difference in claim.differences
+    ]
+
+
+def _estimated(name: str, estimate: Estimate | None, *, named: bool = True) -> dict[str, Any]:
+    """Return an estimate's columns; those of spread and runs have its name in front, unless the row is about it."""
+    front = f"{name}_" if named else ""
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{front}runs": None}
+    return {
+        f"{front}runs": estimate.runs,
+        name: estimate.mean,
+        f"{front}std": estimate.std,
+        **_ends(name, estimate.interval),
+    }
 
 
 def model_records(models: Sequence[ModelRun], classes: Sequence[str]) -> list[Record]:

@@ -20,6 +20,7 @@ __all__ = [
     "BACKGROUND",
     "DIRECTIONS",
     "VOID",
+    "donors",
     "object_shares",
     "removal_levels",
     "removal_order",
@@ -45,6 +46,23 @@ def removed_count(percent: int, pixels: int) -> int:
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be within 0..100, got {percent}")
     return round(percent * pixels / 100)
+
+
+def donors(count: int, seed: int) -> NDArray[np.int64]:
+    """Return, for each of ``count`` images, the row of the image whose map it gets: (count,), none its own.
+
+    All images form one random cycle, so that no image keeps its map and every map is used once. It depends on the
+    arguments alone, as ``tie_order`` does.
+
+    Raises:
+        InputError: there is one image only, which has no other to get a map from.
+    """
+    if count == 1:
+        raise InputError("Maps cannot be shuffled over a split of one image. Set [grid] shuffled = none.")
+    cycle = tie_order(f"{count} images", seed, count)
+    rows = np.empty(count, dtype=np.int64)
+    rows[cycle] = np.roll(cycle, 1)
+    return rows
 
 
 def tie_order(image_id: str, seed: int, pixels: int) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """The report: one HTML page that opens from disk, its figures, and the numbers behind them as CSV and text.
 
 Files written: ``report.html`` (self-contained), ``table.txt`` (for the terminal), ``results.csv`` (a row per retrained
-cell), ``curves.csv`` (a row per point of a curve), ``models.csv``, ``localization.csv``, and the figures. The same
-input gives the same bytes. In a partial report some results are missing: page and table begin with a list of them,
+cell), ``probes.csv`` and ``longer.csv`` (the same for networks that saw the masks alone, or trained twice as long),
+``curves.csv`` (a row per point of a curve), ``claims.csv``, ``models.csv``, ``localization.csv``, and the figures. The
+same input gives the same bytes. In a partial report some results are missing: page and table begin with a list of them,
 ``missing.csv`` has a row for each, and what cannot be said without them is undefined (``summaries``).
 """
 
@@ -11,15 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline import config, records, remarks, tables
+from roar_pipeline import cautions, config, curve_tables, model_tables, records, tables
+from roar_pipeline.claims import Claim, claims, model_differences
 from roar_pipeline.examples import collect, example_figure, shown_rows
 from roar_pipeline.figures import color, roar_figure
 from roar_pipeline.files import whole_file
+from roar_pipeline.findings import findings
 from roar_pipeline.images import Split, read_info, read_split
-from roar_pipeline.overview import LEADING, Overview, gather
+from roar_pipeline.localization_summaries import OVER
+from roar_pipeline.missing import PARTIAL, missing_lines
+from roar_pipeline.overview import Overview, gather
 from roar_pipeline.page import CurveSection, Page, Picture, render
-from roar_pipeline.results import METRICS, method_label, missing_of, model_label
-from roar_pipeline.summaries import OVER
+from roar_pipeline.results import LEADING, METRICS, Curve, method_label, missing_of, model_label
+from roar_pipeline.summaries import Summary
 from roar_pipeline.tables import Table
 
 __all__ = ["build"]
@@ -37,6 +42,8 @@ def build(
     settings: Mapping[str, Mapping[str, Any]],
     models: Sequence[Mapping[str, Any]],
     cells: Sequence[Mapping[str, Any]],
+    probes: Sequence[Mapping[str, Any]],
+    longer: Sequence[Mapping[str, Any]],
     localizations: Sequence[Mapping[str, Any]],
     images: Path,
     examples: Sequence[Mapping[str, Any]],
@@ -54,7 +61,9 @@ def build(
         settings: section to key to value, as printed at the end of the page.
         models: model, seed and the path of metrics.json (metrics) of every trained model.
         cells: model, method, percent, direction, seed, model_seed, directory, settings and fingerprint of every
-            retrained cell; the clean cells have neither model nor method, controls no model.
+            retrained cell; those of all curves, at 0 and 100 %, have neither model nor method, controls no model.
+        probes: likewise, of the networks that saw the masks alone.
+        longer: likewise, of the cells that were trained twice as long.
         localizations: model, method, seed and path of every localization.json; controls have neither model nor seed.
         images: path of images.h5.
         examples: model, method, maps and levels (paths) of the rows of the example figures, in their order.
@@ -65,26 +74,42 @@ def build(
     Raises:
         ValueError: the grid lacks a cell, or a direction its random control, that is not even named as missing.
     """
-    asked = {"cells": cells, "models": models, "localizations": localizations, "example maps": examples}
+    asked = {
+        "cells": cells,
+        "probes": probes,
+        "longer cells": longer,
+        "models": models,
+        "localizations": localizations,
+        "example maps": examples,
+    }
     missing = missing_of(asked)
     test = read_split(images, "test")
-    overview = gather(models, cells, localizations, images, test, report.bootstrap, f1_threshold, classes)
-    cautions = remarks.warnings(settings, overview.clean, overview.grid)
-    _write_records(directory, overview, missing)
+    has_seeds = len({cell["seed"] for cell in cells}) > 1 or len({model["seed"] for model in models}) > 1
+    resamples = report.bootstrap if has_seeds else 0
+    overview = gather(models, cells, probes, longer, localizations, test, resamples, f1_threshold, classes)
+    judged = claims(overview, localizations, test.ids, report.par_margin / 100)
+    limits = cautions.warnings(settings, overview)
+    _write_records(directory, overview, judged, missing)
     page = Page(
         audits=[table for direction in overview.directions for table in _audits(overview, direction)],
-        cautions=[remarks.PARTIAL, *cautions] if missing else cautions,
+        cautions=[PARTIAL, *limits] if missing else limits,
+        claims=curve_tables.claim_lines(judged),
         classes=classes,
-        colors={curve.label: color(curve.model) for curve in overview.grid},
+        colors={curve.label: color(curve.model) for curve in overview.grid.curves if not curve.is_control},
         curves=[_curve_section(directory, overview, direction) for direction in overview.directions],
         examples=_examples(directory, overview, images, test, examples, report.examples),
         f1_threshold=f1_threshold,
-        facts=_facts(overview, test, len(cells)),
+        facts=_facts(overview, test, len(cells) + len(probes) + len(longer)),
         files=sorted(p.name for p in directory.glob("*.csv")),
-        findings=remarks.findings(overview.grid, overview.summaries[LEADING]),
+        findings=findings(overview),
         localization=_localization_tables(overview),
-        missing=remarks.missing_lines(asked, missing),
+        missing=missing_lines(asked, missing),
         models=_model_tables(overview),
+        intervals=overview.resampled is not None,
+        nothing=", ".join(
+            f"{METRICS[metric]} is {tables.percent_text(overview.spread_of(overview.grid.blank, metric)[0])} %"
+            for metric in LEADING
+        ),
         options=report,
         over=OVER,
         seeds=overview.seeds,
@@ -94,11 +119,20 @@ def build(
     _write_text(directory / "report.html", render(page))
 
 
-def _write_records(directory: Path, overview: Overview, missing: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _write_records(
+    directory: Path,
+    overview: Overview,
+    judged: Sequence[Claim],
+    missing: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
+    clean, classes = overview.grid.clean, overview.classes
     rows = {
-        "results.csv": records.cell_records(overview.cells, overview.clean, overview.classes),
-        "curves.csv": records.curve_records(overview.grid, overview.summaries, partial=bool(missing)),
-        "models.csv": records.model_records(overview.models, overview.classes),
+        "results.csv": records.cell_records(overview.cells, clean, classes),
+        "probes.csv": records.cell_records(overview.probes, clean, classes),
+        "longer.csv": records.cell_records(overview.longer, clean, classes),
+        "curves.csv": records.curve_records(overview.grid.curves, overview.summaries),
+        "claims.csv": records.claim_records(judged),
+        "models.csv": records.model_records(overview.models, classes),
         "localization.csv": records.localization_records(overview.localizations),
         "missing.csv": records.missing_records(missing),
     }
@@ -113,7 +147,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _text(page: Page) -> str:
-    """Return what a terminal shows: what is missing, models, localization, the leading metric's curves, the cautions.
+    """Return what a terminal shows: what is missing, models, localization, the leading metrics, claims and cautions.
 
     Several methods are compared in one table per model, in place of a table per method.
     """
@@ -121,7 +155,16 @@ def _text(page: Page) -> str:
     localization = page.localization[:2] if several else page.localization
     shown = [*page.models[:1], *localization, *(several or [t for s in page.curves for t in s.lead_tables])]
     missing = [*page.missing[:1], *_bullets(page.missing[1:]), *([""] if page.missing else [])]
-    return "\n".join([*missing, *(tables.to_text(table, _WIDTH) for table in shown), *_bullets(page.cautions), ""])
+    judged = _bullets([f"{verdict}: {text}" for verdict, text, _ in page.claims])
+    return "\n".join(
+        [
+            *missing,
+            *(tables.to_text(table, _WIDTH) for table in shown),
+            *(["Claims", *judged, ""] if judged else []),
+            *_bullets(page.cautions),
+            "",
+        ]
+    )
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:
@@ -130,47 +173,65 @@ def _bullets(lines: Sequence[str]) -> list[str]:
 
 def _curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
     """Draw a figure per metric, as PNG for the page and PDF for a paper, and set the tables beside it."""
-    panels = overview.panels(direction)
+    name, done = _NAMES[direction], _DONE[direction]
+    ends = overview.grid.clean, overview.grid.blank
     pictures: dict[str, Picture] = {}
     roar: dict[str, list[Table]] = {metric: [] for metric in METRICS}
-    gaps: list[Table] = []
+    against: list[Table] = []
     for metric, label in METRICS.items():
-        stem = f"{_NAMES[direction].lower()}_{metric}"
-        paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
-        drawn = {method: [(curve, s[metric]) for curve, s in pairs] for method, pairs in panels.items()}
-        roar_figure(paths, drawn, overview.spread_of_clean(metric), overview.blank[metric], metric)
-        pictures[metric] = Picture(paths[0], f"{label} by pixels {_DONE[direction]}")
-        for method, pairs in drawn.items():
-            grid, summaries = [curve for curve, _ in pairs], [summary for _, summary in pairs]
-            title = f"{_NAMES[direction]}, {method_label(method)}: {label}, %, by pixels {_DONE[direction]}"
-            roar[metric].append(tables.roar_table(grid, summaries, overview.clean, metric, title))
-            if metric == LEADING and any(curve.model is not None for curve in grid):
-                title = f"{_NAMES[direction]}, {method_label(method)}: F1 minus random's, percentage points"
-                gaps.append(tables.gap_table(grid, summaries, title))
-    others = [metric for metric in METRICS if metric != LEADING]
+        panels = overview.panels(direction, metric)
+        paths = [directory / f"{name.lower()}_{metric}{suffix}" for suffix in (".png", ".pdf")]
+        roar_figure(paths, panels, ends, overview.probes, metric)
+        pictures[metric] = Picture(paths[0], f"{label} by pixels {done}")
+        for method, pairs in panels.items():
+            grid, summaries = _unzipped(pairs)
+            of_method = f"{name}, {method_label(method)}: {label}"
+            roar[metric].append(
+                curve_tables.roar_table(grid, summaries, ends, metric, f"{of_method}, %, by pixels {done}")
+            )
+            if metric in LEADING and not all(curve.is_control for curve in grid):
+                against.append(curve_tables.gap_table(grid, summaries, f"{of_method}, differences, percentage points"))
+            if metric in LEADING and sum(not curve.is_control for curve in grid) > 1:
+                title = f"{of_method}, mean over the curve, percentage points"
+                differences = model_differences(overview, direction, method, metric)
+                against.append(curve_tables.difference_table(differences, title))
+    others = [metric for metric in METRICS if metric not in LEADING]
+    wide = len(overview.panels(direction, LEADING[0])) > 1
     return CurveSection(
-        name=_NAMES[direction],
-        wide=len(panels) > 1,
-        by_model=_by_model(overview, direction) if len(panels) > 1 else [],
-        lead=pictures[LEADING],
-        lead_tables=roar[LEADING],
-        gap_tables=gaps,
+        name=name,
+        wide=wide,
+        by_model=[t for metric in LEADING for t in _by_model(overview, direction, metric)] if wide else [],
+        leads=[pictures[metric] for metric in LEADING],
+        lead_tables=[table for metric in LEADING for table in roar[metric]],
+        gap_tables=against,
         others=[pictures[metric] for metric in others],
         other_tables=[table for metric in others for table in roar[metric]],
     )
 
 
+def _unzipped(pairs: Sequence[tuple[Curve, Summary]]) -> tuple[list[Curve], list[Summary]]:
+    return [curve for curve, _ in pairs], [summary for _, summary in pairs]
+
+
 def _audits(overview: Overview, direction: str) -> list[Table]:
-    grid = [curve for curve in overview.grid if curve.direction == direction]
-    found = tables.audit_tables(grid, _NAMES[direction])
-    return found if direction != overview.directions[0] else [*found, tables.variation_table(grid)]
+    grid = [curve for curve in overview.grid.curves if curve.direction == direction]
+    name = _NAMES[direction]
+    beside = [
+        curve_tables.probe_table(grid, overview.probes, name),
+        curve_tables.longer_table(grid, overview.longer, name),
+    ]
+    shown = [*(table for table in beside if table is not None), *curve_tables.audit_tables(grid, name)]
+    return shown if direction != overview.directions[0] else [*shown, curve_tables.variation_table(grid)]
 
 
 def _model_tables(overview: Overview) -> list[Table]:
     if not overview.models:
         return []
-    found, asked = overview.models, overview.asked_models
-    return [tables.classification_table(found, asked), tables.class_table(found, overview.classes, asked)]
+    models, asked = overview.models, overview.asked_models
+    return [
+        model_tables.classification_table(models, asked),
+        model_tables.class_table(models, overview.classes, asked),
+    ]
 
 
 def _localization_tables(overview: Overview) -> list[Table]:
@@ -178,23 +239,21 @@ def _localization_tables(overview: Overview) -> list[Table]:
     if not rows:
         return []
     methods = list(dict.fromkeys(method for model, method in asked if model is not None))
-    compared = [tables.methods_table(rows, over, asked) for over in ("own", "all")] if len(methods) > 1 else []
-    return [*compared, *(tables.localization_table(rows, method, asked) for method in methods)]
+    compared = [model_tables.methods_table(rows, o, asked) for o in ("own", "all")] if len(methods) > 1 else []
+    return [*compared, *(model_tables.localization_table(rows, method, asked) for method in methods)]
 
 
-def _by_model(overview: Overview, direction: str) -> list[Table]:
+def _by_model(overview: Overview, direction: str, metric: str) -> list[Table]:
     """Compare the methods of each model, where there are several: one table per model, controls first."""
-    chosen = [
-        (c, s) for c, s in zip(overview.grid, overview.summaries[LEADING], strict=True) if c.direction == direction
-    ]
-    found = []
+    chosen = overview.pairs(direction, metric)
+    ends = overview.grid.clean, overview.grid.blank
+    shown = []
     for model in dict.fromkeys(curve.model for curve, _ in chosen if curve.model is not None):
-        pairs = [(curve, summary) for curve, summary in chosen if curve.model in (model, None)]
-        grid, summaries = [curve for curve, _ in pairs], [summary for _, summary in pairs]
+        grid, summaries = _unzipped([pair for pair in chosen if pair[0].model in (model, None)])
         labels = [method_label(curve.method) for curve in grid]
-        title = f"{_NAMES[direction]}, {model_label(model)}: {METRICS[LEADING]}, %, by pixels {_DONE[direction]}"
-        found.append(tables.roar_table(grid, summaries, overview.clean, LEADING, title, labels))
-    return found
+        title = f"{_NAMES[direction]}, {model_label(model)}: {METRICS[metric]}, %, by pixels {_DONE[direction]}"
+        shown.append(curve_tables.roar_table(grid, summaries, ends, metric, title, labels))
+    return shown
 
 
 def _examples(
@@ -209,7 +268,8 @@ def _examples(
     sources = [source for source in sources if source["levels"] is not None]
     if not sources or not count:
         return []
-    direction, percents = overview.grid[0].direction, overview.grid[0].percents
+    first = overview.grid.curves[0]
+    direction, percents = first.direction, first.percents
     headers = [f"{percent} % {_DONE[direction]}" for percent in percents]
     rows = shown_rows(test, count)
     ordered = sorted(sources, key=lambda source: source["model"] is None)
@@ -224,13 +284,12 @@ def _examples(
 
 
 def _facts(overview: Overview, test: Split, asked: int) -> dict[str, str]:
-    """Return the size of the experiment, of which ``asked`` cells should be there."""
-    retrained = len(overview.cells)
-    methods = dict.fromkeys(curve.method for curve in overview.grid if curve.model is not None)
+    """Return the size of the experiment, for which ``asked`` networks should be retrained."""
+    retrained = len(overview.cells) + len(overview.probes) + len(overview.longer)
     return {
         "models": f"{len(dict.fromkeys(run.model for run in overview.models))}",
-        "methods": ", ".join(map(method_label, methods)) or "none",
-        "percentages": ", ".join(map(str, overview.grid[0].percents)),
+        "methods": ", ".join(map(method_label, overview.methods)) or "none",
+        "percentages": ", ".join(map(str, overview.grid.curves[0].percents)),
         "seeds": f"{overview.seeds}",
         "networks retrained": f"{retrained}" if retrained == asked else f"{retrained} of {asked}",
         "test images": f"{len(test.ids):,}",

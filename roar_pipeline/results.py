@@ -2,9 +2,10 @@
 
 Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
 
-A *curve* is one (direction, method, model): its cells at every percentage and run. The clean cells (0 %) belong to all
-curves. Controls have no model. In a partial report some cells are missing, which then are asked for and named without
-a directory: a curve keeps its asked percentages and runs, and holds the cells there are.
+A *curve* is one (direction, method, model): its cells at every percentage and run. The clean cells (0 %) and the blank
+ones (100 %) belong to all curves. Controls have no model, but for the shuffled ones. In a partial report some cells are
+missing, which then are asked for and named without a directory: a curve keeps its asked percentages and runs, and holds
+the cells there are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roar_pipeline.attribution import title_of
+from roar_pipeline.attribution import is_shuffled, masks_depend_on_image, title_of, unshuffled
 from roar_pipeline.files import read_json
+from roar_pipeline.manifests import origin_of
 
 __all__ = [
+    "LEADING",
     "METRICS",
     "Cell",
     "Curve",
+    "Grid",
     "MissingCell",
     "ModelRun",
     "above_clean",
@@ -34,13 +38,31 @@ __all__ = [
     "read_models",
 ]
 
-METRICS = {"f1_samples": "F1 (samples)", "map_classes": "mAP (classes)", "map_samples": "mAP (samples)"}
-"""Measured scores and their names for people; the first leads the report."""
+METRICS = {
+    "map_classes": "mAP (classes)",
+    "f1_samples": "F1",
+    "f1_tuned": "F1 (tuned threshold)",
+    "map_samples": "mAP (images)",
+    "map_voc": "mAP (VOC's rule)",
+}
+"""Measured scores and their names for people."""
+
+LEADING = ("map_classes", "f1_samples")
+"""The scores that lead the report: a ranking one, and the thresholded one of the field, which falls by mere
+under-confidence too.
+"""
 
 _MODELS = {"teacher": "Teacher", "plain": "Plain", "naive_kd": "Naive KD", "ewa": "EWA", "swa": "SWA", "sswa": "SSWA"}
 
 
-_PLACES = {"cells": "directory", "models": "metrics", "localizations": "path", "example maps": "levels"}
+_PLACES = {
+    "cells": "directory",
+    "probes": "directory",
+    "longer cells": "directory",
+    "models": "metrics",
+    "localizations": "path",
+    "example maps": "levels",
+}
 """What a report is made from, and where each says that it is; None there: it is missing."""
 
 
@@ -63,13 +85,19 @@ class _Place:
 
 @dataclass(frozen=True)
 class Cell(_Place):
-    """One retrained network; ``test`` holds ``METRICS`` and per_class, ``removal`` the audits (None if clean)."""
+    """One retrained network.
+
+    ``test`` holds ``METRICS`` and per_class, ``removal`` the audits (None at 0 and 100 %), ``tuned_threshold`` what
+    ``f1_tuned`` is taken at, ``origin`` the machine and libraries that last bits depend on.
+    """
 
     directory: Path
     fingerprint: str
     settings: Mapping[str, Any]
     test: Mapping[str, Any]
     removal: Mapping[str, Any] | None
+    tuned_threshold: float
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -98,9 +126,26 @@ class Curve:
         return self.direction, self.method, self.model
 
     @property
+    def is_control(self) -> bool:
+        """Whether the curve is one that a method must beat: its maps know no model, or another image."""
+        return self.model is None or is_shuffled(self.method)
+
+    @property
+    def is_informed(self) -> bool:
+        """Whether its masks can depend on the image that they cover."""
+        return masks_depend_on_image(self.method)
+
+    @property
+    def panel(self) -> str:
+        """The method with whose curves this one is shown."""
+        return unshuffled(self.method)
+
+    @property
     def label(self) -> str:
         """What a figure calls the curve: its model, or the control."""
-        return method_label(self.method) if self.model is None else model_label(self.model)
+        if self.model is None:
+            return method_label(self.method)
+        return f"Shuffled ({model_label(self.model)})" if is_shuffled(self.method) else model_label(self.model)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -113,6 +158,17 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The cells of a grid in order: those that belong to all curves, by seed, and the curves."""
+
+    clean: tuple[Cell, ...]
+    """At 0 %, those that are there."""
+    blank: tuple[Cell, ...]
+    """At 100 %."""
+    curves: list[Curve]
+
+
+@dataclass(frozen=True)
 class ModelRun:
     """One trained teacher or student."""
 
@@ -121,6 +177,9 @@ class ModelRun:
     parameters: int
     test: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
+    directory: Path
+    tuned_threshold: float
+    origin: str
 
 
 def model_label(model: str) -> str:
@@ -136,9 +195,9 @@ def method_label(method: str) -> str:
 
 def full_labels(grid: Sequence[Curve]) -> list[str]:
     """Name the curves of one table, with their method where there are several."""
-    several = len({curve.method for curve in grid if curve.model is not None}) > 1
+    several = len({curve.panel for curve in grid if curve.model is not None}) > 1
     return [
-        f"{curve.label} ({method_label(curve.method)})" if several and curve.model is not None else curve.label
+        f"{curve.label} ({method_label(curve.panel)})" if several and curve.model is not None else curve.label
         for curve in grid
     ]
 
@@ -175,6 +234,8 @@ def read_cells(cells: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -> 
                 settings=cell["settings"],
                 test=measured["test"],
                 removal=measured["removal"],
+                tuned_threshold=measured["tuned_threshold"],
+                origin=origin_of(Path(cell["directory"])),
             )
         )
     return read
@@ -189,34 +250,46 @@ def read_models(models: Iterable[Mapping[str, Any]], f1: Scorer | None = None) -
     for model in models:
         if model["metrics"] is None:
             continue
-        measured = _read(Path(model["metrics"]).parent, f1)
+        directory = Path(model["metrics"]).parent
+        measured = _read(directory, f1)
         runs.append(
-            ModelRun(model["model"], model["seed"], measured["parameters"], measured["test"], measured["history"])
+            ModelRun(
+                model["model"],
+                model["seed"],
+                measured["parameters"],
+                measured["test"],
+                measured["history"],
+                directory,
+                measured["tuned_threshold"],
+                origin_of(directory),
+            )
         )
     return runs
 
 
-def group(cells: Sequence[Cell | MissingCell]) -> tuple[tuple[Cell, ...], list[Curve]]:
-    """Split cells into the clean ones that are there, by seed, and the curves, in the order of their first cells.
+def group(cells: Sequence[Cell | MissingCell]) -> Grid:
+    """Split cells into those of all curves, by seed, and the curves, in the order of their first cells.
 
     Raises:
         ValueError: a curve lacks a cell that is not even named as missing, so that its runs could not be paired with
             those of other curves.
     """
-    clean = sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed)
-    found: dict[tuple[str, str, str | None], dict[int, list[Cell | MissingCell]]] = {}
+    shared = sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed)
+    seeds = {cell.seed for cell in shared if cell.percent == 0}
+    by_curve: dict[tuple[str, str, str | None], dict[int, list[Cell | MissingCell]]] = {}
     for cell in cells:
         if cell.method is not None:
-            points = found.setdefault((cell.direction, cell.method, cell.model), {})
+            points = by_curve.setdefault((cell.direction, cell.method, cell.model), {})
             points.setdefault(cell.percent, []).append(cell)
-    grouped: list[Curve] = []
-    for key, points in found.items():
+    curves: list[Curve] = []
+    for key, points in by_curve.items():
         percents = tuple(sorted(points))
         ordered = [sorted(points[percent], key=lambda cell: (cell.seed, cell.model_seed or 0)) for percent in percents]
         runs = [tuple(cell.run for cell in point) for point in ordered]
-        grouped.append(Curve(*key, percents, runs[0], tuple(_there(point) for point in ordered)))
-        _check_complete(grouped[-1], set(runs), {cell.seed for cell in clean}, grouped[0].percents)
-    return _there(clean), grouped
+        curves.append(Curve(*key, percents, runs[0], tuple(_there(point) for point in ordered)))
+        _check_complete(curves[-1], set(runs), seeds, curves[0].percents)
+    clean, blank = (_there(cell for cell in shared if cell.percent == percent) for percent in (0, 100))
+    return Grid(clean, blank, curves)
 
 
 def _there(cells: Iterable[Cell | MissingCell]) -> tuple[Cell, ...]:

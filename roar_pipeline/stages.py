@@ -6,19 +6,17 @@ slow to import (torch, scikit-learn, matplotlib) are imported by the stages that
 another's.
 """
 
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from roar_pipeline import config, images
-from roar_pipeline.files import whole_file, write_bytes, write_json
+from roar_pipeline.files import whole_file, write_array, write_json
 from roar_pipeline.producing import SomeFailedError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 __all__ = [
@@ -28,6 +26,7 @@ __all__ = [
     "evaluate_localization",
     "generate_scenes",
     "prepare_images",
+    "probe_masks",
     "rank_pixels",
     "report",
     "retrain",
@@ -69,7 +68,7 @@ def train_teacher(
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
     _fit(directory, model.to(device), images_path, teacher, seed=seed, owner=fingerprint, reduction=1, loss=None)
-    return {"device": str(device), "threads": execution.threads}
+    return training.facts(device, execution)
 
 
 def distill_student(
@@ -113,7 +112,7 @@ def distill_student(
         reduction=student.reduction,
         loss=step_loss,
     )
-    return {"device": str(device), "threads": execution.threads}
+    return training.facts(device, execution)
 
 
 def dump_control(directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str) -> None:
@@ -137,7 +136,7 @@ def dump_maps(
 
     device = training.set_up_device(execution)
     model = vgg.load(model_path, device)
-    facts = {"device": str(device), "threads": execution.threads, "dumped_together": len(directories)}
+    facts = {**training.facts(device, execution), "dumped_together": len(directories)}
     try:
         dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
     except SomeFailedError as error:
@@ -146,11 +145,16 @@ def dump_maps(
     return facts
 
 
-def rank_pixels(directory: Path, *, images_path: Path, maps_path: Path, tie_seed: int) -> None:
-    """Turn maps into removal levels, all percentages at once: ``levels.h5``."""
+def rank_pixels(
+    directory: Path, *, images_path: Path, maps_path: Path, tie_seed: int, shuffle_seed: int | None
+) -> None:
+    """Turn maps into removal levels, all percentages at once: ``levels.h5``.
+
+    With a ``shuffle_seed`` every image is ranked by another image's map.
+    """
     from roar_pipeline import dumping
 
-    dumping.rank(directory, images_path, maps_path, tie_seed)
+    dumping.rank(directory, images_path, maps_path, tie_seed, shuffle_seed)
 
 
 def retrain(
@@ -170,58 +174,60 @@ def retrain(
     Args:
         directory: of the result.
         images_path: images.h5.
-        levels_path: levels.h5; None for the clean cell.
-        percent: removed (or kept, if direction is keep) in train and test images alike; 0 is the clean cell.
+        levels_path: levels.h5; None at 0 and at 100 percent, where no map has a say.
+        percent: removed (or kept, if direction is keep) in all images alike; 0 is the clean cell.
         direction: remove (ROAR) or keep (KAR).
         recipe: the network and how it is trained.
         seed: of the network's weights and of its training.
         fingerprint: of the result.
         execution: device and threads.
     """
-    import torch
+    from roar_pipeline import cells
 
-    from roar_pipeline import maps, training, vgg
-    from roar_pipeline.inputs import with_removal
-    from roar_pipeline.metrics import evaluate
-
-    device = training.set_up_device(execution)
-    info = _fitting_info(images_path, recipe)
-    splits, audits = {}, None
-    for name in ("train", "test"):
-        inputs, split = _resident(images_path, name, device)
-        if levels_path is not None:
-            inputs = with_removal(inputs, maps.read_levels(levels_path, name).levels, percent, direction)
-        splits[name] = inputs, split.labels
-    if levels_path is not None:
-        audits = maps.removal_audits(levels_path, percent, direction)
-    inputs, labels = splits["train"]
-    model = vgg.build(recipe, len(info.classes), seed=seed).to(device)
-    history = training.train(
-        model,
-        inputs,
-        torch.from_numpy(labels).to(device, torch.float32),
-        recipe,
+    return cells.train_cell(
+        directory,
+        images_path=images_path,
+        levels_path=levels_path,
+        percent=percent,
+        direction=direction,
+        recipe=recipe,
         seed=seed,
-        checkpoint=directory / "partial-checkpoint.pt",
-        owner=fingerprint,
+        fingerprint=fingerprint,
+        execution=execution,
+        masks_only=False,
     )
-    inputs, labels = splits["test"]
-    scores = training.predict(model, inputs)
-    if recipe.save_model:
-        vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction=1)
-    _write_scores(directory / "scores.npy", scores)
-    write_json(
-        directory / "metrics.json",
-        {
-            "percent": percent,
-            "direction": direction,
-            "seed": seed,
-            "test": evaluate(labels, scores),
-            "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
-            "removal": audits,
-        },
+
+
+def probe_masks(
+    directory: Path,
+    *,
+    images_path: Path,
+    levels_path: Path,
+    percent: int,
+    direction: str,
+    recipe: config.Retrain,
+    seed: int,
+    fingerprint: str,
+    execution: config.Execution,
+) -> Facts:
+    """Train the cell's network on the binary masks alone (Rong et al. 2022): what their shape gives away.
+
+    Writes what ``retrain`` writes, and takes the same arguments.
+    """
+    from roar_pipeline import cells
+
+    return cells.train_cell(
+        directory,
+        images_path=images_path,
+        levels_path=levels_path,
+        percent=percent,
+        direction=direction,
+        recipe=recipe,
+        seed=seed,
+        fingerprint=fingerprint,
+        execution=execution,
+        masks_only=True,
     )
-    return {"device": str(device), "threads": execution.threads}
 
 
 def evaluate_localization(
@@ -245,6 +251,8 @@ def report(
     settings: Mapping[str, Mapping[str, Any]],
     models: Sequence[Mapping[str, Any]],
     cells: Sequence[Mapping[str, Any]],
+    probes: Sequence[Mapping[str, Any]],
+    longer: Sequence[Mapping[str, Any]],
     localizations: Sequence[Mapping[str, Any]],
     images_path: Path,
     examples: Sequence[Mapping[str, Any]],
@@ -259,6 +267,8 @@ def report(
         settings=settings,
         models=models,
         cells=cells,
+        probes=probes,
+        longer=longer,
         localizations=localizations,
         images=images_path,
         examples=examples,
@@ -268,23 +278,12 @@ def report(
     )
 
 
-def _write_scores(path: Path, scores: np.ndarray) -> None:
-    content = io.BytesIO()
-    np.save(content, scores)
-    write_bytes(path, content)
-
-
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     """Read what the images are, and check that the network can take their size."""
     from roar_pipeline import vgg
-    from roar_pipeline.errors import InputError
 
     info = images.read_info(images_path)
-    if min(info.height, info.width) < vgg.smallest_side(network.arch):
-        raise InputError(
-            f"Images of {info.height} x {info.width} pixels are too small for {network.arch}, whose max-pools need "
-            f"{vgg.smallest_side(network.arch)} per side. Set [dataset] height and width, or another arch."
-        )
+    vgg.check_size(network.arch, info.height, info.width)
     return info
 
 
@@ -298,7 +297,7 @@ def _resident(images_path: Path, split: str, device: "torch.device") -> tuple[An
 
 def _training_inputs(
     images_path: Path, recipe: config.Training, device: "torch.device"
-) -> tuple[Any, np.ndarray[Any, Any]]:
+) -> "tuple[Any, np.ndarray[Any, Any]]":
     """Return what a teacher or student trains on, and the labels (N, K).
 
     That is the photographs, where the recipe crops and they were kept, and else the images.
@@ -330,7 +329,7 @@ def _fit(
 
     from roar_pipeline import training, vgg
     from roar_pipeline.figures import training_curves
-    from roar_pipeline.metrics import evaluate
+    from roar_pipeline.metrics import best_f1_threshold, evaluate
 
     device = next(model.parameters()).device
     inputs, labels = _training_inputs(images_path, recipe, device)
@@ -358,6 +357,15 @@ def _fit(
         training_curves(history, scratch)
     test_inputs, test_split = held["test"]
     scores = training.predict(model, test_inputs)
-    _write_scores(directory / "scores.npy", scores)
-    measured = {"test": evaluate(test_split.labels, scores), "parameters": vgg.parameter_count(model)}
-    write_json(directory / "metrics.json", {**measured, "history": history})
+    write_array(directory / "scores.npy", scores)
+    split_inputs, split = held["validation"]
+    threshold = best_f1_threshold(split.labels, training.predict(model, split_inputs))
+    write_json(
+        directory / "metrics.json",
+        {
+            "test": evaluate(test_split.labels, scores, tuned_threshold=threshold),
+            "tuned_threshold": threshold,
+            "parameters": vgg.parameter_count(model),
+            "history": history,
+        },
+    )

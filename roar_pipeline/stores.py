@@ -339,7 +339,11 @@ def shape_faults(path: Path) -> list[str]:
 
 
 def _group_faults(path: Path, name: str, group: h5py.Group) -> Iterator[str]:
-    lengths = {column: len(values) for column, values in group.items() if not column.endswith(_BY_PERCENTAGE)}
+    columns = dict(group.items())
+    if unreadable := [column for column, values in columns.items() if values is None]:
+        yield f"{path.name}, {name}: columns that cannot be read: {', '.join(unreadable)}"
+        return
+    lengths = {column: len(values) for column, values in columns.items() if not column.endswith(_BY_PERCENTAGE)}
     if len(set(lengths.values())) > 1:
         yield f"{path.name}, {name}: columns of different lengths: {lengths}"
     if group.attrs.get("zero_maps", 0) < 0:

@@ -1,270 +1,237 @@
-"""Statistics over the runs of a curve, of a model and of its localization (PROTOCOL 8).
+"""Statistics over the runs of a curve: alone, against random removal, against the best control, against clean images.
 
-Shapes: P percentages of a curve, R runs, N test images, K classes, B resamples.
+Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
 
 Where cells are missing (partial report), nothing is filled in. A point's mean and deviation are over the runs there
-are, which are counted beside it. Comparisons are paired: a point's difference to random is over the *whole* seeds of
-this point, those of which random's cell and all of the curve's runs are there, and RACU over the seeds that are whole
-at every percentage and have their clean cell; without any, they are undefined. Intervals are for what has every run:
-resampling seeds of which some are missing would not tell how far another choice of seeds could lead.
+are, which are counted beside it. A comparison is over the runs that have both cells, areas and RACU over the runs that
+are whole from 0 to 100 %; without any, they are undefined. Intervals are for what has every run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from roar_pipeline import curves, metrics
-from roar_pipeline.files import read_json
-from roar_pipeline.results import Cell, Curve
+from roar_pipeline import curves, inference
+from roar_pipeline.attribution import RANDOM
+from roar_pipeline.contrasts import UNDEFINED, Resampled, Run, contrast
+from roar_pipeline.inference import Estimate
+from roar_pipeline.results import Cell, Curve, Grid
 
 __all__ = [
-    "OVER",
-    "Drawn",
-    "Localization",
+    "WIDE_MARGIN",
     "Summary",
-    "blank_scores",
-    "draw",
-    "localization",
+    "area_difference",
+    "best_control",
+    "beyond_chance",
+    "change_of",
+    "lower_is_better",
+    "other_controls",
+    "point_difference",
+    "probes_of",
+    "random_curve",
     "summarize",
 ]
 
-OVER = {
-    "own": "classes the model itself predicts (score above 0): flatters a weak model, scored on its easy pairs only",
-    "all": "every class that is present",
-    "common": "classes that every model compared predicts",
-}
-"""The (image, present class) pairs that localization is averaged over."""
-
 Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
 
-
-@dataclass(frozen=True)
-class Drawn:
-    """Resampled F1: of the clean cells and of a network that sees nothing (B,), of every curve (P, B)."""
-
-    clean: Floats
-    blank: Floats
-    curves: Mapping[tuple[str, str, str | None], Floats]
+WIDE_MARGIN = 0.1
+"""Seeds move a cell by .03 to .08: a difference above this is more than one seed's chance."""
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A curve's statistics of one metric; lists have one entry per percentage.
+    """A curve's statistics of one metric; tuples have one entry per percentage.
 
-    ``gap`` is the curve minus random's; intervals are 95 % and None where nothing was resampled or a run is missing.
-    ``runs``, ``gap_runs`` and ``racu_runs`` count the curve's runs behind ``mean``, ``gap`` and ``racu``.
+    ``gaps`` are the curve minus random's, ``above_clean`` the curve minus the clean cells, ``best`` names the control
+    other than random that does best at that percentage and the curve minus it (None where there is none), ``area`` is
+    the mean of the curve minus random's from 0 to 100 %.
     """
 
-    mean: list[float | None]
-    std: list[float | None]
-    interval: list[Interval | None]
-    gap: list[float | None]
-    gap_interval: list[Interval | None]
-    racu: float | None
-    racu_interval: Interval | None
-    runs: list[int]
-    gap_runs: list[int]
-    racu_runs: int
+    points: tuple[Estimate, ...]
+    gaps: tuple[Estimate, ...]
+    above_clean: tuple[Estimate, ...]
+    best: tuple[tuple[str, Estimate] | None, ...]
+    area: Estimate
+    racu: Estimate
 
 
-@dataclass(frozen=True)
-class Localization:
-    """One seed's localization over one choice of pairs.
-
-    ``undefined`` counts chosen pairs whose class covers nothing or everything, ``zero_maps`` the maps of all pairs that
-    have no positive value. ``seed`` is None for a control, but for its common pairs, which depend on the models.
-    """
-
-    model: str | None
-    method: str
-    seed: int | None
-    over: str
-    auc: float | None
-    pointing: float | None
-    pairs: int
-    undefined: int
-    zero_maps: int
+def lower_is_better(direction: str) -> bool:
+    """Tell whether a good map's curve lies low: ROAR's does, KAR's lies high."""
+    return direction == "remove"
 
 
-def blank_scores(train_labels: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.float32]:
-    """Return the scores (N, K) of a network that sees nothing: each class at the logit of its training frequency.
+def beyond_chance(differences: Sequence[Estimate], sign: int) -> list[bool]:
+    """Tell which differences lie on one side of 0 by more than chance.
 
-    No constant prediction has a lower loss, so this is where every curve ends when all pixels are removed.
-    """
-    frequency = np.clip(train_labels.mean(0, dtype=float), 1e-6, 1 - 1e-6)
-    return np.tile(np.log(frequency / (1 - frequency)), (count, 1)).astype(np.float32)
-
-
-def draw(
-    clean: Sequence[Cell],
-    grid: Sequence[Curve],
-    labels: npt.NDArray[np.uint8],
-    blank: npt.NDArray[np.float32],
-    threshold: float,
-    count: int,
-) -> Drawn:
-    """Resample seeds and test images ``count`` times, the same for all cells, and take the F1 of every point.
-
-    Model seeds are drawn by themselves only if they are crossed with the seeds; otherwise run s is one pair. A point
-    that lacks a run is NaN.
-    """
-    runs = {run for curve in grid for run in curve.runs}
-    crossed = any(model_seed not in (None, seed) for seed, model_seed in runs)
-    model_seeds = {m for _, m in runs if m is not None} if crossed else set[int]()
-    seeds = sorted({seed for seed, _ in runs})
-    resamples = curves.resample(seeds, sorted(model_seeds), len(labels), count)
-
-    def of_cells(cells: Sequence[Cell], asked: int) -> Floats:
-        if len(cells) < asked:
-            return np.full(count, np.nan)
-        scores = (np.load(cell.directory / "scores.npy") for cell in cells)
-        rows = [metrics.per_image_f1(labels, of_cell, threshold) for of_cell in scores]
-        return curves.bootstrap_means(rows, [cell.run for cell in cells], resamples)
-
-    of_blank = metrics.per_image_f1(labels, blank, threshold)[None]
-    return Drawn(
-        clean=of_cells(clean, len(seeds)),
-        blank=curves.bootstrap_means(of_blank, [(None, None)], resamples),
-        curves={curve.key: np.stack([of_cells(point, len(curve.runs)) for point in curve.cells]) for curve in grid},
-    )
-
-
-def summarize(
-    curve: Curve, random: Curve, clean: Sequence[Cell], blank: float | None, metric: str, drawn: Drawn | None
-) -> Summary:
-    """Sum up one metric of a curve over its runs, alone and against random removal of the same direction.
-
-    What is done where cells are missing stands at the top of the module.
+    By p-values corrected for their number (Holm), or by an uncorrected one and a wide margin, so that a large leak does
+    not hide behind many comparisons. Where there is no p-value, as with one seed, the margin decides.
 
     Args:
-        curve: of a method, or random itself.
-        random: the control.
-        clean: cells at 0 % that are there.
-        blank: the metric's value when nothing can be seen.
+        differences: that are looked at together.
+        sign: 1 for above 0, -1 for below.
+    """
+    corrected = inference.holm([difference.p for difference in differences])
+    return [
+        difference.mean is not None and sign * difference.mean > 0 and _is_beyond_chance(difference, p)
+        for difference, p in zip(differences, corrected, strict=True)
+    ]
+
+
+def _is_beyond_chance(difference: Estimate, corrected_p: float | None) -> bool:
+    is_wide = abs(difference.mean or 0.0) > WIDE_MARGIN
+    if difference.p is None or corrected_p is None:
+        return is_wide
+    return corrected_p < _LEVEL or (is_wide and difference.p < _LEVEL)
+
+
+def probes_of(probes: Sequence[Cell], curve: Curve, percent: int) -> list[Cell]:
+    """Return the networks that saw the masks of a curve's cells alone."""
+    return [p for p in probes if (p.direction, p.method, p.model) == curve.key and p.percent == percent]
+
+
+def change_of(
+    longer: Sequence[Cell], curve: Curve, point: int, percent: int, metric: str
+) -> tuple[float | None, float | None]:
+    """Return what training twice as long changes in a cell, over the runs that have both, and the cell's spread."""
+    twice = {c.run: c for c in longer if (c.direction, c.method, c.model) == curve.key and c.percent == percent}
+    pairs = [(cell, twice[cell.run]) for cell in curve.cells[point] if cell.run in twice]
+    changes = [
+        None if a.test[metric] is None or b.test[metric] is None else b.test[metric] - a.test[metric] for a, b in pairs
+    ]
+    return curves.mean_std(changes)[0], curves.mean_std([cell.test[metric] for cell, _ in pairs])[1]
+
+
+def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Summary:
+    """Sum up one metric of a curve over its runs, alone and against the controls of its direction.
+
+    Args:
+        curve: of ``grid``.
+        grid: with the random control of the curve's direction.
         metric: a key of ``results.METRICS``.
-        drawn: resampled values of this metric; None for no intervals.
+        resampled: of the test images; None: no intervals.
     """
-    spread = [curves.mean_std(values) for values in curve.values(metric)]
-    whole = _whole_seeds(curve, random)
-    pairs = [_paired(curve, random, point, seeds, metric) for point, seeds in enumerate(whole)]
-    throughout = set.intersection(*whole) & {cell.seed for cell in clean}
-    own: Floats | None = None if drawn is None else drawn.curves[curve.key]
-    other: Floats | None = None if drawn is None else drawn.curves[random.key]
-    common = [_paired(curve, random, point, throughout, metric) for point in range(len(whole))]
-    start = _mean(clean, throughout, metric)
-    racu = _racu(curve, [baseline for _, baseline in common], [mean for mean, _ in common], start, blank)
-    racu_drawn = None if drawn is None else _racu(curve, other, own, drawn.clean, drawn.blank)
+    random = random_curve(grid, curve.direction)
+    points = range(len(curve.percents))
     return Summary(
-        mean=[mean for mean, _ in spread],
-        std=[std for _, std in spread],
-        interval=_intervals(own, len(spread)),
-        gap=[None if m is None or b is None else m - b for m, b in pairs],
-        gap_interval=_intervals(None if own is None or other is None else own - other, len(spread)),
-        racu=None if racu is None or np.isnan(racu) else float(racu),
-        racu_interval=None if racu_drawn is None else curves.interval(racu_drawn),
-        runs=[len(point) for point in curve.cells],
-        gap_runs=[_count(curve, seeds) for seeds in whole],
-        racu_runs=_count(curve, throughout),
+        points=tuple(_mean(curve, point, metric, resampled) for point in points),
+        gaps=tuple(point_difference(curve, random, point, metric, resampled) for point in points),
+        above_clean=tuple(_minus_shared(curve, grid.clean, point, metric, resampled) for point in points),
+        best=tuple(_minus_best(curve, grid, point, metric, resampled) for point in points),
+        area=area_difference(curve, random, metric, resampled),
+        racu=_racu(curve, random, grid, metric, resampled),
     )
 
 
-def _whole_seeds(curve: Curve, random: Curve) -> list[set[int]]:
-    """Return for every point the seeds of which all runs of both curves are there."""
-    seeds = []
-    for point in range(len(curve.percents)):
-        missing = {
-            run[0] for each in (curve, random) for run in set(each.runs) - {cell.run for cell in each.cells[point]}
-        }
-        seeds.append(set(curve.seeds) - missing)
-    return seeds
+def point_difference(a: Curve, b: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate curve ``a`` minus curve ``b`` at one percentage, over the runs that have both."""
+    runs = {cell.run: (cell, other) for cell in a.cells[point] if (other := _partner(cell.run, b.cells[point]))}
+    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(a.runs))
 
 
-def _paired(curve: Curve, random: Curve, point: int, seeds: set[int], metric: str) -> tuple[float | None, float | None]:
-    """Return the means of a curve and of random over the runs of the same seeds."""
-    return _mean(curve.cells[point], seeds, metric), _mean(random.cells[point], seeds, metric)
+def area_difference(a: Curve, b: Curve, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate the mean of curve ``a`` minus curve ``b`` from 0 to 100 %, where both have the same cells.
 
-
-def _mean(cells: Sequence[Cell], seeds: set[int], metric: str) -> float | None:
-    return curves.mean_std([cell.test[metric] for cell in cells if cell.seed in seeds])[0]
-
-
-def _count(curve: Curve, seeds: set[int]) -> int:
-    return sum(seed in seeds for seed, _ in curve.runs)
-
-
-def _intervals(drawn: Floats | None, points: int) -> list[Interval | None]:
-    return [None] * points if drawn is None else [curves.interval(row) for row in drawn]
-
-
-def _racu(curve: Curve, random: Any, points: Any, whole: Any, blank: Any) -> Floats | None:
-    """Return RACU with the ends known without retraining: everything visible, and nothing.
-
-    Keep-and-retrain runs from nothing to everything, and a good method lies above random: the sign turns.
+    The trapezoidal area over the measured percentages. Only runs that have every cell of both count.
     """
-    if whole is None or blank is None or any(value is None for value in (*random, *points)):
+    runs: dict[Run, Sequence[Cell]] = {}
+    for run in a.runs:
+        cells = [_partner(run, curve.cells[point]) for curve in (a, b) for point in range(len(a.percents))]
+        if whole := [cell for cell in cells if cell is not None]:
+            runs |= {run: whole} if len(whole) == len(cells) else {}
+    percents = (0, *a.percents, 100)
+
+    def combine(scores: Sequence[Floats]) -> Floats:
+        upper, lower = scores[: len(a.percents)], scores[len(a.percents) :]
+        zero = np.zeros_like(scores[0])
+        return curves.area_between(percents, curves.with_ends(zero, upper, zero), curves.with_ends(zero, lower, zero))
+
+    return contrast(runs, metric, combine, resampled, whole=len(runs) == len(a.runs))
+
+
+def best_control(curve: Curve, grid: Grid, point: int, metric: str) -> Curve | None:
+    """Return the control other than random that does best at a percentage, by its mean; None where there is none.
+
+    The choice is made on the same numbers as the comparison: it favors the control.
+    """
+    others = [
+        (mean, other)
+        for other in other_controls(grid, curve.direction, curve.method)
+        if (mean := curves.mean_std(other.values(metric)[point])[0]) is not None
+    ]
+    if not others:
         return None
-    ends = (whole, blank) if curve.direction == "remove" else (blank, whole)
-    area = curves.racu(
-        (0, *curve.percents, 100),
-        curves.with_ends(ends[0], random, ends[1]),
-        curves.with_ends(ends[0], points, ends[1]),
-        blank,
-    )
-    return area if curve.direction == "remove" else -area
+    choose = min if lower_is_better(curve.direction) else max
+    return choose(others, key=lambda pair: pair[0])[1]
 
 
-def localization(files: Iterable[Mapping[str, Any]]) -> list[Localization]:
-    """Average each ``localization.json`` over its own, all, and the common pairs.
+def other_controls(grid: Grid, direction: str, method: str) -> list[Curve]:
+    """Return the controls beside random that a method's curves are held against.
 
-    Common are the pairs predicted by every model that has the same method and seed. A control predicts nothing: it has
-    no own pairs, and is scored on the common pairs of every seed. A file whose path is None is missing; what is common
-    to the models of its seed is then not known, and nothing is scored on the common pairs of this seed.
+    Those without a model, and the method's own maps given to other images.
     """
-    files = list(files)
-    read = [(file, read_json(Path(file["path"]))) for file in files if file["path"] is not None]
-    unknown = {file["seed"] for file in files if file["model"] is not None and file["path"] is None}
-    predicted: dict[int, set[tuple[str, int]]] = {}
-    for file, measured in read:
-        if file["model"] is not None:
-            own = {_pair(pair) for pair in measured["pairs"] if pair["score"] > 0}
-            predicted[file["seed"]] = predicted.get(file["seed"], own) & own
-    predicted = {seed: own for seed, own in predicted.items() if seed not in unknown}
-    return [row for file, measured in read for row in _localization(file, measured, predicted)]
+    controls = [c for c in grid.curves if c.is_control and c.direction == direction and c.method != RANDOM]
+    return [curve for curve in controls if curve.model is None or curve.panel == method]
 
 
-def _pair(pair: Mapping[str, Any]) -> tuple[str, int]:
-    return pair["id"], pair["class_index"]
+def random_curve(grid: Grid, direction: str) -> Curve:
+    """Return random removal (or keeping), with which every curve is compared."""
+    return _control(grid, direction, RANDOM)
 
 
-def _localization(
-    file: Mapping[str, Any], measured: Mapping[str, Any], predicted: Mapping[int, set[tuple[str, int]]]
-) -> list[Localization]:
-    pairs = measured["pairs"]
-    auc, pointing = ([pair[key] for pair in pairs] for key in ("auc", "pointing"))
-    chosen = [(file["seed"], "all", [True] * len(pairs))]
-    if file["model"] is not None:
-        chosen.append((file["seed"], "own", [pair["score"] > 0 for pair in pairs]))
-    for seed in predicted if file["model"] is None else {file["seed"]} & predicted.keys():
-        chosen.append((seed, "common", [_pair(pair) in predicted[seed] for pair in pairs]))
-    rows = []
-    for seed, over, keep in chosen:
-        found = metrics.summarize_pairs(auc, pointing, np.array(keep, dtype=bool))
-        rows.append(
-            Localization(
-                file["model"],
-                file["method"],
-                seed,
-                over,
-                found["auc"],
-                found["pointing"],
-                found["pairs"],
-                found["undefined"],
-                measured["zero_maps"],
-            )
-        )
-    return rows
+def _control(grid: Grid, direction: str, method: str) -> Curve:
+    return next(curve for curve in grid.curves if (curve.direction, curve.method) == (direction, method))
+
+
+def _mean(curve: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
+    runs = {cell.run: (cell,) for cell in curve.cells[point]}
+    return contrast(runs, metric, lambda scores: scores[0], resampled, whole=len(runs) == len(curve.runs))
+
+
+def _minus_shared(
+    curve: Curve, shared: Sequence[Cell], point: int, metric: str, resampled: Resampled | None
+) -> Estimate:
+    runs = {cell.run: (cell, other) for cell in curve.cells[point] if (other := _partner(cell.run, shared))}
+    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(curve.runs))
+
+
+def _minus_best(
+    curve: Curve, grid: Grid, point: int, metric: str, resampled: Resampled | None
+) -> tuple[str, Estimate] | None:
+    if curve.is_control or (control := best_control(curve, grid, point, metric)) is None:
+        return None
+    return control.label, point_difference(curve, control, point, metric, resampled)
+
+
+def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate RACU run by run; both ends, everything visible and nothing, are networks trained like the others.
+
+    Keep-and-retrain runs from nothing to everything, and a good method lies above random: what it can gain is the area
+    between random's curve and the clean score.
+    """
+    runs: dict[Run, Sequence[Cell]] = {}
+    for run in curve.runs:
+        ends = [_partner(run, grid.clean), _partner(run, grid.blank)]
+        inner = [_partner(run, c.cells[point]) for c in (curve, random) for point in range(len(curve.percents))]
+        whole = [cell for cell in (*ends, *inner) if cell is not None]
+        runs |= {run: whole} if len(whole) == len(ends) + len(inner) else {}
+    percents, count = (0, *curve.percents, 100), len(curve.percents)
+
+    def combine(scores: Sequence[Floats]) -> Floats:
+        clean, blank, points, baseline = scores[0], scores[1], scores[2 : 2 + count], scores[2 + count :]
+        if lower_is_better(curve.direction):
+            random_line, line = (curves.with_ends(clean, inner, blank) for inner in (baseline, points))
+            return curves.racu(percents, random_line, line, blank)
+        random_line, line = (curves.with_ends(blank, inner, clean) for inner in (baseline, points))
+        return curves.racu(percents, -random_line, -line, -clean)
+
+    estimate = contrast(runs, metric, combine, resampled, whole=len(runs) == len(curve.runs))
+    return UNDEFINED if estimate.mean is None else estimate
+
+
+def _partner(run: Run, cells: Sequence[Cell]) -> Cell | None:
+    """Return the cell of a run: of the same seeds, or of the same seed where the cells know no model."""
+    by_run = {cell.run: cell for cell in cells}
+    return by_run.get(run) or by_run.get((run[0], None))

@@ -32,6 +32,7 @@ from roar_pipeline.seeding import derived_seed
 __all__ = [
     "PREDICT_BATCH",
     "Loss",
+    "facts",
     "is_validated",
     "keep_freed_memory",
     "predict",
@@ -74,6 +75,17 @@ def set_up_device(execution: Execution) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
+
+
+def facts(device: torch.device, execution: Execution) -> dict[str, Any]:
+    """Return what a result's last bits depend on beside its settings, for its manifest.
+
+    Another processor's vector width, another number of threads or another GPU adds in another order: the same training
+    then ends in slightly other weights.
+    """
+    on_gpu = device.type == "cuda"
+    kind = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    return {"device": str(device), "processor": kind, "threads": execution.threads}
 
 
 def keep_freed_memory() -> None:

@@ -19,7 +19,16 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.files import write_bytes
 from roar_pipeline.seeding import derived_seed
 
-__all__ = ["build", "load", "load_imagenet_features", "parameter_count", "save", "smallest_side", "split_at"]
+__all__ = [
+    "build",
+    "check_size",
+    "load",
+    "load_imagenet_features",
+    "parameter_count",
+    "save",
+    "smallest_side",
+    "split_at",
+]
 
 
 def build(network: Network, classes: int, *, reduction: int = 1, seed: int = 0) -> nn.Sequential:
@@ -63,6 +72,19 @@ def _sequential(network: Network, base: int, classes: int) -> nn.Sequential:
 def smallest_side(arch: str) -> int:
     """Return the fewest pixels per side that survive every max-pool of ``arch``."""
     return int(2 ** len(BLOCKS[arch]))
+
+
+def check_size(arch: str, height: int, width: int) -> None:
+    """Refuse images that the max-pools of an architecture would reduce to nothing.
+
+    Raises:
+        InputError: names the size that is needed.
+    """
+    if min(height, width) < smallest_side(arch):
+        raise InputError(
+            f"Images of {height} x {width} pixels are too small for {arch}, whose max-pools need "
+            f"{smallest_side(arch)} per side. Set [dataset] height and width, or another arch."
+        )
 
 
 def parameter_count(model: nn.Module) -> int:

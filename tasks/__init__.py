@@ -9,7 +9,7 @@ from tasks.data import GenerateScenes, PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
 from tasks.models import DistillStudent, FineTuneTeacher
 from tasks.report import Report
-from tasks.retraining import Retrain
+from tasks.retraining import ProbeMasks, Retrain
 from tasks.settings import install_defaults
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "FineTuneTeacher",
     "GenerateScenes",
     "PrepareImages",
+    "ProbeMasks",
     "RankPixels",
     "Report",
     "Retrain",

@@ -8,8 +8,9 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline.attribution import is_control, method_keys
+from roar_pipeline.attribution import is_control, is_seeded, is_shuffled, method_keys, unshuffled
 from roar_pipeline.errors import InputError
+from roar_pipeline.seeding import derived_seed
 from tasks import execution
 from tasks.base import StageTask
 from tasks.data import PrepareImages
@@ -19,15 +20,15 @@ from tasks.priorities import urgency
 from tasks.resources import Demand, light_demand, maps_demand, maps_settings
 from tasks.settings import settings
 
-__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task"]
+__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task", "tie_seed"]
 
 
 class ExplanationTask(StageTask):
-    """A task of one model's maps by one method; the controls have no model, and no seed of one."""
+    """A task of one model's maps by one method; controls have no model, and only random has a seed."""
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
-    seed = WholeParameter(what="seed", default=0, description="of the model")
+    seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
 
     @property
     def priority(self) -> int:
@@ -46,7 +47,7 @@ class ExplanationTask(StageTask):
     def named(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         if self.is_control:
-            return {"method": self.method}
+            return {"method": self.method, **({"seed": self.seed} if is_seeded(self.method) else {})}
         if NO_MODEL in (self.model, self.method):
             raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
         return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
@@ -57,24 +58,30 @@ class ExplanationTask(StageTask):
 
 
 def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
-    """Return the task of one method's maps; controls have one for all models."""
+    """Return the task of the maps that a method ranks pixels by; controls have one for all models."""
+    source = (unshuffled(method),)
     if is_control(method):
-        return DumpMaps(method=(method,))
-    return DumpMaps(model=model, method=(method,), seed=seed)
+        return DumpMaps(method=source, **({"seed": seed} if is_seeded(method) else {}))
+    return DumpMaps(model=model, method=source, seed=seed)
+
+
+def tie_seed(seed: int) -> int:
+    """Return what orders tied pixels, and draws the random control, in a seed of the grid."""
+    return derived_seed(settings().removal.tie_seed, "ties", seed)
 
 
 class DumpMaps(StageTask):
-    """Compute maps of the train and test images, and of every pair to localize.
+    """Compute maps of all images, and of every pair to localize.
 
     With several methods each keeps its own result, and they share what they have in common: the pass over the images,
     the forward pass, the tape of the single-pass methods, the samples of the SmoothGrad family.
     """
 
-    version = 3
+    version = 4
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
-    seed = WholeParameter(what="seed", default=0, description="of the model")
+    seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
 
     def demand(self) -> Demand:
         """Return memory, and a GPU place where there is a model."""
@@ -89,6 +96,10 @@ class DumpMaps(StageTask):
     def _is_control(self) -> bool:
         return all(is_control(name) for name in self.method)
 
+    @property
+    def _is_seeded(self) -> bool:
+        return any(is_seeded(name) for name in self.method)
+
     def parts(self) -> list["DumpMaps"]:
         """Return one task per method."""
         return [self] if len(self.method) == 1 else [self.clone(method=(name,)) for name in self.method]
@@ -101,8 +112,13 @@ class DumpMaps(StageTask):
     def named(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         names = ",".join(self.method)
+        if shuffled := [name for name in self.method if is_shuffled(name)]:
+            raise InputError(
+                f"{shuffled[0]} has no maps of its own: RankPixels gives every image another image's map of "
+                f"{unshuffled(shuffled[0])}. Dump {unshuffled(shuffled[0])} instead."
+            )
         if self._is_control:
-            return {"method": names}
+            return {"method": names, **({"seed": self.seed} if self._is_seeded else {})}
         if self.model == NO_MODEL:
             raise InputError(f"method {names} needs a model: give --model (teacher, sswa, ...) and --method.")
         return {"model": full_name(self.model), "method": names, "seed": self.seed}
@@ -110,7 +126,7 @@ class DumpMaps(StageTask):
     def identity_settings(self) -> Mapping[str, Any]:
         """Return what each method reads of [maps], or for controls the seed they are drawn from."""
         if self._is_control:
-            return {"tie_seed": settings().removal.tie_seed}
+            return {"tie_seed": settings().removal.tie_seed} if self._is_seeded else {}
         keys: dict[str, Any] = {}
         for name in self.method:
             if not is_control(name):
@@ -162,7 +178,7 @@ class DumpMaps(StageTask):
         return {
             "images_path": PrepareImages().path,
             "method": self.method[0],
-            "tie_seed": settings().removal.tie_seed,
+            "tie_seed": tie_seed(self.seed),
             "fingerprint": self.fingerprint,
         }
 
@@ -177,7 +193,7 @@ class RankPixels(ExplanationTask):
 
     stage = "rank_pixels"
     is_light = True
-    version = 2
+    version = 3
 
     def requires(self) -> list[StageTask]:
         """Return the images (for the masks of the audits) and the maps."""
@@ -189,10 +205,12 @@ class RankPixels(ExplanationTask):
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the images and the maps."""
+        seed = tie_seed(0 if self.is_control and not is_seeded(self.method) else self.seed)
         return {
             "images_path": PrepareImages().path,
             "maps_path": self._maps.path,
-            "tie_seed": settings().removal.tie_seed,
+            "tie_seed": seed,
+            "shuffle_seed": seed if is_shuffled(self.method) else None,
         }
 
     @property
@@ -208,6 +226,8 @@ class EvaluateLocalization(ExplanationTask):
 
     def requires(self) -> list[StageTask]:
         """Return the images (for their masks) and the maps."""
+        if is_shuffled(self.method):
+            raise InputError(f"{self.method} shows every image another image's map: there is nothing to localize.")
         if not settings().dataset.segmentation_split:
             raise InputError(
                 "Localization needs masks, and [dataset] segmentation_split is empty. Name a list of "

@@ -41,7 +41,7 @@ class FineTuneTeacher(ModelTask):
         """Return memory for the training, and a GPU place."""
         return teacher_demand()
 
-    version = 2
+    version = 3
 
     def requires(self) -> list[StageTask]:
         """Return the images."""
@@ -70,7 +70,7 @@ class DistillStudent(ModelTask):
     """Train a smaller network under the teacher of the same seed."""
 
     stage = "distill_student"
-    version = 2
+    version = 3
 
     loss = LossParameter(description="plain (no teacher), naive_kd, ewa, swa or sswa")
     reduction = WholeParameter(

@@ -136,7 +136,7 @@ class AxisParameter(luigi.Parameter):
 
 
 class PercentsParameter(luigi.Parameter):
-    """One whole percentage, or several between commas, which then share a process; 0 is the clean cell.
+    """One whole percentage, or several between commas, which then share a process; 0 is clean, 100 shows nothing.
 
     The value is a tuple, so that Luigi can batch cells: a batch is the cell of all its members' percentages.
     """
@@ -153,7 +153,7 @@ class PercentsParameter(luigi.Parameter):
 
     def normalize(self, x: tuple[int, ...]) -> tuple[int, ...]:
         """Check the numbers, and put them in order."""
-        if not x or not all(0 <= percent <= 99 for percent in x):
+        if not x or not all(0 <= percent <= 100 for percent in x):
             raise _not_a_percentage(self.serialize(x))
         return _union([x])
 
@@ -163,7 +163,7 @@ class PercentsParameter(luigi.Parameter):
 
 
 def _not_a_percentage(got: str) -> InputError:
-    return InputError(f"percent must be a whole number in 1..99, or 0 for the clean cell, got '{got}'.")
+    return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{got}'.")
 
 
 def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:

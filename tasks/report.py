@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import luigi
 
 from roar_pipeline import config
-from roar_pipeline.attribution import is_control
+from roar_pipeline.attribution import RANDOM, SHUFFLED, is_control, is_seeded, is_shuffled, masks_depend_on_image
 from roar_pipeline.errors import InputError
 from roar_pipeline.producing import Wanted
 from tasks.base import StageTask
@@ -19,12 +19,10 @@ from tasks.models import full_name, model_task
 from tasks.parameters import NO_MODEL, AxisParameter
 from tasks.progress import closure
 from tasks.resources import Demand, light_demand
-from tasks.retraining import Retrain
+from tasks.retraining import CellTask, ProbeMasks, Retrain
 from tasks.settings import settings
 
 __all__ = ["Report"]
-
-_RANDOM = "random"
 
 
 class Report(StageTask):
@@ -35,11 +33,15 @@ class Report(StageTask):
     """
 
     stage = "report"
+    version = 2
     sections = ("report", "metrics")
 
     models = AxisParameter(key="models")
     methods = AxisParameter(key="methods")
+    shuffled = AxisParameter(key="shuffled")
     percents = AxisParameter(key="percents")
+    probe_percents = AxisParameter(key="probe_percents")
+    longer_percents = AxisParameter(key="longer_percents")
     directions = AxisParameter(key="directions")
     seeds = AxisParameter(key="seeds")
     model_seeds = AxisParameter(key="model_seeds")
@@ -102,7 +104,9 @@ class Report(StageTask):
                 {"model": name, "seed": task.seed, "metrics": self._if_there(task, task.metrics_path)}
                 for (name, _), task in zip(self._model_names(), self._models(), strict=True)
             ],
-            "cells": [{**_describe(cell), "directory": self._if_there(cell, cell.directory)} for cell in self._cells()],
+            "cells": self._described(self._cells()),
+            "probes": self._described(self._probes()),
+            "longer": self._described(self._longer()),
             "localizations": [
                 {
                     "model": None if task.is_control else task.model,
@@ -153,7 +157,7 @@ class Report(StageTask):
             )
         images, *asked = self._asked()
         missing = frozenset(task.fingerprint for task in asked if not _is_there(task))
-        shown = [*self._models(), *self._localizations(), *self._cells()]
+        shown = [*self._models(), *self._localizations(), *self._cells(), *self._probes(), *self._longer()]
         if missing.issuperset(task.fingerprint for task in shown):
             raise InputError(
                 f"There is nothing for a partial report: the images are prepared ({images.directory}), and of the "
@@ -166,7 +170,18 @@ class Report(StageTask):
         return None if task.fingerprint in self._missing else path
 
     def _asked(self) -> list[StageTask]:
-        return [PrepareImages(), *self._models(), *self._rankings(), *self._localizations(), *self._cells()]
+        return [
+            PrepareImages(),
+            *self._models(),
+            *self._rankings(),
+            *self._localizations(),
+            *self._cells(),
+            *self._probes(),
+            *self._longer(),
+        ]
+
+    def _described(self, cells: Iterable[CellTask]) -> list[dict[str, Any]]:
+        return [{**_describe(cell), "directory": self._if_there(cell, cell.directory)} for cell in cells]
 
     def _model_names(self) -> list[tuple[str, int]]:
         seeds = dict.fromkeys(model_seed for model_seed, _ in self.replicates())
@@ -176,20 +191,28 @@ class Report(StageTask):
         return [model_task(name, seed) for name, seed in self._model_names()]
 
     def _explained(self) -> Iterator[dict[str, Any]]:
-        """Yield model, method and model seed of every set of maps, the controls first and once."""
-        controls = dict.fromkeys((_RANDOM, *(m for m in self.grid.methods if is_control(m))))
-        for method in controls:
-            yield {"model": NO_MODEL, "method": method, "seed": 0}
+        """Yield model, method and seed of every ranking of pixels, the controls first.
+
+        Random is drawn anew for every seed of the retrained networks; the other controls are the same for all.
+        """
+        for method in dict.fromkeys((RANDOM, *(m for m in self.grid.methods if is_control(m)))):
+            for seed in self.grid.seeds if is_seeded(method) else (0,):
+                yield {"model": NO_MODEL, "method": method, "seed": seed}
+        shuffled = {full_name(name) for name in self.grid.shuffled}
         for name, seed in self._model_names():
             for method in self.grid.methods:
                 if not is_control(method):
                     yield {"model": name, "method": method, "seed": seed}
+                    if full_name(name) in shuffled and "+" not in method:
+                        yield {"model": name, "method": f"{method}+{SHUFFLED}", "seed": seed}
 
     def _rankings(self) -> list[RankPixels]:
         return [RankPixels(**explained) for explained in self._explained()]
 
     def _is_example(self, task: RankPixels) -> bool:
-        return bool(task.is_control or task.seed == self.replicates()[0][0])
+        if is_seeded(task.method):
+            return bool(task.seed == self.grid.seeds[0])
+        return bool(task.is_control or (task.seed == self.replicates()[0][0] and not is_shuffled(task.method)))
 
     def _examples(self) -> list[RankPixels]:
         """Return the rankings whose maps are shown: those that there are."""
@@ -199,30 +222,60 @@ class Report(StageTask):
     def _localizations(self) -> list[EvaluateLocalization]:
         if not settings().dataset.segmentation_split:
             return []
-        return [EvaluateLocalization(**explained) for explained in self._explained()]
+        once = [e for e in self._explained() if not is_shuffled(e["method"])]
+        once = [e for e in once if not is_seeded(e["method"]) or e["seed"] == self.grid.seeds[0]]
+        return [EvaluateLocalization(**explained) for explained in once]
 
     def _cells(self) -> list[Retrain]:
         cells: dict[str, Retrain] = {}
         for model_seed, seed in self.replicates():
-            of_seed = [Retrain(percent=(0,), seed=seed)]
-            for explained in self._explained():
-                control = explained["model"] == NO_MODEL
-                if not control and explained["seed"] != model_seed:
-                    continue
-                for direction in self.grid.directions:
-                    for percent in self.grid.percents:
-                        of_seed.append(
-                            Retrain(
-                                model=explained["model"],
-                                method=explained["method"],
-                                percent=(percent,),
-                                direction=direction,
-                                seed=seed,
-                                model_seed=-1 if control or model_seed == seed else model_seed,
-                            )
-                        )
+            of_seed = [Retrain(percent=(0,), seed=seed), Retrain(percent=(100,), seed=seed)]
+            for place in self._places(model_seed, seed):
+                of_seed += [Retrain(percent=(percent,), **place) for percent in self.grid.percents]
             cells |= {cell.fingerprint: cell for cell in of_seed}
         return list(cells.values())
+
+    def _probes(self) -> list[ProbeMasks]:
+        """Return the networks trained on masks alone, where masks can tell anything."""
+        percents = [percent for percent in self.grid.percents if percent in self.grid.probe_percents]
+        probes = [
+            ProbeMasks(percent=(percent,), **place)
+            for model_seed, seed in self.replicates()
+            for place in self._places(model_seed, seed)
+            if masks_depend_on_image(place["method"])
+            for percent in percents
+        ]
+        return list({probe.fingerprint: probe for probe in probes}.values())
+
+    def _longer(self) -> list[Retrain]:
+        """Return the cells trained twice as long: the first model's by the first method, and those of blind controls."""
+        percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
+        methods = [method for method in self.grid.methods if not is_control(method)]
+        blind = [RANDOM, *(m for m in self.grid.methods if is_control(m) and not masks_depend_on_image(m))]
+        audited = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
+        cells = [
+            Retrain(percent=(percent,), longer=2, **place)
+            for model_seed, seed in self.replicates()
+            for place in self._places(model_seed, seed)
+            if (place["model"], place["method"]) in audited
+            for percent in percents
+        ]
+        return list({cell.fingerprint: cell for cell in cells}.values())
+
+    def _places(self, model_seed: int, seed: int) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of the cells of one replicate, but for their percentages."""
+        for explained in self._explained():
+            control = explained["model"] == NO_MODEL
+            if explained["seed"] != (model_seed if not control else seed if is_seeded(explained["method"]) else 0):
+                continue
+            for direction in self.grid.directions:
+                yield {
+                    "model": explained["model"],
+                    "method": explained["method"],
+                    "direction": direction,
+                    "seed": seed,
+                    "model_seed": -1 if control or model_seed == seed else model_seed,
+                }
 
 
 def _shown_settings() -> dict[str, Any]:
@@ -236,9 +289,8 @@ def _is_there(task: StageTask) -> bool:
     return all(each.complete() for each in (task, *maps))
 
 
-def _describe(cell: Retrain) -> dict[str, Any]:
-    clean = cell.percent == (0,)
-    of_model = not clean and not is_control(cell.method)
+def _describe(cell: CellTask) -> dict[str, Any]:
+    of_model = not cell.is_shared and not is_control(cell.method)
     flat: dict[str, Any] = {}
     for task in closure(cell).values():
         for section, values in task.identity_settings().items():
@@ -246,7 +298,7 @@ def _describe(cell: Retrain) -> dict[str, Any]:
             flat |= {f"{section}.{key}" if key else section: value for key, value in keys}
     return {
         "model": cell.model if of_model else None,
-        "method": None if clean else cell.method,
+        "method": None if cell.is_shared else cell.method,
         "percent": cell.percent[0],
         "direction": cell.direction,
         "seed": cell.seed,

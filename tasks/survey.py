@@ -26,6 +26,7 @@ FAMILIES = (
     "RankPixels",
     "EvaluateLocalization",
     "Retrain",
+    "ProbeMasks",
     "Report",
 )
 """The stages, in the order of the chain."""

@@ -24,7 +24,14 @@ SMALL = {
     "teacher": {"width": 4, "epochs": 2},
     "student": {"width": 4, "reduction": 2, "epochs": 1},
     "retrain": {"width": 2, "epochs": 1},
-    "grid": {"models": "teacher, sswa", "percents": "30, 60"},
+    "grid": {
+        "models": "teacher, sswa",
+        "methods": "gradcam",
+        "shuffled": "none",
+        "percents": "30, 60",
+        "probe_percents": "none",
+        "longer_percents": "none",
+    },
     "report": {"examples": 1, "bootstrap": 50},
     "execution": {"device": "cpu"},
 }

@@ -11,11 +11,24 @@ import h5py
 import numpy as np
 
 from roar_pipeline import config, images, maps, metrics, scenes
+from roar_pipeline.attribution import is_shuffled, masks_depend_on_image
 from roar_pipeline.localization import localize
 
 PERCENTS = (10, 50)
+TUNED = 0.3
+"""The threshold that all networks have found on validation images."""
+KEY = ("model", "method", "percent", "direction", "seed", "model_seed")
 SEPARATION = {None: 6.0, "teacher": 0.5, "naive_kd": 2.0, "sswa": 0.7, "sswa/8": 1.0}
 """How far apart the retrained network's scores of present and absent classes are, by explained model; None: random."""
+PLACES = {
+    "cells": "directory",
+    "probes": "directory",
+    "longer": "directory",
+    "models": "metrics",
+    "localizations": "path",
+    "examples": "levels",
+}
+"""Argument of ``report.build`` to the key that is None where something is missing."""
 
 
 def write_images(directory: Path) -> Path:
@@ -36,17 +49,24 @@ def write_grid(
     models: tuple[str, ...] = ("teacher", "naive_kd"),
     methods: tuple[str, ...] = ("gradcam",),
     directions: tuple[str, ...] = ("remove",),
+    controls: tuple[str, ...] = (),
     localized: bool = True,
+    audited: int | None = None,
 ) -> dict[str, Any]:
-    """Write every file and return the arguments of ``report.build``."""
+    """Write every file and return the arguments of ``report.build``.
+
+    ``methods`` may hold shuffled ones; ``audited`` is the percentage of the probes and of the longer cells.
+    """
     split = images.read_split(images_path, "test")
     pairs = [(s, s) for s in seeds] if not model_seeds else [(m, s) for m in model_seeds for s in seeds]
     cells = []
     for seed in seeds:
         cells.append(_write_cell(root, split, None, None, 0, "remove", seed, None))
-        for direction in directions:
-            for percent in PERCENTS:
-                cells.append(_write_cell(root, split, None, "random", percent, direction, seed, None))
+        cells.append(_write_cell(root, split, None, None, 100, "remove", seed, None))
+        for method in ("random", *controls):
+            for direction in directions:
+                for percent in PERCENTS:
+                    cells.append(_write_cell(root, split, None, method, percent, direction, seed, None))
     for model_seed, seed in pairs:
         for method in methods:
             for model in models:
@@ -54,7 +74,8 @@ def write_grid(
                     for percent in PERCENTS:
                         cells.append(_write_cell(root, split, model, method, percent, direction, seed, model_seed))
     explained = dict.fromkeys(m for m, _ in pairs)
-    sources = [(model, method, seed) for seed in explained for method in methods for model in models]
+    sources = [(m, method, seed) for seed in explained for method in methods for m in models if not is_shuffled(method)]
+    beside = [cell for cell in cells if cell["percent"] == audited]
     stores = {key: _write_maps(root, images_path, *key) for key in [(None, "random", 0), *sources]}
     settings = config.Settings()
     return {
@@ -64,6 +85,16 @@ def write_grid(
         },
         "models": [_write_model(root, split, model, seed) for seed in explained for model in models],
         "cells": cells,
+        "probes": [
+            _write_cell(root / "probes", split, *(cell[key] for key in KEY))
+            for cell in beside
+            if masks_depend_on_image(cell["method"])
+        ],
+        "longer": [
+            _write_cell(root / "longer", split, *(cell[key] for key in KEY))
+            for cell in beside
+            if cell["method"] == "random" or cell["model"] == models[0]
+        ],
         "localizations": [
             _write_localization(root, images_path, *key, path=paths[0]) for key, paths in stores.items() if localized
         ],
@@ -99,7 +130,9 @@ def _write_cell(
     key = (model, method, percent, direction, seed, model_seed)
     directory = root / "cells" / "_".join(str(part).replace("/", "-") for part in key)
     directory.mkdir(parents=True)
-    scores = _scores(split, 8.0 if method is None else SEPARATION[model], *key)
+    of_curve = 6.0 if method and is_shuffled(method) else SEPARATION[model]
+    separation = {0: 8.0, 100: 0.0}.get(percent, of_curve)
+    scores = _scores(split, 0.0 if root.name == "probes" else separation, *key, root.name in ("probes", "longer"))
     removal = {
         "asked_percent": percent,
         "actual_percent_train": percent + 0.05,
@@ -108,6 +141,8 @@ def _write_cell(
         "tied_share_test": 0.25 if model and percent == 50 else 0.0,
         "empty_maps_train": 3,
         "empty_maps_test": 1,
+        "explained_as_labels_train": 0.75 if model else None,
+        "explained_as_labels_test": 0.5 if model else None,
         "object_share": None if model == "sswa" else percent / 100,
         "total_variation": 0.0125,
     }
@@ -116,7 +151,8 @@ def _write_cell(
         "percent": percent,
         "direction": direction,
         "seed": seed,
-        "test": metrics.evaluate(split.labels, scores, 0.5),
+        "test": metrics.evaluate(split.labels, scores, 0.5, TUNED),
+        "tuned_threshold": TUNED,
         "history": [{"epoch": 1, "loss": 0.5}],
         "removal": None if method is None else removal,
     }
@@ -139,8 +175,8 @@ def _write_model(root: Path, split: images.Split, model: str, seed: int) -> dict
     path.parent.mkdir()
     scores = _scores(split, 4.0, model, seed)
     np.save(path.parent / "scores.npy", scores)
-    test = metrics.evaluate(split.labels, scores)
-    path.write_text(json.dumps({"test": test, "parameters": 12345, "history": []}))
+    test = metrics.evaluate(split.labels, scores, 0.5, TUNED)
+    path.write_text(json.dumps({"test": test, "tuned_threshold": TUNED, "parameters": 12345, "history": []}))
     return {"model": model, "seed": seed, "metrics": path}
 
 
@@ -148,10 +184,10 @@ def _write_maps(root: Path, images_path: Path, model: str | None, method: str, s
     stem = f"{model}_{method}_{seed}".replace("/", "-")
     paths = root / f"maps_{stem}.h5", root / f"levels_{stem}.h5"
     generator = np.random.default_rng(zlib.crc32(stem.encode()))
-    test = images.read_split(images_path, "test")
+    splits = images.read_splits(images_path)
+    test = splits["test"]
     with h5py.File(paths[0], "w") as file:
-        for name in ("train", "test"):
-            split = images.read_split(images_path, name)
+        for name, split in splits.items():
             group = file.create_group(name)
             group["ids"] = np.array([i.encode() for i in split.ids])
             group["maps"] = generator.random((len(split.ids), 16, 16), dtype=np.float32)
@@ -165,7 +201,7 @@ def _write_maps(root: Path, images_path: Path, model: str | None, method: str, s
         group["maps"] = generator.random((len(rows), 16, 16), dtype=np.float32)
         group["scores"] = _scores(test, 4.0, model, seed, "test")[test.segmentation_rows[rows], class_index]
         group.attrs["zero_maps"] = 0
-    maps.write_levels(paths[1], paths[0], 0, test.segmentation, test.segmentation_rows)
+    maps.write_levels(paths[1], paths[0], 0, splits)
     return paths
 
 
@@ -181,6 +217,5 @@ def _write_localization(
 
 def without(arguments: dict[str, Any], kind: str, chosen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Return the arguments with the chosen cells, models, localizations or examples named as missing."""
-    places = {"cells": "directory", "models": "metrics", "localizations": "path", "examples": "levels"}
-    found = [{**each, places[kind]: None} if chosen(each) else each for each in arguments[kind]]
-    return {**arguments, kind: found}
+    kept = [{**entry, PLACES[kind]: None} if chosen(entry) else entry for entry in arguments[kind]]
+    return {**arguments, kind: kept}

@@ -216,7 +216,15 @@ def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> 
     scheduler = Scheduler()
     worker = Worker(scheduler=GroupedScheduler(scheduler))
     assert worker.add(
-        tasks.Report(models="teacher,sswa", methods="gradcam,lrp", percents="10,50", seeds="0,1", model_seeds="")
+        tasks.Report(
+            models="teacher,sswa",
+            methods="gradcam,lrp",
+            shuffled="none",
+            percents="10,50",
+            longer_percents="none",
+            seeds="0,1",
+            model_seeds="",
+        )
     )
     worker._offer_resources()
     order = []
@@ -225,7 +233,7 @@ def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> 
             order.append(worker._scheduled_tasks[task_id])
             scheduler.add_task(worker=worker._id, task_id=task_id, status=DONE)
     assert order[-1].task_family == "Report"
-    cells = [task for task in order if isinstance(task, tasks.Retrain) and task.percent != (0,)]
+    cells = [task for task in order if isinstance(task, tasks.Retrain) and not task.is_shared]
     curves = [(cell.seed, cell.model, cell.method) for cell in cells]
     expected = [
         (seed, *curve)

@@ -33,15 +33,15 @@ def test_every_stage_once_and_nothing_twice(chain: Workplace) -> None:
         "PrepareImages": 1,
         "RankPixels": 3,
         "Report": 1,
-        "Retrain": 1 + 3 * 2,
+        "Retrain": 2 + 3 * 2,
     }
 
 
 def test_the_run_shows_how_far_it_is_and_ends_with_table_and_path(chain: Workplace) -> None:
     output = (chain.folder / "output.txt").read_text(encoding="utf-8")
     lines = output.splitlines()
-    assert any(line.startswith("[1/21] GenerateScenes") and "left)" in line for line in lines)
-    assert any(line.startswith("[21/21] Report") for line in lines)
+    assert any(line.startswith("[1/22] GenerateScenes") and "left)" in line for line in lines)
+    assert any(line.startswith("[22/22] Report") for line in lines)
     assert "SSWA" in output
     report = Path(lines[-1].removeprefix("Report: "))
     assert report.is_file()
@@ -52,7 +52,7 @@ def test_a_second_run_runs_nothing_and_says_so(chain: Workplace) -> None:
     before = {p: p.stat().st_mtime_ns for p in (chain.folder / "data" / "runs").rglob("*")}
     code, output = chain.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
     assert code == 0
-    assert output.startswith("Nothing to do: the report is done, and so are the 16 results that it shows.\n")
+    assert output.startswith("Nothing to do: the report is done, and so are the 17 results that it shows.\n")
     assert output.splitlines()[-1].startswith("Report: ")
     assert {p: p.stat().st_mtime_ns for p in (chain.folder / "data" / "runs").rglob("*")} == before
 
@@ -63,7 +63,7 @@ def test_a_deleted_cell_is_made_again_by_the_report(chain: Workplace) -> None:
     shutil.rmtree(directory)
     code, output = chain.run(sys.executable, "-m", "tasks", "run")
     assert code == 0, output
-    assert "[21/21] Retrain percent=0 seed=0" in output
+    assert "[22/22] Retrain percent=0 seed=0" in output
     assert contents(directory) == before
     assert contents(chain.results("Report")[0]) == report
 
@@ -72,17 +72,17 @@ def test_results_have_a_row_per_cell_with_settings_and_audits(chain: Workplace) 
     (report,) = chain.results("Report")
     with (report / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 7
+    assert len(rows) == 8
     clean = [row for row in rows if row["percent"] == "0"]
     assert len(clean) == 1
     assert clean[0]["method"] == clean[0]["model"] == ""
     for row in rows:
         assert 0 <= float(row["f1_samples"]) <= 1
         assert len(row["fingerprint"]) == 64
-        assert row["retrain.lr"] == "0.01"
+        assert row["retrain.lr"] == "0.04"
         assert row["dataset.height"] == "32"
         assert row["distillation.drop"] == ("0.3" if row["model"] == "sswa" else "")
-        if row["percent"] != "0":
+        if row["percent"] not in ("0", "100"):
             pixels = 32 * 32
             exact = 100 * round(int(row["percent"]) * pixels / 100) / pixels
             assert float(row["actual_percent_train"]) == pytest.approx(exact)
@@ -148,6 +148,31 @@ def test_one_more_percentage_runs_its_cells_and_a_new_report(chain: Workplace) -
     assert {k: after[k] - before[k] for k in after if after[k] != before[k]} == {"Report": 1, "Retrain": 3}
 
 
+def test_controls_probes_and_longer_cells_grow_beside_the_rest(chain: Workplace) -> None:
+    before = chain.counts()
+    code, output = chain.luigi(
+        *("Report", "--methods", "gradcam,center", "--shuffled", "sswa", "--workers", "2"),
+        *("--probe-percents", "60", "--longer-percents", "60"),
+    )
+    assert code == 0, output
+    after = chain.counts()
+    assert {k: after[k] - before.get(k, 0) for k in after if after[k] != before.get(k, 0)} == {
+        "DumpMaps": 1,
+        "EvaluateLocalization": 1,
+        "ProbeMasks": 2,
+        "RankPixels": 2,
+        "Report": 1,
+        "Retrain": 2 + 2 + 3,
+    }
+    report = max(chain.results("Report"), key=lambda path: (path / "manifest.json").stat().st_mtime_ns)
+    text = (report / "table.txt").read_text(encoding="utf-8")
+    assert "Shuffled (SSWA)" in text
+    assert "undecided: Grad-CAM removal" in text or "hardly above" in (report / "report.html").read_text()
+    for name, count in (("probes.csv", 2), ("longer.csv", 3)):
+        with (report / name).open(encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) == count
+
+
 def test_another_learning_rate_makes_a_new_result_beside_the_old(chain: Workplace) -> None:
     before = chain.counts()
     assert chain.luigi(*CELL, "--retrain-lr", "0.02")[0] == 0
@@ -158,7 +183,7 @@ def test_another_learning_rate_makes_a_new_result_beside_the_old(chain: Workplac
         for p in chain.results("Retrain")
         if p.name.startswith("method=gradcam,model=sswa-2,model_seed=0,percent=60")
     ]
-    assert sorted(rates) == [0.01, 0.02]
+    assert sorted(rates) == [0.02, 0.04]
 
 
 def test_the_same_cell_again_gives_the_same_bytes(chain: Workplace) -> None:
@@ -215,6 +240,7 @@ def test_keep_and_remove_are_complements(chain: Workplace) -> None:
         "DumpMaps",
         "RankPixels",
         "Retrain",
+        "ProbeMasks",
         "EvaluateLocalization",
         "Report",
     ],

@@ -57,7 +57,7 @@ def test_all_mistakes_come_at_once_with_what_is_known() -> None:
     [
         ("dataset", "mean", "0.5, 0.5", "three numbers"),
         ("dataset", "std", "0.5, 0, 0.5", "above 0"),
-        ("dataset", "train_side", "47", "train_side = 47 is below the 48 x 48 pixels.*Use 48 or more, or 0"),
+        ("dataset", "train_side", "31", "train_side = 31 is below the 32 x 32 pixels.*Use 32 or more, or 0"),
         ("dataset", "train_side", "64", "photographs that nothing reads.*or train_side = 0"),
         ("grid", "seeds", "1, 1", "something twice"),
         ("grid", "directions", "add", "not one of remove, keep"),

@@ -13,7 +13,7 @@ from roar_pipeline.cost import Cost, Size, cost_of
 from roar_pipeline.forecasting import Need, Scope, estimate, reference_seconds, wall_seconds
 
 ROOT = Path(__file__).parent.parent
-DEFAULT = Size(3000, 800, 48, 48, 10, validation=400, masks=800)
+DEFAULT = Size(1500, 800, 32, 32, 10, validation=400, masks=800)
 VOC = Size(5717, 5823, 227, 227, 20, masks=1449)
 
 
@@ -60,7 +60,7 @@ def test_the_teacher_of_voc_takes_days_on_one_core() -> None:
 
 @pytest.mark.parametrize(
     ("family", "parameters", "measured"),
-    [("FineTuneTeacher", {}, 29), ("DistillStudent", {"loss": "swa"}, 25), ("Retrain", {}, 14)],
+    [("FineTuneTeacher", {}, 8.5), ("DistillStudent", {"loss": "swa"}, 6.5), ("Retrain", {}, 9.6)],
 )
 def test_the_default_experiment(family: str, parameters: dict[str, str], measured: float) -> None:
     settings = read("luigi.cfg")
@@ -84,7 +84,7 @@ def test_training_goes_by_multiply_adds() -> None:
     few, many = with_epochs(10), with_epochs(20)
     own, taught_by = scope.explained("sswa").multiply_adds, scope.explained("teacher").multiply_adds
     more = seconds("DistillStudent", many, loss="plain") - seconds("DistillStudent", few, loss="plain")
-    assert more == pytest.approx(10 * (3 * 5717 + 5823) * own / 70e9 + 10 * 89 * 9e-3)
+    assert more == pytest.approx(10 * (3 * 5717 + 5823) * own / 70e9 + 10 * 89 * 3e-3)
     taught = seconds("DistillStudent", few, loss="swa") - seconds("DistillStudent", few, loss="plain")
     assert taught == pytest.approx(10 * 5717 * taught_by / 70e9)
     plain = dataclasses.replace(few, student=dataclasses.replace(few.student, augment="none"))
@@ -99,12 +99,12 @@ def test_maps_go_by_the_methods_cost() -> None:
         return reference_seconds("DumpMaps", dump(method, **keys), scope) - 1.5
 
     unit = seconds("gradcam")
-    assert unit == pytest.approx(1.5 * (3800 + 800) * scope.explained("teacher").multiply_adds / 70e9)
+    assert unit == pytest.approx(1.5 * (2700 + 800) * scope.explained("teacher").multiply_adds / 70e9)
     assert seconds("rap+blur") == pytest.approx(4.4 * unit)
     assert seconds("smoothgrad", samples=15) == pytest.approx(2.1 * 15 * unit)
     assert seconds("anything_noisy", samples=15, steps=25) == pytest.approx(2.1 * 15 * 25 * unit)
     control = reference_seconds("DumpMaps", {"parameters": {"method": "sobel"}, "settings": {}}, scope)
-    assert control == pytest.approx(1.5 + 3800 * 48 * 48 / 2e7)
+    assert control == pytest.approx(1.5 + 2700 * 32 * 32 / 2e7)
 
 
 def test_localization_goes_by_pairs_and_pixels() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,12 +16,14 @@ import pytest
 
 from roar_pipeline.attribution.controls import random as random_control
 from roar_pipeline.errors import InputError
+from roar_pipeline.images import Split
 from roar_pipeline.maps import (
     Group,
     answer,
     dump,
     image_group,
     pair_group,
+    read_all_levels,
     read_levels,
     read_pairs,
     read_rows,
@@ -29,7 +32,8 @@ from roar_pipeline.maps import (
     write_levels,
 )
 from roar_pipeline.progress import listening
-from roar_pipeline.removal import object_shares, removal_levels, removed, tied_shares, total_variation
+from roar_pipeline.removal import donors, object_shares, removal_levels, removed, tied_shares, total_variation
+from roar_pipeline.seeding import derived_seed
 
 HEIGHT, WIDTH, CLASSES, BATCH = 9, 11, 3, 4
 JOURNAL = "partial-maps.jsonl"
@@ -395,8 +399,8 @@ def test_columns_other_than_announced_are_refused(tmp_path, change):
         lambda path: read_rows(path, "train"),
         read_pairs,
         lambda path: read_levels(path, "test"),
-        lambda path: removal_audits(path, 30, "remove"),
-        lambda path: write_levels(path.with_name("levels.h5"), path, 0, *no_masks()),
+        read_all_levels,
+        lambda path: write_levels(path.with_name("levels.h5"), path, 0, splits()),
     ],
 )
 def test_foreign_files_are_refused(tmp_path, read):
@@ -411,8 +415,18 @@ def test_foreign_files_are_refused(tmp_path, read):
     assert not (tmp_path / "levels.h5").exists()
 
 
-def no_masks():
-    return np.zeros((0, HEIGHT, WIDTH), np.uint8), np.zeros(0, np.int64)
+def split_of(ids, segmentation=None, rows=()):
+    """A split whose labels are the explained classes of ``row`` for every second image."""
+    labels = np.array([row("train" if ids is TRAIN else "test", n)["explained"] for n in range(len(ids))], np.uint8)
+    labels[1::2] = 1 - labels[1::2]
+    masks = np.zeros((0, HEIGHT, WIDTH), np.uint8) if segmentation is None else segmentation
+    return Split(ids, np.zeros((0, HEIGHT, WIDTH, 3), np.uint8), labels, masks, np.array(rows, np.int64))
+
+
+def splits(*masks, train=TRAIN, test=TEST):
+    """Train and test, and the test split as the validation split as well."""
+    tested = split_of(test, *masks)
+    return {"train": split_of(train), "test": tested, "validation": tested}
 
 
 def some_masks():
@@ -423,15 +437,16 @@ def some_masks():
 @pytest.fixture
 def levels_path(tmp_path):
     path = tmp_path / "levels.h5"
-    write_levels(path, dump_some(tmp_path), 7, *some_masks())
+    write_levels(path, dump_some(tmp_path), 7, splits(*some_masks()))
     return path
 
 
 def test_levels_are_those_of_each_map_alone(tmp_path):
     maps_path = dump_some(tmp_path)
-    write_levels(tmp_path / "levels.h5", maps_path, 7, *some_masks())
-    for name in ("train", "test"):
-        found, rows = read_levels(tmp_path / "levels.h5", name), read_rows(maps_path, name)
+    write_levels(tmp_path / "levels.h5", maps_path, 7, splits(*some_masks()))
+    for name in ("train", "test", "validation"):
+        source = "train" if name == "train" else "test"
+        found, rows = read_levels(tmp_path / "levels.h5", name), read_rows(maps_path, source)
         wanted = [removal_levels(m, i, 7) for m, i in zip(rows.maps, rows.ids, strict=True)]
         assert found.ids == rows.ids
         assert found.levels.dtype == np.uint8
@@ -440,7 +455,7 @@ def test_levels_are_those_of_each_map_alone(tmp_path):
         for direction in ("remove", "keep"):
             shares = np.mean([tied_shares(m, direction) for m in rows.maps], axis=0)
             np.testing.assert_allclose(found.tied_shares[direction], shares, atol=1e-12)
-            if name == "test":
+            if name != "train":
                 segmentation, rows_ = some_masks()
                 objects = object_shares(found.levels[rows_], segmentation, direction)
                 np.testing.assert_array_equal(found.object_shares[direction], objects)
@@ -448,25 +463,52 @@ def test_levels_are_those_of_each_map_alone(tmp_path):
                 assert np.isnan(found.object_shares[direction]).all()
 
 
+def test_a_split_under_two_names_is_ranked_and_read_once(levels_path):
+    with h5py.File(levels_path) as file:
+        assert file["validation"] == file["test"]
+    levels = read_all_levels(levels_path)
+    assert levels["validation"] is levels["test"]
+    np.testing.assert_array_equal(levels["train"].levels, read_levels(levels_path, "train").levels)
+
+
+def test_shuffled_levels_are_those_of_another_images_map(tmp_path):
+    maps_path = dump_some(tmp_path)
+    for path, seed in (("a.h5", 5), ("again.h5", 5), ("b.h5", 6)):
+        write_levels(tmp_path / path, maps_path, 7, splits(), shuffle_seed=seed)
+    assert digest(tmp_path / "a.h5") == digest(tmp_path / "again.h5") != digest(tmp_path / "b.h5")
+    for name in ("train", "test"):
+        levels, rows = read_levels(tmp_path / "a.h5", name), read_rows(maps_path, name)
+        sources = donors(len(rows.ids), derived_seed(5, "shuffled", name))
+        assert not (sources == np.arange(len(rows.ids))).any()
+        wanted = [removal_levels(rows.maps[s], i, 7) for s, i in zip(sources, rows.ids, strict=True)]
+        np.testing.assert_array_equal(levels.levels, wanted)
+        assert np.isnan(levels.explained_as_labels)
+
+
 def test_levels_have_the_same_bytes_twice(tmp_path, levels_path):
-    write_levels(tmp_path / "again.h5", tmp_path / "maps.h5", 7, *some_masks())
+    write_levels(tmp_path / "again.h5", tmp_path / "maps.h5", 7, splits(*some_masks()))
     assert digest(levels_path) == digest(tmp_path / "again.h5")
-    write_levels(tmp_path / "other.h5", tmp_path / "maps.h5", 8, *some_masks())
+    write_levels(tmp_path / "other.h5", tmp_path / "maps.h5", 8, splits(*some_masks()))
     assert digest(levels_path) != digest(tmp_path / "other.h5")
 
 
 def test_levels_take_a_byte_per_pixel(tmp_path):
     """The original code keeps a float32 map of three channels."""
     for count in (100, 200):
-        group = {
-            name: Group(count, {"ids": [f"{n}" for n in range(count)]}, {"maps": ((48, 48), "f4")})
-            for name in ("train", "test")
-        }
+        ids = [f"{n}" for n in range(count)]
+        columns = {"maps": ((48, 48), "f4"), "explained": ((CLASSES,), "u1")}
+        group = {name: Group(count, {"ids": ids}, columns) for name in ("train", "test")}
         directory = tmp_path / str(count)
         directory.mkdir()
-        zeros = lambda _, rows: {"maps": np.zeros((rows.stop - rows.start, 48, 48), np.float32)}  # noqa: E731
+
+        def zeros(_, rows):
+            count = rows.stop - rows.start
+            return {"maps": np.zeros((count, 48, 48), np.float32), "explained": np.zeros((count, CLASSES), np.uint8)}
+
         dump(directory / "maps.h5", "f", group, 50, zeros, {})
-        write_levels(directory / "levels.h5", directory / "maps.h5", 0, *no_masks())
+        empty = Split(ids, *(np.zeros((0, 48, 48), np.uint8),) * 3, np.zeros(0, np.int64))
+        both = {"train": empty, "test": replace(empty)}
+        write_levels(directory / "levels.h5", directory / "maps.h5", 0, both)
     sizes = [(tmp_path / count / "levels.h5").stat().st_size for count in ("100", "200")]
     assert (sizes[1] - sizes[0]) / 200 < 48 * 48 * 1.01
 
@@ -475,8 +517,8 @@ def test_levels_take_a_byte_per_pixel(tmp_path):
     ("percent", "direction", "asked"), [(30, "remove", 30), (30, "keep", 70), (70, "keep", 30), (99, "remove", 99)]
 )
 def test_audits_of_a_cell(levels_path, percent, direction, asked):
-    audits = removal_audits(levels_path, percent, direction)
-    splits = {name: read_levels(levels_path, name) for name in ("train", "test")}
+    splits = read_all_levels(levels_path)
+    audits = removal_audits(splits, percent, direction)
     segmentation, rows = some_masks()
     inside = np.isin(segmentation, [1, 2])
     gone = removed(splits["test"].levels[rows], percent, direction)
@@ -489,14 +531,16 @@ def test_audits_of_a_cell(levels_path, percent, direction, asked):
         "object_share": pytest.approx(gone[inside].mean()),
         "empty_maps_train": splits["train"].empty_maps,
         "empty_maps_test": splits["test"].empty_maps,
+        "explained_as_labels_train": 0.5,
+        "explained_as_labels_test": 0.6,
         "total_variation": pytest.approx(splits["test"].total_variation.mean()),
     }
     assert json.loads(json.dumps(audits)) == audits
 
 
 def test_without_masks_no_object_share(tmp_path):
-    write_levels(tmp_path / "levels.h5", dump_some(tmp_path), 0, *no_masks())
-    assert removal_audits(tmp_path / "levels.h5", 50, "remove")["object_share"] is None
+    write_levels(tmp_path / "levels.h5", dump_some(tmp_path), 0, splits())
+    assert removal_audits(read_all_levels(tmp_path / "levels.h5"), 50, "remove")["object_share"] is None
 
 
 def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
@@ -506,9 +550,15 @@ def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
     def levels_of(name, maps_of):
         directory = tmp_path / name
         directory.mkdir()
-        given = {n: Group(len(i), {"ids": i}, {"maps": ((HEIGHT, WIDTH), "f4")}) for n, i in ids.items()}
-        dump(directory / "maps.h5", name, given, BATCH, lambda g, rows: {"maps": maps_of(ids[g][rows])}, {})
-        write_levels(directory / "levels.h5", directory / "maps.h5", 3, *no_masks())
+        columns = {"maps": ((HEIGHT, WIDTH), "f4"), "explained": ((CLASSES,), "u1")}
+        given = {n: Group(len(i), {"ids": i}, columns) for n, i in ids.items()}
+
+        def columns_of(group, rows):
+            chosen = ids[group][rows]
+            return {"maps": maps_of(chosen), "explained": np.zeros((len(chosen), CLASSES), np.uint8)}
+
+        dump(directory / "maps.h5", name, given, BATCH, columns_of, {})
+        write_levels(directory / "levels.h5", directory / "maps.h5", 3, splits())
         return directory / "levels.h5"
 
     at_random = levels_of("random", lambda i: random_control(i, np.zeros((len(i), HEIGHT, WIDTH, 3), np.uint8), 3))

@@ -18,10 +18,10 @@ def refused(place: Workplace, *arguments: str) -> str:
     return output
 
 
-@pytest.mark.parametrize("percent", ["100", "-1", "30.5", "thirty", "10,,20"])
+@pytest.mark.parametrize("percent", ["101", "-1", "30.5", "thirty", "10,,20"])
 def test_percent(workplace: Workplace, percent: str) -> None:
     output = refused(workplace, "Retrain", "--method", "random", f"--percent={percent}")
-    assert f"percent must be a whole number in 1..99, or 0 for the clean cell, got '{percent}'" in output
+    assert f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{percent}'" in output
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_percent(workplace: Workplace, percent: str) -> None:
         (("DistillStudent", "--loss", "mse"), "unknown loss 'mse'. Known: plain, naive_kd, ewa, swa, sswa"),
         (("FineTuneTeacher", "--seed", "one"), "seed must be a whole number from 0, got 'one'"),
         (("Retrain", "--method", "random", "--percent", "3", "--direction", "add"), "unknown direction 'add'"),
-        (("Report", "--models", "none"), "unknown model 'none'"),
+        (("Report", "--models", "none"), "models needs at least one"),
         (("Report", "--percents", "0"), re.escape("[grid] percents = 0: 0 is below 1")),
     ],
 )

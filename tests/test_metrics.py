@@ -272,7 +272,9 @@ def test_evaluate_names_what_it_measured_in_plain_numbers():
     labels, scores = some_predictions()
     labels[:, 4] = 0
     found = evaluate(labels, scores, 0.5)
-    assert list(found) == ["map_classes", "map_voc", "map_samples", "f1_samples", "per_class"]
+    assert list(found) == ["map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned", "per_class"]
+    assert found["f1_tuned"] is None
+    assert evaluate(labels, scores, 0.5, 0.25)["f1_tuned"] == f1_samples(labels, scores, 0.25)
     assert found["map_classes"] == map_classes(labels, scores)
     assert found["map_voc"] == map_voc(labels, scores)
     assert found["map_samples"] == map_samples(labels, scores)

@@ -194,9 +194,9 @@ def test_states_for_machines(server: Server, planted: Planted) -> None:
     tasks = status["tasks"]
     found = {key: tasks[digits]["state"] for key, digits in planted.digits.items()}
     assert found == {key: key for key in planted.digits} | {"linked": "done"}
-    assert status["counts"]["Retrain"] == {"done": 3, "running": 1, "failed": 1, "interrupted": 1, "missing": 1}
+    assert status["counts"]["Retrain"] == {"done": 4, "running": 1, "failed": 1, "interrupted": 1, "missing": 1}
     assert status["counts"]["Report"] == {"missing": 1}
-    assert sum(count for counts in status["counts"].values() for count in counts.values()) == len(tasks) == 21
+    assert sum(count for counts in status["counts"].values() for count in counts.values()) == len(tasks) == 22
     failed = tasks[planted.digits["failed"]]
     assert failed["title"] == "Retrain method=gradcam model=teacher model_seed=0 percent=30 direction=remove seed=0"
     assert failed["why"] == f"ValueError: {SCRIPT}"
@@ -204,8 +204,8 @@ def test_states_for_machines(server: Server, planted: Planted) -> None:
     running = tasks[planted.digits["running"]]
     assert running["share"] == 0.25
     assert "epoch 1/4, about 00:12 left" in running["why"]
-    measured = json.loads((planted.directories["done"] / "metrics.json").read_text())["test"]["f1_samples"]
-    assert tasks[planted.digits["done"]]["f1"] == round(measured, 4)
+    measured = json.loads((planted.directories["done"] / "metrics.json").read_text())["test"]["map_classes"]
+    assert tasks[planted.digits["done"]]["score"] == round(measured, 4)
     assert "model.pt has 0 bytes" in tasks[planted.digits["damaged"]]["why"]
 
 
@@ -216,8 +216,8 @@ def test_the_grid_shows_every_result_once(server: Server, planted: Planted) -> N
     assert {digits: state for digits, state, *_ in squares} == {k: facts["state"] for k, facts in tasks.items()}
     assert len(squares) == len(tasks)
     shown = {digits: (title, text) for digits, _, title, text in squares}
-    f1 = f"{100 * tasks[planted.digits['done']]['f1']:.1f}"
-    assert shown[planted.digits["done"]] == (f"seed 0: done, F1 {f1} %", f1)
+    score = f"{100 * tasks[planted.digits['done']]['score']:.1f}"
+    assert shown[planted.digits["done"]] == (f"seed 0: done, mAP {score} %", score)
     assert shown[planted.digits["running"]] == ("seed 0: running, 25 %", "")
     captions = re.findall(r"<caption>(.*?) <span", page)
     assert captions == ["Clean and controls", "Grad-CAM"]
@@ -308,7 +308,7 @@ def test_files_and_figures(server: Server, planted: Planted) -> None:
 def test_report_of_another_state_says_so(server: Server, planted: Planted) -> None:
     (report,) = planted.place.results("Report")
     page = server.ask("/report").text
-    assert "The report of this grid is not done</b>: 15 of 20 results are there" in page
+    assert "The report of this grid is not done</b>: 16 of 21 results are there" in page
     address = f"/task/{report.name[-12:]}/files/report.html"
     assert f'<iframe src="{address}"' in page
     answer = server.ask(address)
@@ -536,9 +536,9 @@ def test_options_are_the_grid_s_and_mistakes_are_told(workplace: Workplace) -> N
         assert re.search("waits for GenerateScenes", server.ask(f"/task/{list(status['tasks'])[-2]}").text)
     finally:
         stop(server)
-    assert status["counts"]["Retrain"] == {"missing": 2 + 2 * 2 * 2 + 2 * 2 * 2 * 2}
+    assert status["counts"]["Retrain"] == {"missing": 2 * 2 + 2 * 2 * 2 + 2 * 2 * 2 * 2}
     assert re.findall(r"<caption>(.*?) <span", page) == ["Clean and controls", "LRP"] * 2
-    assert page.count("seed 1: missing") == 1 + 2 * 2 * 3
+    assert page.count("seed 1: missing") == 2 + 2 * 2 * 3
     assert not (workplace.folder / "data").exists()
     code, output = workplace.run(*command, "--percents", "200")
     assert code == 40
@@ -588,7 +588,7 @@ def test_curves_reach_from_axis_to_axis() -> None:
     loss, scores = panels(history)
     assert loss.lines == [("training loss", [(0, 0), (round(WIDTH / 3, 1), HEIGHT / 2), (WIDTH, 0.75 * HEIGHT)])]
     assert [text for _, text in loss.x_ticks] == ["1", "2", "3", "4"]
-    assert scores.lines == [("F1 (samples)", [(0, HEIGHT / 2), (WIDTH, 0)])]
+    assert scores.lines == [("F1", [(0, HEIGHT / 2), (WIDTH, 0)])]
     assert [text for _, text in scores.y_ticks] == ["0", "20", "40", "60", "80", "100"]
 
 

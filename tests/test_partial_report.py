@@ -5,7 +5,6 @@ import functools
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,18 @@ from luigi.task_register import Register
 
 import tasks
 from roar_pipeline import images
+from roar_pipeline.contrasts import UNDEFINED
+from roar_pipeline.curve_tables import audit_tables, variation_table
 from roar_pipeline.errors import InputError
+from roar_pipeline.findings import findings
+from roar_pipeline.inference import Estimate
+from roar_pipeline.missing import missing_lines
+from roar_pipeline.model_tables import class_table, classification_table
 from roar_pipeline.overview import Overview, gather
-from roar_pipeline.remarks import findings, missing_lines
 from roar_pipeline.report import build
 from roar_pipeline.results import Curve, group, missing_of, read_cells
-from roar_pipeline.summaries import Summary, summarize
-from roar_pipeline.tables import MISSING, audit_tables, class_table, classification_table, variation_table
+from roar_pipeline.summaries import Summary
+from roar_pipeline.tables import MISSING
 from tasks.base import ManifestTarget
 from tasks.settings import settings
 
@@ -53,16 +57,16 @@ def crossed(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> dict
 
 def overview_of(arguments: dict[str, Any]) -> Overview:
     test = images.read_split(arguments["images"], "test")
-    keys = ("models", "cells", "localizations", "images")
+    keys = ("models", "cells", "probes", "longer", "localizations")
     return gather(*(arguments[key] for key in keys), test, 50, 0.5, arguments["classes"])
 
 
 def sums(overview: Overview, metric: str = "f1_samples") -> dict[Key, Summary]:
-    return {curve.key: s for curve, s in zip(overview.grid, overview.summaries[metric], strict=True)}
+    return {curve.key: s for curve, s in zip(overview.grid.curves, overview.summaries[metric], strict=True)}
 
 
 def curves(overview: Overview) -> dict[Key, Curve]:
-    return {curve.key: curve for curve in overview.grid}
+    return {curve.key: curve for curve in overview.grid.curves}
 
 
 def is_cell(method: str | None = "gradcam", model: str | None = None, **places: int) -> Callable[..., bool]:
@@ -78,24 +82,35 @@ def scores(arguments: dict[str, Any], key: Key, percent: int, metric: str = "f1_
     return {cell.seed: cell.test[metric] for cell in read_cells(chosen)}
 
 
-def clean_scores(arguments: dict[str, Any]) -> dict[int, float]:
-    return {c.seed: c.test["f1_samples"] for c in read_cells(c for c in arguments["cells"] if c["method"] is None)}
+def shared_scores(arguments: dict[str, Any], percent: int) -> dict[int, float]:
+    """Return F1 of the cells of all curves by seed: clean ones, or those that see nothing."""
+    chosen = [c for c in arguments["cells"] if c["method"] is None and c["percent"] == percent]
+    return {c.seed: c.test["f1_samples"] for c in read_cells(chosen)}
 
 
-def racu_by_hand(
-    arguments: dict[str, Any], blank: float, key: Key, seeds: tuple[int, ...], clean: dict[int, float] | None = None
-) -> float:
+def racu_by_hand(arguments: dict[str, Any], key: Key, seeds: tuple[int, ...]) -> float:
     x = [0, *PERCENTS, 100]
-    start = np.mean([(clean or clean_scores(arguments))[s] for s in seeds])
 
-    def line(of: Key) -> list[Any]:
-        return [start, *(np.mean([scores(arguments, of, p)[s] for s in seeds]) for p in PERCENTS), blank]
+    def line(of: Key, seed: int) -> Any:
+        ends = [shared_scores(arguments, percent)[seed] for percent in (0, 100)]
+        return np.array([ends[0], *(scores(arguments, of, p)[seed] for p in PERCENTS), ends[1]])
 
     def area(gap: Any) -> float:
         return float(sum((x[i + 1] - x[i]) * (gap[i] + gap[i + 1]) / 2 for i in range(len(x) - 1)))
 
-    random, curve = np.array(line(RANDOM)), np.array(line(key))
-    return area(random - curve) / area(random - blank)
+    def of_seed(seed: int) -> float:
+        random, curve = line(RANDOM, seed), line(key, seed)
+        return area(random - curve) / area(random - random[-1])
+
+    return float(np.mean([of_seed(seed) for seed in seeds]))
+
+
+def means(estimates: tuple[Estimate, ...]) -> list[float | None]:
+    return [estimate.mean for estimate in estimates]
+
+
+def runs(estimates: tuple[Estimate, ...]) -> list[int]:
+    return [estimate.runs for estimate in estimates]
 
 
 def report_of(tmp_path: Path, arguments: dict[str, Any]) -> Path:
@@ -114,17 +129,18 @@ def test_a_point_that_lacks_a_seed_is_the_mean_of_the_others_and_compared_with_t
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
-    assert after.runs == after.gap_runs == [3, 2]
+    assert runs(after.points) == runs(after.gaps) == [3, 2]
     own, random = scores(whole, TEACHER, 50), scores(whole, RANDOM, 50)
-    assert after.mean[1] == pytest.approx((own[0] + own[2]) / 2)
-    assert after.std[1] == pytest.approx(abs(own[0] - own[2]) / 2**0.5)
-    assert after.gap[1] == pytest.approx((own[0] - random[0] + own[2] - random[2]) / 2)
-    assert after.racu == pytest.approx(racu_by_hand(whole, full.blank["f1_samples"], TEACHER, (0, 2)))
-    assert after.racu != before.racu
-    assert after.racu_runs == 2
-    assert (after.interval[1], after.gap_interval[1], after.racu_interval) == (None, None, None)
-    for name in ("mean", "std", "interval", "gap", "gap_interval"):
-        assert getattr(after, name)[0] == getattr(before, name)[0] is not None
+    assert after.points[1].mean == pytest.approx((own[0] + own[2]) / 2)
+    assert after.points[1].std == pytest.approx(abs(own[0] - own[2]) / 2**0.5)
+    assert after.gaps[1].mean == pytest.approx((own[0] - random[0] + own[2] - random[2]) / 2)
+    assert after.racu.mean == pytest.approx(racu_by_hand(whole, TEACHER, (0, 2)))
+    assert after.racu.mean != before.racu.mean
+    assert after.racu.runs == after.area.runs == 2
+    for estimate in (after.points[1], after.gaps[1], after.racu, after.area):
+        assert (estimate.interval, estimate.p) == (None, None)
+    assert (after.points[0], after.gaps[0]) == (before.points[0], before.gaps[0])
+    assert before.points[0].interval is not None
     for key in (RANDOM, NAIVE):
         assert sums(partial)[key] == sums(full)[key]
 
@@ -133,62 +149,56 @@ def test_the_control_of_one_seed_missing_takes_that_seed_out_of_comparisons_only
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell("random", percent=10, seed=0)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
-    assert (after.mean, after.std, after.interval, after.runs) == (before.mean, before.std, before.interval, [3, 3])
+    assert (after.points, after.above_clean) == (before.points, before.above_clean)
     own, random = scores(whole, TEACHER, 10), scores(whole, RANDOM, 10)
-    assert after.gap[0] == pytest.approx((own[1] - random[1] + own[2] - random[2]) / 2)
-    assert (after.gap[1], after.gap_interval[1]) == (before.gap[1], before.gap_interval[1])
-    assert after.gap_interval[0] is None
-    assert (after.gap_runs, after.racu_runs) == ([2, 3], 2)
-    assert after.racu == pytest.approx(racu_by_hand(whole, full.blank["f1_samples"], TEACHER, (1, 2)))
-    assert sums(partial)[RANDOM].gap == [0, 0]
+    assert after.gaps[0].mean == pytest.approx((own[1] - random[1] + own[2] - random[2]) / 2)
+    assert after.gaps[1] == before.gaps[1]
+    assert after.gaps[0].interval is None
+    assert (runs(after.gaps), after.racu.runs) == ([2, 3], 2)
+    assert after.racu.mean == pytest.approx(racu_by_hand(whole, TEACHER, (1, 2)))
+    assert means(sums(partial)[RANDOM].gaps) == [0, 0]
 
 
 def test_seeds_that_do_not_meet_are_not_compared(whole: dict[str, Any]) -> None:
     arguments = without(whole, "cells", is_cell("random", percent=10, seed=0))
     arguments = without(arguments, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c["seed"] != 0)
     after = sums(overview_of(arguments))[TEACHER]
-    assert after.mean[0] == scores(whole, TEACHER, 10)[0]
-    assert (after.std[0], after.gap[0], after.racu, after.gap_runs, after.racu_runs) == (None, None, None, [0, 3], 0)
+    assert after.points[0].mean == scores(whole, TEACHER, 10)[0]
+    assert after.points[0].std is None
+    assert (after.gaps[0], after.racu) == (UNDEFINED, UNDEFINED)
+    assert runs(after.gaps) == [0, 3]
 
 
-def test_a_clean_cell_missing_takes_its_seed_out_of_racu_only(whole: dict[str, Any]) -> None:
-    full, partial = overview_of(whole), overview_of(without(whole, "cells", is_cell(None, seed=2)))
+@pytest.mark.parametrize("percent", [0, 100])
+def test_an_end_that_is_missing_takes_its_seed_out_of_racu_only(whole: dict[str, Any], percent: int) -> None:
+    full, partial = overview_of(whole), overview_of(without(whole, "cells", is_cell(None, percent=percent, seed=2)))
     assert partial.seeds == full.seeds == 3
     for key in (RANDOM, TEACHER, NAIVE):
         before, after = sums(full)[key], sums(partial)[key]
-        for name in ("mean", "std", "interval", "gap", "gap_interval", "runs", "gap_runs"):
-            assert getattr(after, name) == getattr(before, name)
-        assert after.racu == pytest.approx(racu_by_hand(whole, full.blank["f1_samples"], key, (0, 1)))
-        assert (after.racu_runs, after.racu_interval) == (2, None)
-
-
-def test_racu_begins_at_the_clean_cells_of_its_seeds(whole: dict[str, Any]) -> None:
-    clean, grid = group(read_cells(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1))["cells"]))
-    whole_image = {0: 0.9, 1: 0.5, 2: 0.97}
-    clean = tuple(replace(cell, test={**cell.test, "f1_samples": whole_image[cell.seed]}) for cell in clean)
-    for curve, seeds in zip(grid, (SEEDS, (0, 2), SEEDS), strict=True):
-        found = summarize(curve, grid[0], clean, 0.1, "f1_samples", None)
-        assert found.racu == pytest.approx(racu_by_hand(whole, 0.1, curve.key, seeds, whole_image))
+        assert (after.points, after.gaps, after.area) == (before.points, before.gaps, before.area)
+        assert runs(after.above_clean) == ([2, 2] if percent == 0 else [3, 3])
+        assert after.racu.mean == pytest.approx(racu_by_hand(whole, key, (0, 1)))
+        assert (after.racu.runs, after.racu.interval) == (2, None)
 
 
 @pytest.mark.parametrize("kept", [(), (1,)])
 def test_without_random_there_is_nothing_to_compare_with(whole: dict[str, Any], kept: tuple[int, ...]) -> None:
     lost = without(whole, "cells", lambda c: is_cell("random")(c) and c["seed"] not in kept)
     before, after = sums(overview_of(whole))[TEACHER], sums(overview_of(lost))[TEACHER]
-    assert (after.mean, after.std, after.interval) == (before.mean, before.std, before.interval)
-    assert after.gap_interval == [None, None]
-    assert after.gap_runs == [len(kept)] * 2
+    assert after.points == before.points
+    assert [gap.interval for gap in after.gaps] == [None, None]
+    assert runs(after.gaps) == [len(kept)] * 2
     if kept:
-        assert after.gap[0] == scores(whole, TEACHER, 10)[1] - scores(whole, RANDOM, 10)[1]
+        assert after.gaps[0].mean == scores(whole, TEACHER, 10)[1] - scores(whole, RANDOM, 10)[1]
     else:
-        assert (after.gap, after.racu) == ([None, None], None)
+        assert (*after.gaps, after.racu, after.area) == (UNDEFINED,) * 4
 
 
 def test_a_missing_curve_keeps_its_place_and_says_nothing(whole: dict[str, Any]) -> None:
     full, partial = overview_of(whole), overview_of(without(whole, "cells", is_cell(model="teacher")))
-    assert [c.key for c in partial.grid] == [c.key for c in full.grid]
-    nothing = [None, None]
-    assert sums(partial)[TEACHER] == Summary(nothing, nothing, nothing, nothing, nothing, None, None, [0, 0], [0, 0], 0)
+    assert [c.key for c in partial.grid.curves] == [c.key for c in full.grid.curves]
+    nothing = (UNDEFINED,) * 2
+    assert sums(partial)[TEACHER] == Summary(nothing, nothing, nothing, (None, None), UNDEFINED, UNDEFINED)
     for key in (RANDOM, NAIVE):
         assert sums(partial)[key] == sums(full)[key]
 
@@ -199,32 +209,28 @@ def test_a_missing_percentage_is_not_bridged(whole: dict[str, Any]) -> None:
     for key in (RANDOM, TEACHER, NAIVE):
         before, after = sums(full)[key], sums(partial)[key]
         assert curves(partial)[key].percents == PERCENTS
-        assert (after.mean[0], after.gap[0], after.gap_interval[0]) == (
-            before.mean[0],
-            before.gap[0],
-            before.gap_interval[0],
-        )
-        assert (after.mean[1], after.std[1], after.gap[1], after.racu, after.racu_interval) == (None,) * 5
+        assert (after.points[0], after.gaps[0]) == (before.points[0], before.gaps[0])
+        assert (after.points[1], after.gaps[1], after.racu, after.area) == (UNDEFINED,) * 4
 
 
-def test_crossed_seeds_are_compared_where_all_their_models_are_there(crossed: dict[str, Any]) -> None:
-    """A seed with fewer models would weigh random's seeds unlike the curve's."""
+def test_crossed_seeds_are_compared_run_by_run(crossed: dict[str, Any]) -> None:
     lost = without(crossed, "cells", is_cell(model="teacher", percent=10, seed=1, model_seed=6))
     full, partial = overview_of(crossed), overview_of(lost)
     after = sums(partial)[TEACHER]
-    assert (after.runs, after.gap_runs, after.racu_runs) == ([5, 6], [4, 6], 4)
+    assert (runs(after.points), runs(after.gaps), after.racu.runs) == ([5, 6], [5, 6], 5)
     cells, random = curves(full)[TEACHER].cells[0], scores(crossed, RANDOM, 10)
-    assert after.mean[0] == pytest.approx(np.mean([c.test["f1_samples"] for c in cells if c.run != (1, 6)]))
-    differences = [c.test["f1_samples"] - random[c.seed] for c in cells if c.seed != 1]
-    assert after.gap[0] == pytest.approx(np.mean(differences))
-    assert after.gap[1] == sums(full)[TEACHER].gap[1]
+    kept = [c for c in cells if c.run != (1, 6)]
+    assert after.points[0].mean == pytest.approx(np.mean([c.test["f1_samples"] for c in kept]))
+    assert after.gaps[0].mean == pytest.approx(np.mean([c.test["f1_samples"] - random[c.seed] for c in kept]))
+    assert after.gaps[1] == sums(full)[TEACHER].gaps[1]
 
 
 def test_other_metrics_follow_the_same_rule(whole: dict[str, Any]) -> None:
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     for metric in ("map_classes", "map_samples"):
         own, random = (scores(whole, key, 50, metric) for key in (TEACHER, RANDOM))
-        assert sums(partial, metric)[TEACHER].gap[1] == pytest.approx(np.mean([own[s] - random[s] for s in (0, 2)]))
+        gap = sums(partial, metric)[TEACHER].gaps[1]
+        assert gap.mean == pytest.approx(np.mean([own[s] - random[s] for s in (0, 2)]))
 
 
 def test_what_is_not_named_as_missing_is_still_an_error(whole: dict[str, Any]) -> None:
@@ -251,49 +257,49 @@ def test_models_that_are_missing_are_dashes_and_means_over_fewer_are_marked(whol
     assert table.rows[0] == ("Teacher", MISSING, *(cell for cell in table.rows[0][2:]))
     assert {cell.strip() for cell in table.rows[0][1:]} == {MISSING}
     mean = np.mean([run.test["f1_samples"] for run in full.models if run.model == "naive_kd" and run.seed != 0])
-    assert re.fullmatch(rf"{100 * mean:.1f} ±\d+\.\d n=2", table.rows[1][2])
+    assert re.fullmatch(rf"{100 * mean:.1f} ±\d+\.\d n=2", table.rows[1][3])
     assert class_table(partial.models, partial.classes, partial.asked_models).header == ("", "Teacher", "Naive KD n=2")
 
 
 def test_audits_are_of_the_cells_there_are(whole: dict[str, Any]) -> None:
     lost = without(whole, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c["seed"] > 0)
     lost = without(lost, "cells", is_cell(model="naive_kd", percent=10))
-    grid = overview_of(lost).grid
+    grid = overview_of(lost).grid.curves
     removed = audit_tables(grid, "ROAR")[2]
     assert [row[1].strip() for row in removed.rows] == ["10.05 / 10.05", "10.05 / 10.05 n=1", MISSING]
     assert [row[2].strip() for row in removed.rows] == ["50.05 / 50.05"] * 3
-    assert variation_table(grid).rows == variation_table(overview_of(whole).grid).rows
-    nothing = overview_of(without(whole, "cells", is_cell(model="naive_kd"))).grid
-    assert [cell.strip() for cell in variation_table(nothing).rows[2]] == ["Naive KD", *[MISSING] * 3]
+    assert variation_table(grid).rows == variation_table(overview_of(whole).grid.curves).rows
+    nothing = overview_of(without(whole, "cells", is_cell(model="naive_kd"))).grid.curves
+    assert [cell.strip() for cell in variation_table(nothing).rows[2]] == ["Naive KD", *[MISSING] * 5]
 
 
 def test_findings_do_not_count_the_unknown_as_not_below(whole: dict[str, Any]) -> None:
-    def found(arguments: dict[str, Any]) -> str:
-        overview = overview_of(arguments)
-        (line,) = findings(overview.grid, overview.summaries["f1_samples"])
+    def about_f1(arguments: dict[str, Any]) -> str:
+        (line,) = [line for line in findings(overview_of(arguments)) if ", F1: " in line]
         return line
 
-    assert "for every model. RACU" in found(whole)
-    line = found(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
-    assert "excludes 0) for Naive KD; partly for Teacher (not known at 50 %)." in line
-    assert re.search(r"Teacher 0\.\d\d n=2", line)
-    assert re.search(r"Naive KD 0\.\d\d[,.]", line)
-    line = found(without(whole, "cells", is_cell(model="teacher")))
-    assert "for Naive KD; not known, as cells are missing, for Teacher." in line
-    line = found(without(whole, "cells", is_cell("random")))
-    assert line == "ROAR, Grad-CAM: not known, as cells are missing, for Teacher, Naive KD."
+    unknown = "not known, as cells are missing, at"
+    assert "not known" not in about_f1(whole)
+    line = about_f1(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
+    assert f"{unknown} 50 % for Teacher" in line
+    assert re.search(r"Teacher −?\d\.\d\d n=2", line)
+    assert re.search(r"Naive KD −?\d\.\d\d \[", line)
+    line = about_f1(without(whole, "cells", is_cell(model="teacher")))
+    assert f"{unknown} every percentage for Teacher" in line
+    line = about_f1(without(whole, "cells", is_cell("random")))
+    assert line == f"ROAR, Grad-CAM, F1: against random, {unknown} every percentage for every model."
 
 
 def lines_of(arguments: dict[str, Any]) -> list[str]:
-    asked = {kind: arguments[kind] for kind in ("cells", "models", "localizations")}
-    asked["example maps"] = arguments["examples"]
+    asked = {kind: arguments[kind] for kind in ("cells", "probes", "models", "localizations")}
+    asked |= {"longer cells": arguments["longer"], "example maps": arguments["examples"]}
     return missing_lines(asked, missing_of(asked))
 
 
 def test_what_is_missing_is_listed(whole: dict[str, Any], crossed: dict[str, Any]) -> None:
     assert lines_of(whole) == []
-    one = without(whole, "cells", is_cell(None, seed=2))
-    assert lines_of(one) == ["Partial report: 1 of 21 cells is missing", "clean: seed 2"]
+    one = without(whole, "cells", is_cell(None, percent=0, seed=2))
+    assert lines_of(one) == ["Partial report: 1 of 24 cells is missing", "all curves: 0 % of seed 2"]
     lost = without(one, "cells", lambda c: is_cell(model="teacher")(c) and (c["percent"], c["seed"]) != (50, 1))
     lost = without(lost, "cells", is_cell(model="naive_kd"))
     lost = without(lost, "cells", is_cell("random", seed=0))
@@ -301,9 +307,9 @@ def test_what_is_missing_is_listed(whole: dict[str, Any], crossed: dict[str, Any
     lost = without(lost, "localizations", lambda each: each["seed"] in (0, None))
     lost = without(lost, "examples", lambda each: each["model"] == "naive_kd")
     assert lines_of(lost) == [
-        "Partial report: 14 of 21 cells, 4 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing",
+        "Partial report: 14 of 24 cells, 4 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing",
         "ROAR, Random: 10, 50 % of seed 0",
-        "clean: seed 2",
+        "all curves: 0 % of seed 2",
         "ROAR, Grad-CAM of Teacher: 10 % of seeds 0, 1, 2; 50 % of seeds 0, 2",
         "ROAR, Grad-CAM of Naive KD: all 6 cells",
         "models: Teacher (seeds 1, 2), Naive KD (seeds 1, 2)",
@@ -325,20 +331,21 @@ def test_a_long_list_is_cut_and_its_end_is_in_the_file(whole: dict[str, Any]) ->
 
 def test_files_of_a_partial_report(tmp_path: Path, whole: dict[str, Any]) -> None:
     lost = without(whole, "cells", is_cell(model="teacher", percent=50, seed=1))
-    lost = without(lost, "cells", is_cell(None, seed=0))
+    lost = without(lost, "cells", is_cell(None, percent=0, seed=0))
     lost = without(lost, "models", lambda each: (each["model"], each["seed"]) == ("teacher", 2))
     lost = without(lost, "localizations", lambda each: each["model"] == "teacher")
     lost = without(lost, "examples", lambda each: each["model"] == "teacher")
     directory = report_of(tmp_path, lost)
-    headline = "Partial report: 2 of 21 cells, 1 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing"
+    headline = "Partial report: 2 of 24 cells, 1 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing"
     text = (directory / "table.txt").read_text(encoding="utf-8")
-    assert text.startswith(f"{headline}\n- clean: seed 0\n- ROAR, Grad-CAM of Teacher: 50 % of seed 1\n")
+    assert text.startswith(f"{headline}\n- all curves: 0 % of seed 0\n- ROAR, Grad-CAM of Teacher: 50 % of seed 1\n")
     assert max(map(len, text.splitlines())) <= 110
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert page.index(headline) < page.index("ROAR curves</h2>")
-    assert "19 of 21" in page
+    assert "22 of 24" in page
     assert 'href="missing.csv"' in page
-    assert re.search(r"Teacher +\S+ ±\S+ n=2 +\S+ ±\S+ +\S+ ±\S+ n=2 +\S+ n=1\n", text), "clean, 10 %, 50 %, RACU"
+    row = r"Teacher +\S+ ±\S+ n=2 +\S+ ±\S+ +\S+ ±\S+ n=2 +\S+ ±\S+ +\S+ n=1\n"
+    assert re.search(row, text), "clean, 10 %, 50 %, nothing, RACU"
     present = [c["fingerprint"] for c in lost["cells"] if c["directory"]]
     assert [row["fingerprint"] for row in read_csv(directory / "results.csv")] == present
     missing = [tuple(row.values()) for row in read_csv(directory / "missing.csv")]
@@ -374,7 +381,7 @@ def test_any_pattern_makes_a_report(tmp_path: Path, whole: dict[str, Any], name:
     gone = sum(cell["directory"] is None for cell in lost["cells"])
     assert len(read_csv(directory / "missing.csv")) == gone
     text = (directory / "table.txt").read_text(encoding="utf-8")
-    assert text.startswith(f"Partial report: {gone} of 21 cells are missing\n")
+    assert text.startswith(f"Partial report: {gone} of 24 cells are missing\n")
     assert "nan" not in text.lower()
     assert not [row for row in read_csv(directory / "curves.csv") if "nan" in row.values()]
 
@@ -394,10 +401,9 @@ def test_a_complete_report_looks_as_it_did(tmp_path: Path, whole: dict[str, Any]
     for name in ("report.html", "table.txt"):
         shown = re.sub(r'src="[^"]*"', "", (directory / name).read_text(encoding="utf-8")).lower()
         assert not [word for word in ("partial", "missing", " n=", "not known") if word in shown]
-    ends = [f"{of}_{end}" for of in ("mean", "minus_random", "racu") for end in ("low", "high")]
-    assert list(read_csv(directory / "curves.csv")[0]) == [
-        *("direction", "method", "model", "metric", "percent", "runs", "mean", "std", *ends[:2]),
-        *("minus_random", *ends[2:4], "racu", *ends[4:]),
+    assert list(read_csv(directory / "curves.csv")[0])[:14] == [
+        *("direction", "method", "model", "metric", "percent", "runs", "mean", "std", "mean_low", "mean_high"),
+        *("minus_random_runs", "minus_random", "minus_random_std", "minus_random_low"),
     ]
 
 
@@ -412,7 +418,15 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
     for section, keys in {
         "paths": {"data": tmp_path},
-        "grid": {"models": "teacher, sswa", "percents": "30, 60", "seeds": "0, 1"},
+        "grid": {
+            "models": "teacher, sswa",
+            "methods": "gradcam",
+            "shuffled": "none",
+            "percents": "30, 60",
+            "probe_percents": "60",
+            "longer_percents": "60",
+            "seeds": "0, 1",
+        },
     }.items():
         for key, value in keys.items():
             get_config().set(section, key, str(value))
@@ -443,12 +457,16 @@ def test_a_report_that_is_not_partial_is_what_it_was(done: set[str]) -> None:
     assert list(identity["settings"]["grid"]) == [
         "models",
         "methods",
+        "shuffled",
         "percents",
+        "probe_percents",
+        "longer_percents",
         "directions",
         "seeds",
         "model_seeds",
     ]
-    assert len(tasks.Report().requires()) == 1 + 4 + 5 + 5 + 14
+    rankings, localizations, cells, probes, longer = 6, 5, 16, 4, 4
+    assert len(tasks.Report().requires()) == 1 + 4 + rankings + localizations + cells + probes + longer
     assert tasks.Report(partial=False).fingerprint == tasks.Report().fingerprint
 
 
@@ -472,10 +490,11 @@ def test_a_partial_report_takes_what_is_done_and_names_what_is_not(done: set[str
 
 def test_more_done_is_another_report_and_one_task_does_not_change(done: set[str]) -> None:
     required = tasks.Report().requires()
-    done |= {folder(required[0]), folder(required[-1])}
+    cells = [task for task in required if isinstance(task, tasks.Retrain) and task.longer == 1]
+    done |= {folder(required[0]), folder(cells[-1])}
     first = look()
     before, shown = first.fingerprint, len(first.requires())
-    done.add(folder(required[-2]))
+    done.add(folder(cells[-2]))
     assert (first.fingerprint, len(first.requires())) == (before, shown)
     assert [c["directory"] is None for c in first.arguments()["cells"]].count(False) == 1
     second = look()
@@ -507,7 +526,7 @@ def test_nothing_to_show_is_refused(done: set[str]) -> None:
     with pytest.raises(InputError, match=r"not even the images are prepared .* Run Report without --partial"):
         look()
     done.add(folder(tasks.PrepareImages()))
-    with pytest.raises(InputError, match="of the 4 models, 5 localizations and 14 cells asked for none is done"):
+    with pytest.raises(InputError, match="of the 4 models, 5 localizations and 16 cells asked for none is done"):
         look()
     done |= {folder(task) for task in tasks.Report().requires() if isinstance(task, tasks.FineTuneTeacher)}
     assert len(look().requires()) == 3
@@ -526,7 +545,7 @@ def test_a_partial_report_from_the_command_line(pristine: Any, tmp_path: Path) -
     report = place.results("Report")[-1]
     assert report.name.startswith("partial=true__")
     text = (report / "table.txt").read_text(encoding="utf-8")
-    assert re.match(r"Partial report: 8 of 14 cells, 2 of 4 models, 2 of 5 localizations are missing\n", text)
+    assert re.match(r"Partial report: 9 of 16 cells, 2 of 4 models, 2 of 5 localizations are missing\n", text)
     code, output = partial()
     assert code == 0, output
     assert len(place.results("Report")) == 2

@@ -10,6 +10,7 @@ import torch
 
 from roar_pipeline.errors import InputError
 from roar_pipeline.removal import (
+    donors,
     object_shares,
     removal_levels,
     removal_order,
@@ -274,3 +275,14 @@ def test_object_shares_of_degenerate_cases():
     assert np.isnan(object_shares(levels[:0], levels[:0])).all()
     with pytest.raises(ValueError, match=r"levels \(1, 10, 10\) and segmentation \(2, 10, 10\)"):
         object_shares(levels, np.zeros((2, 10, 10), np.uint8))
+
+
+def test_every_image_gets_another_images_map():
+    for count in (2, 3, 10, 401):
+        rows = donors(count, 3)
+        assert sorted(rows) == list(range(count))
+        assert not (rows == np.arange(count)).any()
+    assert (donors(50, 3) == donors(50, 3)).all()
+    assert (donors(50, 3) != donors(50, 4)).any()
+    with pytest.raises(InputError, match="Maps cannot be shuffled over a split of one image"):
+        donors(1, 0)

@@ -16,11 +16,9 @@ from PIL import Image
 from roar_pipeline import config, images, maps, scenes
 from roar_pipeline.examples import collect, shown_rows
 from roar_pipeline.figures import color, spread_apart, training_curves
-from roar_pipeline.remarks import findings, warnings
 from roar_pipeline.removal import removed
 from roar_pipeline.report import build
-from roar_pipeline.results import group, read_cells
-from roar_pipeline.summaries import Summary
+from roar_pipeline.results import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,9 @@ def built(tmp_path_factory, images_path):
         images_path,
         models=("teacher", "sswa", "sswa/8"),
         methods=("gradcam", "ebp"),
+        controls=("sobel",),
         directions=("remove", "keep"),
+        audited=50,
     )
     return arguments, report_of(root, arguments)
 
@@ -56,9 +56,9 @@ def read_csv(path):
 
 def test_every_file_is_there_and_no_scratch(built):
     _, directory = built
-    metrics = ("f1_samples", "map_classes", "map_samples")
-    figures = {f"{n}_{m}.{s}" for n in ("roar", "kar") for m in metrics for s in ("png", "pdf")}
-    tables = {"results.csv", "curves.csv", "models.csv", "localization.csv", "table.txt", "report.html"}
+    figures = {f"{n}_{m}.{s}" for n in ("roar", "kar") for m in METRICS for s in ("png", "pdf")}
+    names = ("results", "probes", "longer", "curves", "claims", "models", "localization")
+    tables = {*(f"{name}.csv" for name in names), "table.txt", "report.html"}
     assert {p.name for p in directory.iterdir()} == figures | tables | {"examples_1.png"}
 
 
@@ -73,10 +73,10 @@ def test_the_page_needs_no_network_and_no_script(built):
     page = (directory / "report.html").read_text(encoding="utf-8")
     addresses = re.findall(r"""(?:src|href)=["']([^"']*)""", page)
     outside = [a for a in addresses if not a.startswith(("data:image/png;base64,", "#"))]
-    assert sorted(outside) == ["curves.csv", "localization.csv", "models.csv", "results.csv", "table.txt"]
+    assert sorted(outside) == sorted(p.name for p in directory.iterdir() if p.suffix in (".csv", ".txt"))
     assert "<script" not in page
     assert "url(" not in page
-    assert len([a for a in addresses if a.startswith("data:")]) == 7
+    assert len([a for a in addresses if a.startswith("data:")]) == 2 * len(METRICS) + 1
 
 
 def test_the_page_is_well_formed_and_its_links_lead_somewhere(built):
@@ -120,8 +120,11 @@ def test_results_have_a_row_per_cell_with_settings_and_audits(built):
         assert row["dataset.mean"] == "0.5 0.25"
         assert float(row["f1_samples"]) == measured["test"]["f1_samples"]
         assert row[f"ap_{scenes.CLASSES[0]}"] == str(measured["test"]["per_class"][0] or "")
+        assert float(row["f1_tuned"]) == measured["test"]["f1_tuned"]
+        assert float(row["tuned_threshold"]) == 0.3
         if measured["removal"] is None:
             assert row["actual_percent_test"] == row["above_clean_f1_samples"] == ""
+            assert row["percent"] in ("0", "100")
         else:
             assert float(row["actual_percent_test"]) == measured["removal"]["actual_percent_test"]
             clean = next(r for r in rows if r["percent"] == "0" and r["seed"] == row["seed"])
@@ -135,22 +138,44 @@ def test_no_path_of_this_machine_is_in_any_text(built):
         assert str(arguments["images"].parent).encode() not in path.read_bytes()
 
 
+def test_probes_and_longer_cells_have_their_own_files(built):
+    arguments, directory = built
+    for name in ("probes", "longer"):
+        rows = read_csv(directory / f"{name}.csv")
+        assert [row["fingerprint"] for row in rows] == [cell["fingerprint"] for cell in arguments[name]]
+        assert {row["percent"] for row in rows} == {"50"}
+    assert "random" not in {row["method"] for row in read_csv(directory / "probes.csv")}
+    assert {row["method"] for row in read_csv(directory / "longer.csv")} == {"random", "gradcam", "ebp"}
+
+
 def test_curves_have_a_row_per_metric_and_point(built):
     _, directory = built
     rows = read_csv(directory / "curves.csv")
-    assert len(rows) == 3 * 2 * (1 + 2 * 3) * 2
+    assert len(rows) == len(METRICS) * 2 * (2 + 2 * 3) * 2
     random = [r for r in rows if r["method"] == "random"]
     assert {float(r["minus_random"]) for r in random} == {0.0}
     assert {r["runs"] for r in rows} == {"2"}
-    with_interval = {r["metric"] for r in rows if r["mean_low"]}
-    assert with_interval == {"f1_samples"}
+    for name in ("mean", "minus_random", "minus_clean", "racu"):
+        assert {r["metric"] for r in rows if r[f"{name}_low"]} == set(METRICS)
+    assert {r["best_control"] for r in rows if r["method"] == "gradcam"} == {"Sobel"}
+
+
+def test_claims_have_a_row_per_difference(built):
+    _, directory = built
+    rows = read_csv(directory / "claims.csv")
+    assert {row["verdict"] for row in rows} <= {"held", "not held", "undecided"}
+    below = [r for r in rows if r["claim"] == "Grad-CAM removal, every model: the curve lies below random's"]
+    assert [r["difference"] for r in below] == ["Teacher", "SSWA", "SSWA /8"] * 2
+    for row in rows:
+        assert float(row["mean_low"]) <= float(row["mean"]) <= float(row["mean_high"])
+        assert row["corrected_p"] == "" if "on par" in row["claim"] else float(row["corrected_p"]) >= float(row["p"])
 
 
 def test_models_and_localization_have_a_row_per_seed(built):
     _, directory = built
     assert len(read_csv(directory / "models.csv")) == 3 * 2
     rows = read_csv(directory / "localization.csv")
-    assert len(rows) == 3 * 2 * 2 * 3 + 1 + 2
+    assert len(rows) == 3 * 2 * 2 * 3 + (1 + 2)
     assert {r["over"] for r in rows if not r["model"]} == {"all", "common"}
 
 
@@ -191,7 +216,10 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path, images_path):
     assert {r["std"] for r in read_csv(directory / "curves.csv")} == {""}
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert "One run each: no spread over seeds." in page
-    assert "bootstrap over test images" in page
+    assert "No intervals: one seed does not tell" in page
+    rows = read_csv(directory / "curves.csv")
+    assert {row[key] for row in rows for key in row if key.endswith(("_low", "_high"))} == {""}
+    assert {row["verdict"] for row in read_csv(directory / "claims.csv")} == {"undecided"}
 
 
 def test_without_masks_examples_models_or_bootstrap(tmp_path, images_path):
@@ -202,68 +230,7 @@ def test_without_masks_examples_models_or_bootstrap(tmp_path, images_path):
     assert not names & {"localization.csv", "models.csv", "examples_1.png"}
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert 'id="localization"' not in page
-    assert "bootstrap over" not in page
-
-
-def cells_of(tmp_path, images_path, **grid):
-    return group(read_cells(write_grid(tmp_path, images_path, **grid)["cells"]))
-
-
-def test_generated_data_is_called_an_illustration(tmp_path, images_path):
-    clean, grid = cells_of(tmp_path, images_path)
-    assert any("illustration, not evidence" in line for line in warnings({"dataset": {"root": ""}}, clean, grid))
-    assert not any("illustration" in line for line in warnings({"dataset": {"root": "/voc"}}, clean, grid))
-
-
-def test_explaining_the_labels_is_called_a_leak(tmp_path, images_path):
-    clean, grid = cells_of(tmp_path, images_path)
-    assert any("explain = labels" in line for line in warnings({"maps": {"explain": "labels"}}, clean, grid))
-    assert not any("explain" in line for line in warnings({"maps": {"explain": "predicted"}}, clean, grid))
-
-
-def test_ties_are_named_where_they_decide(tmp_path, images_path):
-    clean, grid = cells_of(tmp_path, images_path)
-    lines = [line for line in warnings({}, clean, grid) if "ties" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("At 50 %, ties decide 25 % of the removed pixels (all models).")
-
-
-def test_cells_above_clean_are_named(tmp_path, images_path):
-    clean, grid = cells_of(tmp_path, images_path)
-    low = tuple(replace(cell, test={**cell.test, "f1_samples": 0.0}) for cell in clean)
-    assert any("Random 10 %, Random 50 %" in line for line in warnings({}, low, grid) if "†" in line)
-    high = {"f1_samples": 2.0, "map_classes": 2.0, "map_samples": 2.0}
-    assert not any("†" in line for line in warnings({}, [replace(c, test=high) for c in clean], grid))
-
-
-def test_enough_seeds_need_no_remark(tmp_path, images_path):
-    clean, grid = cells_of(tmp_path, images_path)
-    assert any(line.startswith("2 seeds:") for line in warnings({}, clean, grid))
-    six = replace(grid[0], cells=(tuple(replace(c, seed=seed) for c in clean for seed in range(6)),))
-    assert not any("seeds" in line for line in warnings({}, clean, [six]))
-
-
-def summary_of(gap, intervals, racu):
-    return Summary([], [], [], gap, intervals, racu, None, [2, 2], [2, 2], 2)
-
-
-def test_findings_claim_only_what_the_intervals_support(tmp_path, images_path):
-    _, grid = cells_of(tmp_path, images_path)
-    below, unclear = [(-0.5, -0.1)] * 2, [(-0.5, -0.1), (-0.3, 0.1)]
-    random, gap = summary_of([0, 0], [(0, 0)] * 2, 0), [-0.3, -0.2]
-    both = [random, summary_of(gap, below, 0.8), summary_of(gap, below, 0.5)]
-    (line,) = findings(grid, both)
-    assert line == (
-        "ROAR, Grad-CAM: F1 below random's at every percentage (95 % interval of the difference, over seeds and test "
-        "images, excludes 0) for every model. RACU, the higher the better: Teacher 0.80, Naive KD 0.50."
-    )
-    (line,) = findings(grid, [*both[:2], summary_of(gap, unclear, 0.5)])
-    assert "for Teacher; partly for Naive KD (not at 50 %)." in line
-    (line,) = findings(grid, [random, summary_of([0.1, 0.1], [None] * 2, None), summary_of(gap, [None] * 2, None)])
-    assert (
-        line
-        == "ROAR, Grad-CAM: F1 below random's at every percentage for Naive KD; partly for Teacher (not at 10, 50 %)."
-    )
+    assert "resamples of the images" not in page
 
 
 def test_examples_are_spread_over_images_with_masks():
@@ -338,7 +305,7 @@ def test_a_model_keeps_its_color():
 
 
 def test_training_curves_with_and_without_validation(tmp_path):
-    scores = {"map_classes": None, "map_samples": 0.5, "f1_samples": 0.25}
+    scores = {"map_classes": None, "map_samples": 0.5, "map_voc": None, "f1_samples": 0.25, "f1_tuned": None}
     history = [{"epoch": 1, "loss": 0.7, "validation": None}, {"epoch": 2, "loss": 0.5, "validation": scores}]
     for name in ("a.png", "b.png"):
         training_curves(history, tmp_path / name)

@@ -52,7 +52,9 @@ def test_a_list_that_validates_and_tests_is_held_once(
     assert splits == held
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
     is_shared = test_split == "val"
-    assert (metrics["history"][-1]["validation"] == metrics["test"]) is is_shared
+    validated = {**metrics["history"][-1]["validation"], "f1_tuned": metrics["test"]["f1_tuned"]}
+    assert (validated == metrics["test"]) is is_shared
+    assert 0 <= metrics["tuned_threshold"] <= 1
     assert len(np.load(directory / "scores.npy")) == len(read_split(path, "test").ids)
 
 

@@ -1,22 +1,21 @@
 """Tables as text: alignment, wrapping, degenerate values."""
 
+from pathlib import Path
+
+from roar_pipeline.localization_summaries import Localization
+from roar_pipeline.model_tables import class_table, classification_table, localization_table
 from roar_pipeline.results import ModelRun
-from roar_pipeline.summaries import Localization
-from roar_pipeline.tables import (
-    MISSING,
-    Table,
-    class_table,
-    classification_table,
-    localization_table,
-    percent_text,
-    to_text,
-)
+from roar_pipeline.tables import MISSING, Table, percent_text, signed, to_text
 
 
 def test_percent_text():
     assert percent_text(0.7214) == "72.1"
     assert percent_text(1.0, 0) == "100"
     assert percent_text(None) == MISSING
+
+
+def test_signed_numbers_have_a_real_minus_unless_they_round_to_zero():
+    assert [signed(value, 2) for value in (-1.234, 0.5, -0.001, 0.0)] == ["−1.23", "0.50", "0.00", "0.00"]
 
 
 def test_text_is_aligned_and_has_notes_below():
@@ -60,16 +59,27 @@ def run(model, seed, f1, parameters=1000):
         model,
         seed,
         parameters,
-        {"f1_samples": f1, "map_classes": None, "map_samples": 0.5, "per_class": [f1, None]},
+        {
+            "f1_samples": f1,
+            "f1_tuned": None,
+            "map_classes": None,
+            "map_samples": 0.5,
+            "map_voc": 0.25,
+            "per_class": [f1, None],
+        },
         [],
+        Path(),
+        0.5,
+        "",
     )
 
 
 def test_classification_over_seeds():
     table = classification_table([run("teacher", 0, 0.2), run("teacher", 1, 0.4), run("ewa/8", 0, 0.05, 1234567)])
-    assert table.header[1:] == ("parameters", "F1 (samples)", "mAP (classes)", "mAP (samples)")
-    assert table.rows[0] == ("Teacher", "1,000", "30.0 ±14.1", MISSING, "50.0 ±0.0")
-    assert table.rows[1] == ("EWA /8", "1,234,567", "5.0      ", MISSING, "50.0     ")
+    names = ("mAP (classes)", "F1", "F1 (tuned threshold)", "mAP (images)", "mAP (VOC's rule)")
+    assert table.header[1:] == ("parameters", *names)
+    assert table.rows[0] == ("Teacher", "1,000", MISSING, "30.0 ±14.1", MISSING, "50.0 ±0.0", "25.0 ±0.0")
+    assert table.rows[1] == ("EWA /8", "1,234,567", MISSING, "5.0      ", MISSING, "50.0     ", "25.0     ")
 
 
 def test_classes_without_positives_are_shown_as_missing():

@@ -106,7 +106,8 @@ def test_a_raised_version_changes_all_that_is_built_on_it(
 def test_the_clean_cell_belongs_to_no_model_and_controls_neither(configure: Configure) -> None:
     clean = tasks.Retrain(percent=(0,), seed=0)
     assert cell(percent=(0,)).fingerprint == clean.fingerprint
-    assert cell(percent=(0,), direction="keep").directory == clean.directory
+    with pytest.raises(InputError, match="To keep 0 or 100 % is to show nothing or all"):
+        cell(percent=(0,), direction="keep")
     assert [type(t).__name__ for t in clean.requires()] == ["PrepareImages"]
     random = cell(model="none", method="random")
     assert cell(model="teacher", method="random").directory == random.directory
@@ -138,7 +139,7 @@ def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
 
 
 def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
-    configure("grid", seeds="0, 1", percents="30", models="sswa")
+    configure("grid", seeds="0, 1", percents="30", models="sswa", methods="gradcam", longer_percents="none")
     report = tasks.Report()
     assert report.replicates() == [(0, 0), (1, 1)]
     names = sorted(t.directory.name.split("__")[0] for t in report.requires() if isinstance(t, tasks.Retrain))
@@ -149,6 +150,8 @@ def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
         "method=random,percent=30,direction=remove,seed=1",
         "percent=0,seed=0",
         "percent=0,seed=1",
+        "percent=100,seed=0",
+        "percent=100,seed=1",
     ]
     configure("grid", model_seeds="5")
     crossed = tasks.Report()
@@ -206,7 +209,7 @@ def test_python_callers_get_the_same_checks(configure: Configure) -> None:
     with pytest.raises(InputError, match="unknown model"):
         cell(model="resnet")
     with pytest.raises(InputError, match=r"1\.\.99"):
-        cell(percent=(100,))
+        cell(percent=(101,))
     with pytest.raises(InputError, match=r"one model twice: sswa, sswa/4"):
         tasks.Report(models="sswa, sswa/4")
 
@@ -279,3 +282,95 @@ def test_a_control_with_a_variant_is_a_control(configure: Configure) -> None:
     blurred = cell(model="teacher", method="sobel+blur")
     assert blurred.directory.name.startswith("method=sobel+blur,percent=50")
     assert not any(isinstance(t, tasks.FineTuneTeacher) for t in progress.closure(blurred).values())
+
+
+def names(of: list[object], kind: type) -> list[str]:
+    return sorted(t.directory.name.split("__")[0] for t in of if isinstance(t, kind))  # type: ignore[attr-defined]
+
+
+def test_controls_probes_and_longer_cells_of_the_grid(configure: Configure) -> None:
+    configure(
+        "grid",
+        models="teacher, sswa",
+        methods="gradcam, center, sobel",
+        percents="30, 60",
+        probe_percents="60",
+        longer_percents="30, 90",
+    )
+    required = tasks.Report().requires()
+    cells = [t for t in required if isinstance(t, tasks.Retrain) and t.longer == 1]
+    curves = {(t.model, t.method) for t in cells if not t.is_shared}
+    assert curves == {
+        *((("none", control)) for control in ("random", "center", "sobel")),
+        ("teacher", "gradcam"),
+        ("teacher", "gradcam+shuffled"),
+        ("sswa", "gradcam"),
+    }
+    assert len(cells) == 2 + 6 * 2
+    assert [(t.model, t.method, t.percent) for t in required if isinstance(t, tasks.ProbeMasks)] == [
+        ("none", "sobel", (60,)),
+        ("teacher", "gradcam", (60,)),
+        ("sswa", "gradcam", (60,)),
+    ]
+    longer = [t for t in required if isinstance(t, tasks.Retrain) and t.longer > 1]
+    assert [(t.model, t.method, t.percent) for t in longer] == [
+        ("none", "random", (30,)),
+        ("none", "center", (30,)),
+        ("teacher", "gradcam", (30,)),
+    ]
+    assert longer[0].recipe.epochs == 2 * settings().retrain.epochs
+    assert longer[0].title.endswith(" longer=2")
+    assert not any(t.method == "gradcam+shuffled" for t in required if isinstance(t, tasks.EvaluateLocalization))
+
+
+def test_longer_training_is_the_recipe_with_more_epochs(configure: Configure) -> None:
+    longer = cell(longer=2)
+    assert longer.fingerprint != cell().fingerprint
+    configure("retrain", epochs=2 * settings().retrain.epochs)
+    assert cell().fingerprint == longer.fingerprint
+
+
+def test_random_is_drawn_for_every_seed_and_other_controls_are_not(configure: Configure) -> None:
+    at_random = [tasks.RankPixels(method="random", seed=seed) for seed in (0, 1)]
+    assert at_random[0].fingerprint != at_random[1].fingerprint
+    assert at_random[0].arguments()["tie_seed"] != at_random[1].arguments()["tie_seed"]
+    maps = [ranking.deps()[1] for ranking in at_random]
+    assert maps[0].arguments()["tie_seed"] == at_random[0].arguments()["tie_seed"]
+    assert cell(model="none", method="random", seed=1).deps()[1].fingerprint == at_random[1].fingerprint
+    center = [tasks.RankPixels(method="center", seed=seed) for seed in (0, 1)]
+    assert center[0].fingerprint == center[1].fingerprint
+    assert center[0].arguments() == center[1].arguments()
+    explained = [tasks.RankPixels(model="sswa", method="gradcam", seed=seed) for seed in (0, 1)]
+    assert explained[0].arguments()["tie_seed"] != explained[1].arguments()["tie_seed"]
+
+
+def test_shuffled_pixels_are_ranked_by_the_methods_own_maps(configure: Configure) -> None:
+    own, shuffled = (tasks.RankPixels(model="sswa", method=m) for m in ("gradcam", "gradcam+shuffled"))
+    assert own.fingerprint != shuffled.fingerprint
+    assert own.deps()[1].fingerprint == shuffled.deps()[1].fingerprint
+    assert (own.arguments()["shuffle_seed"], shuffled.arguments()["shuffle_seed"] is None) == (None, False)
+    with pytest.raises(InputError, match=r"has no maps of its own: .* Dump gradcam instead"):
+        tasks.DumpMaps(model="sswa", method="gradcam+shuffled")
+    with pytest.raises(InputError, match="nothing to localize"):
+        tasks.EvaluateLocalization(model="sswa", method="gradcam+shuffled")
+
+
+def test_nothing_is_probed_where_masks_tell_nothing(configure: Configure) -> None:
+    for changes in ({"method": "random"}, {"method": "center"}, {"method": "gradcam+shuffled"}, {"percent": (100,)}):
+        given = {"model": "sswa", "method": "gradcam", "percent": (50,), **changes}
+        with pytest.raises(InputError, match="There is nothing to probe"):
+            tasks.ProbeMasks(**given)
+
+
+def test_the_cell_that_shows_nothing_belongs_to_all_curves(configure: Configure) -> None:
+    nothing = cell(percent=(100,))
+    assert nothing.fingerprint == tasks.Retrain(percent=(100,)).fingerprint
+    assert nothing.directory.name.startswith("percent=100,seed=0__")
+    assert nothing.arguments()["levels_path"] is None
+    assert nothing.fingerprint != tasks.Retrain(percent=(0,)).fingerprint
+    both = tasks.Retrain.from_str_params({**tasks.Retrain(percent=(0,)).to_str_params(), "percent": ["100", "0"]})
+    assert [part.percent for part in both.parts()] == [(0,), (100,)]
+    assert {part.directory for part in both.parts()} == {
+        nothing.directory,
+        tasks.Retrain(percent=(0,)).directory,
+    }

@@ -27,14 +27,20 @@ from roar_pipeline.errors import InputError
 __all__ = [
     "CONTROLS",
     "METHODS",
+    "RANDOM",
+    "SHUFFLED",
     "VARIANTS",
     "Method",
     "base_of",
     "check_method",
     "is_control",
+    "is_seeded",
+    "is_shuffled",
     "load",
+    "masks_depend_on_image",
     "method_keys",
     "title_of",
+    "unshuffled",
 ]
 
 
@@ -89,8 +95,22 @@ METHODS: dict[str, Method] = {
 CONTROLS = {"random": "Random", "sobel": "Sobel", "center": "Center"}
 """Functions of ``attribution.controls``, which need no model and are computed once for all of them."""
 
+RANDOM = "random"
+"""The control that every curve is compared with."""
+
 VARIANTS = {"blur": "blurred", "max": "3 x 3 maximum"}
 """Functions of ``attribution.variants``: no more information, blurrier maps. A better score is a warning about it."""
+
+SHUFFLED = "shuffled"
+"""The variant that gives every image another image's map: a control for the typical shape and place of a method's maps.
+
+It needs no maps of its own: pixels are ranked by the base method's maps, moved to other images of the split.
+"""
+
+_SEEDED = {RANDOM}
+"""Controls that are drawn anew for every seed of the grid."""
+_BLIND = {RANDOM, "center"}
+"""Controls whose masks are the same whatever the image shows."""
 
 
 def base_of(name: str) -> str:
@@ -101,6 +121,26 @@ def base_of(name: str) -> str:
 def is_control(name: str) -> bool:
     """Tell whether a name's maps depend on no model."""
     return base_of(name) in CONTROLS
+
+
+def is_seeded(name: str) -> bool:
+    """Tell whether a control's maps are drawn anew for every seed of the grid."""
+    return base_of(name) in _SEEDED
+
+
+def is_shuffled(name: str) -> bool:
+    """Tell whether every image gets another image's map."""
+    return name.partition("+")[2] == SHUFFLED
+
+
+def unshuffled(name: str) -> str:
+    """Return the method whose maps a name ranks pixels by: itself, or the base of a shuffled one."""
+    return base_of(name) if is_shuffled(name) else name
+
+
+def masks_depend_on_image(name: str) -> bool:
+    """Tell whether a mask of this method can carry information on the image that it covers."""
+    return not is_shuffled(name) and base_of(name) not in _BLIND
 
 
 def title_of(name: str) -> str:
@@ -117,14 +157,15 @@ def check_method(name: str) -> None:
         InputError: lists the known names.
     """
     base, plus, variant = name.partition("+")
-    if plus and variant not in VARIANTS:
-        raise InputError(f"unknown variant '+{variant}' of '{base}'. Known: +{', +'.join(VARIANTS)}.")
+    variants = (*VARIANTS, SHUFFLED)
+    if plus and variant not in variants:
+        raise InputError(f"unknown variant '+{variant}' of '{base}'. Known: +{', +'.join(variants)}.")
     if ":" in base:
         _source(base)
     elif base not in METHODS and base not in CONTROLS:
         raise InputError(
             f"unknown attribution method '{base}'. Known: {', '.join(METHODS)}; controls without a model: "
-            f"{', '.join(CONTROLS)}; variants of each: +{', +'.join(VARIANTS)}; your own as module:function."
+            f"{', '.join(CONTROLS)}; variants of each: +{', +'.join(variants)}; your own as module:function."
         )
 
 

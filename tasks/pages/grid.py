@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from roar_pipeline.attribution import is_control
+from roar_pipeline.attribution import is_control, is_shuffled, unshuffled
 from roar_pipeline.results import method_label, model_label
 from roar_pipeline.states import KINDS
 from tasks.pages.watch import DIGITS, Snapshot
@@ -16,6 +16,7 @@ __all__ = ["Block", "Square", "blocks", "label", "layout_digest", "stages"]
 
 _CLEAN = "Clean"
 _CONTROLS = "Clean and controls"
+_ENDS = {(0,): _CLEAN, (100,): "Nothing visible"}
 _LINE = 10
 """Squares of a cell side by side, at most."""
 _WIDE = 12
@@ -63,20 +64,26 @@ class Block:
 
 
 def blocks(cells: Iterable[Retrain]) -> list[Block]:
-    """Set cells in order; per direction the controls come first, and the clean cells with the first of them."""
-    cells = sorted(cells, key=lambda cell: (cell.explained_seed, cell.seed))
+    """Set cells in order; per direction the controls come first, and the cells of all curves with the first of them."""
+    cells = sorted(cells, key=lambda cell: (cell.longer, cell.explained_seed, cell.seed))
     order = {"remove": 0, "keep": 1}
-    directions = sorted({cell.direction for cell in cells if cell.percent != (0,)}, key=lambda name: order[name])
-    found: dict[tuple[str, str], Block] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.percent != (0,), not is_control(cell.method))):
-        clean = cell.percent == (0,)
-        beside = clean or is_control(cell.method)
-        direction = directions[0] if clean and directions else cell.direction
-        title = _CONTROLS if beside else method_label(cell.method)
-        block = found.setdefault((direction, title), Block(title, direction))
-        row = _CLEAN if clean else method_label(cell.method) if beside else model_label(cell.model)
-        block.add(row, cell.percent[0], Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
-    return sorted(found.values(), key=lambda block: order[block.direction])
+    directions = sorted({cell.direction for cell in cells if not cell.is_shared}, key=lambda name: order[name])
+    grouped: dict[tuple[str, str], Block] = {}
+    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, not is_control(cell.method))):
+        beside = cell.is_shared or is_control(cell.method)
+        direction = directions[0] if cell.is_shared and directions else cell.direction
+        title = _CONTROLS if beside else method_label(unshuffled(cell.method))
+        block = grouped.setdefault((direction, title), Block(title, direction))
+        block.add(_row(cell), cell.percent[0], Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
+    return sorted(grouped.values(), key=lambda block: order[block.direction])
+
+
+def _row(cell: Retrain) -> str:
+    if cell.is_shared:
+        return _ENDS[cell.percent]
+    name = method_label(cell.method) if is_control(cell.method) else model_label(cell.model)
+    shuffled = ", shuffled" if is_shuffled(cell.method) and not is_control(cell.method) else ""
+    return f"{name}{shuffled}" + (f", {cell.longer} x epochs" if cell.longer > 1 else "")
 
 
 def _run(cell: Retrain, beside: bool) -> str:
@@ -93,8 +100,8 @@ def layout_digest(cells: Iterable[Retrain]) -> str:
 def label(run: str, facts: Mapping[str, Any]) -> str:
     """Say in a few words how it is with a result: ``seed 0: done, F1 83.8 %``."""
     text = f"{run}: {facts['state']}"
-    if facts.get("f1") is not None:
-        text += f", F1 {100 * facts['f1']:.1f} %"
+    if facts.get("score") is not None:
+        text += f", mAP {100 * facts['score']:.1f} %"
     if facts["state"] == "running" and facts["share"] is not None:
         text += f", {100 * facts['share']:.0f} %"
     return text

@@ -165,9 +165,9 @@ class Status(_Handler):
         - ``grid``: text, another one for another grid; ``data``: the folder of the cache;
         - ``counts``: stage to state to number of results;
         - ``tasks``: first 12 digits of the fingerprint to ``family``, ``title``, ``state`` (done, running, failed,
-          interrupted, damaged, missing), of done networks ``f1`` (0..1), and of those that are neither done nor
-          missing ``why`` (one line), ``share`` (of the work done, 0..1, or null) and ``command`` (that makes it
-          alone).
+          interrupted, damaged, missing), of done networks ``score`` (0..1, mAP over classes), and of those that
+          are neither done nor missing ``why`` (one line), ``share`` (of the work done, 0..1, or null) and ``command``
+          (that makes it alone).
         """
         watch, snapshot = self.pages.watch, await self.pages.snapshot()
         boot, _, number = self.get_query_argument("since", "").partition("-")

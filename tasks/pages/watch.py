@@ -17,6 +17,7 @@ from typing import Any
 
 from roar_pipeline.cache import RUNS
 from roar_pipeline.manifests import MANIFEST
+from roar_pipeline.results import LEADING
 from roar_pipeline.states import State, state_of
 from tasks.base import StageTask
 from tasks.pages.safety import is_below, read_json_below
@@ -46,7 +47,7 @@ class Snapshot:
     survey: Survey
     facts: Mapping[str, Mapping[str, Any]]
     """By the first digits of the fingerprint: family, title, state, and where there is one: why (one line), share
-    (done of the work, 0..1), f1 (0..1), command (that makes it alone, unless it is done or missing)."""
+    (done of the work, 0..1), score (0..1, mAP over classes), command (makes it alone, unless it is done or missing)."""
     changed: Mapping[str, int]
     """The revision in which these facts changed last."""
     revision: int
@@ -72,7 +73,7 @@ class _Seen:
     """What was found when a result was last looked at closely."""
 
     state: State
-    f1: float | None
+    score: float | None
     names: tuple[str, ...]
     """Files that were looked at."""
     stamp: Sequence[Any]
@@ -130,19 +131,19 @@ class Watch:
         except OSError as error:
             return _Seen(State("damaged", f"cannot be read: {error}"), None, (), (), now)
         files = (state.manifest or {}).get("files", {})
-        f1 = self._f1(task.directory) if state.kind == "done" and "metrics.json" in files else None
+        score = self._score(task.directory) if state.kind == "done" and "metrics.json" in files else None
         names = (MANIFEST, *(name for name, entry in files.items() if "count" not in entry))
         stamp = _stamp(task.directory, names)
         settled = max((changed for *_, changed in filter(None, stamp)), default=0) / 1e9 < now - _SETTLED_SECONDS
         until = now + _FOLDER_SECONDS if len(names) < 1 + len(files) else float("inf")
         return _Seen(
-            replace(state, manifest=None), f1, names, stamp, until if settled and state.kind != "running" else now
+            replace(state, manifest=None), score, names, stamp, until if settled and state.kind != "running" else now
         )
 
-    def _f1(self, directory: Path) -> float | None:
+    def _score(self, directory: Path) -> float | None:
         measured = read_json_below(self.runs, directory / "metrics.json")
-        f1 = measured.get("test", {}).get("f1_samples") if isinstance(measured, dict) else None
-        return round(f1, 4) if isinstance(f1, float) else None
+        score = measured.get("test", {}).get(LEADING[0]) if isinstance(measured, dict) else None
+        return round(score, 4) if isinstance(score, float) else None
 
     def _facts_of(self, entry: Entry) -> dict[str, Any]:
         state, fingerprint = entry.state, entry.task.fingerprint
@@ -152,8 +153,8 @@ class Watch:
             if fingerprint not in self._commands:
                 self._commands[fingerprint] = entry.task.command()
             facts["command"] = self._commands[fingerprint]
-        elif (f1 := self._seen[fingerprint].f1) is not None:
-            facts["f1"] = f1
+        elif (score := self._seen[fingerprint].score) is not None:
+            facts["score"] = score
         return facts
 
     def _others(self) -> dict[str, Path]:

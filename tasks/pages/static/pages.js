@@ -63,7 +63,7 @@ function showGrid() {
     const square = squares.get(digits);
     square.className = `sq ${facts.state}`;
     square.setAttribute("aria-label", `${square.ariaLabel.split(": ")[0]}: ${told(facts)}`);
-    if (square.closest(".wide")) square.textContent = facts.f1 === undefined ? "" : percent(facts.f1);
+    if (square.closest(".wide")) square.textContent = facts.score === undefined ? "" : percent(facts.score);
     if (facts.state === "running") square.style.setProperty("--share", facts.share ?? 0);
   }
 
@@ -85,7 +85,7 @@ function showGrid() {
 const percent = (share) => (100 * share).toFixed(1);
 
 function told(facts) {
-  if (facts.f1 !== undefined) return `done, F1 ${percent(facts.f1)} %`;
+  if (facts.score !== undefined) return `done, mAP ${percent(facts.score)} %`;
   return facts.state + (facts.state === "running" && facts.share !== null ? `, ${(100 * facts.share).toFixed(0)} %` : "");
 }
 
