@@ -248,7 +248,7 @@ class Report(StageTask):
         return list({probe.fingerprint: probe for probe in probes}.values())
 
     def _longer(self) -> list[Retrain]:
-        """Return the cells trained twice as long: the first model's by the first method, and those of blind controls."""
+        """Return the cells trained twice as long: the first model's by the first method, and the blind controls'."""
         percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
         methods = [method for method in self.grid.methods if not is_control(method)]
         blind = [RANDOM, *(m for m in self.grid.methods if is_control(m) and not masks_depend_on_image(m))]
