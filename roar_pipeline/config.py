@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 LOSSES = ("plain", "naive_kd", "ewa", "swa", "sswa")
-"""Ways to train a student (PROTOCOL 4)."""
+"""Ways to train a student: without a teacher, and the losses of Park et al. 2020."""
 
 Arch = Literal["vgg11_small", "vgg11_bn", "vgg16_bn"]
 Layer = Literal["last_relu", "last_pool"]
@@ -81,7 +81,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Scenes:
-    """The generated default set (DESIGN 6)."""
+    """The generated default set."""
 
     seed: int = setting(0, "of the generator", low=0)
     train: int = setting(1500, "images", low=1)
@@ -154,7 +154,7 @@ class Student(Training, Network):
 
 @dataclass(frozen=True)
 class Distillation:
-    """The losses of Park et al. 2020 (PROTOCOL 4)."""
+    """The losses of Park et al. 2020."""
 
     alpha: float = setting(0.9, "share of the distillation term", low=0, high=1)
     temperature: float = setting(4.0, "of the sigmoids", low=1e-6)
@@ -165,7 +165,7 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Maps:
-    """Attribution maps (PROTOCOL 5)."""
+    """Attribution maps."""
 
     explain: Literal["predicted", "top1", "labels"] = setting(
         "predicted", "classes explained: predicted, top1 or labels (leaks the label into the test images)"
@@ -186,7 +186,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Removal:
-    """Which pixels go and what takes their place (PROTOCOL 6)."""
+    """Which pixels go and what takes their place."""
 
     fill: Literal["mean"] = setting("mean", "mean: the training split's channel means")
     tie_seed: int = setting(0, "of the order of tied pixels and of the random control", low=0)
@@ -194,7 +194,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Retrain(Training, Network):
-    """The network that is trained from scratch on images with pixels removed (PROTOCOL 7)."""
+    """The network that is trained from scratch on images with pixels removed (Hooker et al. 2019)."""
 
     width: int = setting(8, "channels of the first convolution", low=1)
     epochs: int = setting(40, _EPOCHS, low=0)
@@ -207,7 +207,7 @@ class Retrain(Training, Network):
 
 @dataclass(frozen=True)
 class Metrics:
-    """How predictions and maps are scored (PROTOCOL 8)."""
+    """How predictions and maps are scored."""
 
     f1_threshold: float = setting(0.5, "probability from which a class counts as predicted", low=0, high=1)
     void: Literal["ignore", "background"] = setting("ignore", "pixels marked 255: ignore, or background")

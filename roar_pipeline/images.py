@@ -88,7 +88,7 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     """Decode, resize and check the splits of a VOC folder once, into ``directory/images.h5``.
 
     ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset``
-    has them. Validation and test may be the same list [PROTOCOL 2]; a test image among the training images
+    has them. Validation and test may be the same list; a test image among the training images
     is an error. Masks of images outside the test split are left out and counted in the attribute
     ``unused_masks``.
 

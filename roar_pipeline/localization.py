@@ -1,4 +1,4 @@
-"""Do maps point at the objects? AUC and pointing accuracy over the pairs of a map store (PROTOCOL 8)."""
+"""Do maps point at the objects? AUC and pointing accuracy over the pairs of a map store."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How predictions and maps are scored (PROTOCOL 8), by scikit-learn wherever it has the metric.
+"""How predictions and maps are scored, by scikit-learn wherever it has the metric.
 
 Numpy in, numbers out; None (or NaN in arrays) where nothing is defined.
 

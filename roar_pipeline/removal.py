@@ -1,4 +1,4 @@
-"""Which pixels go at which percentage (PROTOCOL 6): exact counts, seeded ties, nested sets.
+"""Which pixels go at which percentage: exact counts, seeded ties, nested sets.
 
 Legend: N images, H x W pixels, ``pixels`` = H * W. A map is raw attribution, larger = more relevant. A
 removal level is the smallest whole percentage, 1..100, at which a pixel is removed; one uint8 holds every

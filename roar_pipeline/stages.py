@@ -83,7 +83,7 @@ def distill_student(
     fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
-    """Train a student under a loss of PROTOCOL 4 (plain needs no teacher): the teacher's files, of the student."""
+    """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
     import torch
 
     from roar_pipeline import training, vgg

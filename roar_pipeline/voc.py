@@ -133,7 +133,7 @@ def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
 def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Read the classes that ``Annotations/<image_id>.xml`` has an object of: (K,), multi-hot.
 
-    Objects marked difficult count like any other [PROTOCOL 2]; the parts of an object do not count.
+    Objects marked difficult count like any other, as with Park et al.; the parts of an object do not count.
 
     Raises:
         UndeclaredClassError: an object's class is not one of ``classes``.

@@ -1,7 +1,7 @@
 """What every task of the chain shares: identity, directory, manifest as the one target, execution.
 
 A task declares its stage function, the sections of the settings that it reads, and what it requires; its fingerprint
-follows (DESIGN 3): stage, version, parameters and settings, and the fingerprints of its inputs.
+follows: stage, version, parameters and settings, and the fingerprints of its inputs.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Processes for stages: one for each, forked from one that has imported what they need.
 
-Luigi's own process must never import torch (DESIGN 4), and forks a process for each task. Were the stage's process
+Luigi's own process must never import torch, and forks a process for each task. Were the stage's process
 forked from there, it would import for two to three seconds. So a run that has more than a little to do keeps a *warm*
 process beside it, which imports once and then only forks, and which never computes anything itself: neither OpenMP's
 threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's process is forked on the spot.

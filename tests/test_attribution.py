@@ -86,7 +86,7 @@ def test_gradcam_equals_the_slow_reference(layer):
 
 @pytest.mark.parametrize("pool", [1, 2])
 def test_gradcam_equals_its_closed_form(pool):
-    """Pooling, dropout and one Linear layer: d score_k / d A is linear in the weights alone (DESIGN 6).
+    """Pooling, dropout and one Linear layer: d score_k / d A is linear in the weights alone.
 
     Averaging spreads each Linear weight evenly over its cells, and a max-pool hands it to one cell each, so w_c is the
     sum over pooled positions of the Linear layer's weights, whatever the image.
@@ -106,7 +106,7 @@ def test_gradcam_equals_its_closed_form(pool):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_row_depends_on_its_image_and_class_alone(layer):
-    """A batch of 16 is 16 batches of 1, in any order, with any company (PROTOCOL 5)."""
+    """A batch of 16 is 16 batches of 1, in any order, with any company."""
     model, images = small_model(), some_images(16)
     class_index = torch.arange(16) % CLASSES
     together = gradcam(model, images, torch.arange(16), class_index, layer=layer)

@@ -131,7 +131,7 @@ def test_manifest_tells_what_the_result_is(chain: Workplace) -> None:
 
 
 def test_removal_sets_are_nested_and_exact(chain: Workplace) -> None:
-    """PROTOCOL 9, identity 4, on what the chain stored."""
+    """On what the chain stored: what is gone at a percentage is gone at every higher one."""
     for directory in chain.results("RankPixels"):
         for split in ("train", "test"):
             levels = maps.read_levels(directory / "levels.h5", split).levels
@@ -187,7 +187,7 @@ def test_another_learning_rate_makes_a_new_result_beside_the_old(chain: Workplac
 
 
 def test_the_same_cell_again_gives_the_same_bytes(chain: Workplace) -> None:
-    """PROTOCOL 9, identity 6: alone in its process or third in a batch of cells."""
+    """Alone in its process or third in a batch of cells."""
     directory = cells(chain)["method=gradcam,model=sswa-2,model_seed=0,percent=60,direction=remove,seed=0"]
     before = contents(directory)
     (directory / "manifest.json").unlink()

@@ -65,7 +65,7 @@ def match_reference(teacher: Tensor, student: Tensor) -> float:
 
 @torch.no_grad()
 def sensitivity_map_reference(net: nn.Sequential, image: Tensor, k: int, layer: str) -> Tensor:
-    """One image by the closed form for a head of pooling, dropout and one Linear (DESIGN 6).
+    """One image by the closed form for a head of pooling, dropout and one Linear.
 
     Max-pools hand every cell's gradient on to one winner and averages share it out, so the sum over a channel's cells
     is the sum of the Linear's weights over its pooled positions, whatever the activations are.

@@ -285,7 +285,7 @@ def run_all(model, images, image_index, class_index, layer, guided):
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 def test_a_row_depends_on_its_image_and_class_alone(name):
-    """A batch of 16 is 16 batches of 1, in any order, with any company (PROTOCOL 5)."""
+    """A batch of 16 is 16 batches of 1, in any order, with any company."""
     model, images = family(name), some_images(16, side=32)
     images[3] *= 100
     class_index = torch.arange(16) % CLASSES

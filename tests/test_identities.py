@@ -1,4 +1,4 @@
-"""PROTOCOL 9, identity 2: removing p % at random, and keeping 100 - p % at random, are the same within seed noise."""
+"""Removing p % at random, and keeping 100 - p % at random, are the same within seed noise."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn (PROTOCOL 9, identity 8), slow loops and closed forms."""
+"""Metrics against scikit-learn, slow loops and closed forms."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Removal against a slow reference and the identities of PROTOCOL 9 (3 and 4)."""
+"""Removal against a slow reference; a constant map is the random control, and removed sets are nested."""
 
 import hashlib
 import math

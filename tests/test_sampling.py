@@ -272,7 +272,7 @@ def run_all(model, images, image_index, class_index, ids):
 
 
 def test_a_row_depends_on_its_image_class_and_id_alone():
-    """A batch of 16 is 16 batches of 1, in any order, with any company (PROTOCOL 5)."""
+    """A batch of 16 is 16 batches of 1, in any order, with any company."""
     images, class_index = some_images(16), torch.arange(16) % CLASSES
     ids = [f"image {n}" for n in range(16)]
     together = run_all(small_model(), images, torch.arange(16), class_index, ids)

@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_made_again(tmp_path: Path) -> None:
 
 
 def test_percent_zero_is_plain_training_byte_for_byte(tmp_path: Path) -> None:
-    """PROTOCOL 9, identity 1."""
+    """Nothing removed is the plain training, byte for byte."""
     levels = np.stack([removal_levels(RNG.normal(size=(SIZE, SIZE)), str(i), 0) for i in range(N)])
     for name in ("plain", "zero", "thirty"):
         (tmp_path / name).mkdir()

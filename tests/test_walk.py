@@ -251,7 +251,7 @@ def test_maps_do_not_depend_on_the_scale_of_a_hidden_channel():
 
 @pytest.mark.parametrize("net", ["spread", "odd"])
 def test_a_row_depends_on_its_image_and_class_alone(net):
-    """A batch of 16 is 16 batches of 1, in any order, with any company (PROTOCOL 5)."""
+    """A batch of 16 is 16 batches of 1, in any order, with any company."""
     model, images = NETS[net](), some_images(16, 16, 16)
     class_index = torch.arange(16) % CLASSES
     together = walk(model, images, torch.arange(16), class_index, ALL)

@@ -1,4 +1,4 @@
-"""Attribution methods by name (PROTOCOL 5). Nothing here imports torch: methods are loaded when they are computed.
+"""Attribution methods by name. Nothing here imports torch: methods are loaded when they are computed.
 
 A name is a method's or a control's, and may end in a variant: ``gradcam``, ``gradient_abs``, ``lrp+blur``, ``random``.
 ``module:function`` names a function of one's own, called as ``function(model, images, image_index, class_index)``.

@@ -1,4 +1,4 @@
-"""Controls: maps that no model has seen (PROTOCOL 5).
+"""Controls: maps that no model has seen.
 
 A control has one interface: ``control(ids, images, seed) -> maps`` (N, H, W) float32, of which row n depends on its own
 id and image and the seed alone, and on fewer of them where its docstring says so.
@@ -27,7 +27,7 @@ def random(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[
     """Return maps that rank their pixels at random, fixed by the image's id and the seed; pixels have no say.
 
     The values fall evenly from 1 to 1 / (H * W) along ``removal.tie_order``, so ranking this map is ranking a
-    constant one under the same seed (PROTOCOL 9, identity 3).
+    constant one under the same seed.
     """
     height, width = images.shape[1:3]
     pixels = height * width

@@ -1,4 +1,4 @@
-"""Which classes of an image are explained, and how their maps become one (PROTOCOL 5).
+"""Which classes of an image are explained, and how their maps become one.
 
 Legend: N images, K classes, P pairs of (image, class), H x W pixels. Numpy in, numpy out.
 """

@@ -1,4 +1,4 @@
-"""What each layer does on the way up, and how a signal goes back down through it (PROTOCOL 5, DESIGN 7).
+"""What each layer does on the way up, and how a signal goes back down through it.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels. Layers with weights are in ``weighted``.
 

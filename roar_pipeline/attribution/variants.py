@@ -1,4 +1,4 @@
-"""Variants of maps: how channels become one map, and model-dependent controls (PROTOCOL 5).
+"""Variants of maps: how channels become one map, and model-dependent controls.
 
 Legend: P pairs of (image, class), C channels, H x W pixels.
 """

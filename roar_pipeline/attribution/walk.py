@@ -1,4 +1,4 @@
-"""Six attribution maps of a sequential net from one forward pass (PROTOCOL 5, DESIGN 7).
+"""Six attribution maps of a sequential net from one forward pass.
 
 The forward pass leaves a tape: every layer and what it saw. Each method is a signal that starts at the class's score
 and goes down the tape layer by layer, as far as its map needs; the signals go down side by side, so that what a layer

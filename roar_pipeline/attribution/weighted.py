@@ -1,4 +1,4 @@
-"""Signals going down through convolutions and fully connected layers (PROTOCOL 5, DESIGN 7).
+"""Signals going down through convolutions and fully connected layers.
 
 Legend: N images, P pairs of (image, class), i an input unit of a layer and j an output unit, x an input, w a weight,
 w+ = max(w, 0), |w-| = max(-w, 0), R a relevance.
@@ -30,7 +30,8 @@ class Weighted:
     """Convolution or fully connected layer, with the BatchNorm that follows a convolution.
 
     Scores and gradients see the BatchNorm folded into weight and bias; relevance sees the layer's own weight and no
-    bias (DESIGN 7). The first such layer of a net follows the z^B rule, the last one under RAP a rule of its own.
+    bias, as Park et al. ran it. The first such layer of a net follows the z^B rule, the last one under RAP a rule of
+    its own.
 
     ``keep`` keeps the sums of x_i w_ij of the forward pass, which spare RAP a convolution. They ask for arithmetic as
     fine as the dtype: a GPU that rounds products to ten bits (TF32) needs the convolution.
