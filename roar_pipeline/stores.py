@@ -209,7 +209,7 @@ def _check(name: str, rows: slice, group: Group, columns: Columns) -> None:
     if bad.size:
         raise InputError(
             f"{bad.size} maps of {name} rows {rows.start}..{rows.stop - 1} are not finite (first: row "
-            f"{rows.start + bad[0]}). The model's training probably diverged: lower its lr."
+            f"{rows.start + bad[0]}). Where the model's training diverged, lower its lr."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline.attribution import is_control, is_seeded, is_shuffled, method_keys, unshuffled
+from roar_pipeline.attribution import base_of, is_control, is_own, is_seeded, is_shuffled, method_keys, unshuffled
 from roar_pipeline.errors import InputError
 from roar_pipeline.seeding import derived_seed
 from tasks import execution
@@ -148,12 +148,18 @@ class DumpMaps(StageTask):
         return [StageTask.output(part) for part in self.parts()]
 
     def jobs(self) -> list[execution.Job]:
-        """Compute the controls one by one, and all methods of the model together."""
+        """Compute the controls one by one, the methods of the model together, each function of one's own apart.
+
+        Whatever such a function does, it does to a process in which no other method is computed.
+        """
         parts = {part.method[0]: part for part in self.parts()}
         controls = [parts.pop(name) for name in list(parts) if is_control(name)]
         jobs = [execution.Job((part,), part.make) for part in controls]
-        if parts:
-            jobs.append(execution.Job(tuple(parts.values()), functools.partial(self._make_together, parts)))
+        together: dict[str, dict[str, DumpMaps]] = {}
+        for name, part in parts.items():
+            together.setdefault(base_of(name) if is_own(name) else "", {})[name] = part
+        for group in together.values():
+            jobs.append(execution.Job(tuple(group.values()), functools.partial(self._make_together, group)))
         return jobs
 
     def make(self) -> None:

@@ -278,6 +278,14 @@ def test_methods_are_batched_and_each_has_its_own_identity(configure: Configure)
     assert [name for name in before if before[name] != after[name]] == ["vargrad"]
 
 
+def test_each_function_of_ones_own_has_a_process_of_its_own(configure: Configure) -> None:
+    """What it does to the process, such as to a library's functions, reaches no other method."""
+    names = ["gradcam", "test_dumping:fails_of_the_last_class", "lrp", "test_dumping:fails_of_the_last_class+blur"]
+    batch = tasks.DumpMaps.from_str_params({"model": "sswa", "seed": "0", "method": [*names, "sobel"]})
+    jobs = [[task.method[0] for task in job.tasks] for job in batch.jobs()]
+    assert jobs == [["sobel"], ["gradcam", "lrp"], names[1::2]]
+
+
 def test_a_control_with_a_variant_is_a_control(configure: Configure) -> None:
     blurred = cell(model="teacher", method="sobel+blur")
     assert blurred.directory.name.startswith("method=sobel+blur,percent=50")

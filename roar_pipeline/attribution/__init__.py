@@ -11,6 +11,9 @@ Legend: N images, P pairs of (image, class), C channels, H x W pixels.
   ``image_index[p]``; the classes of one image share its forward pass.
 - returns maps (P, H, W), raw: no scaling, no color. Row p depends on its image and class (and id and seed) alone.
 
+A function of one's own returns finite floating point maps. It gets copies, and the global generators are seeded by the
+images' ids: nothing that it does to either reaches other methods.
+
 A control has no model: ``control(ids, images, seed) -> maps`` (N, H, W), images uint8 (N, H, W, 3).
 """
 
@@ -34,6 +37,7 @@ __all__ = [
     "base_of",
     "check_method",
     "is_control",
+    "is_own",
     "is_seeded",
     "is_shuffled",
     "load",
@@ -109,6 +113,8 @@ It needs no maps of its own: pixels are ranked by the base method's maps, moved 
 
 _SEEDED = {RANDOM}
 """Controls that are drawn anew for every seed of the grid."""
+_OWN_VERSION = 2
+"""Raised by hand when the maps of functions of one's own change for the same source."""
 _BLIND = {RANDOM, "center"}
 """Controls whose masks are the same whatever the image shows."""
 
@@ -121,6 +127,11 @@ def base_of(name: str) -> str:
 def is_control(name: str) -> bool:
     """Tell whether a name's maps depend on no model."""
     return base_of(name) in CONTROLS
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a name is a function of one's own, perhaps with a variant."""
+    return ":" in base_of(name)
 
 
 def is_seeded(name: str) -> bool:
@@ -177,7 +188,7 @@ def method_keys(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     base = base_of(name)
     if ":" in base:
         content = {"source": hashlib.sha256(_source(base).read_bytes()).hexdigest()}
-        return {key: settings[key] for key in ("explain", "batch")} | content
+        return {key: settings[key] for key in ("explain", "batch")} | content | {"method_version": _OWN_VERSION}
     method = METHODS[base]
     keys = {key: settings[key] for key in ("explain", "batch", *method.keys)}
     return keys | ({"method_version": method.version} if method.version > 1 else {})

@@ -6,7 +6,7 @@ Grad-CAM come from autograd. The SmoothGrad families share their samples.
 Legend: N images, P pairs of (image, class), C channels, H x W pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roar_pipeline.attribution import METHODS, base_of, gradients, load, sampling, variants, walk
+from roar_pipeline.attribution import METHODS, base_of, gradients, isolation, load, sampling, variants, walk
 from roar_pipeline.config import Maps
 from roar_pipeline.errors import InputError
 
@@ -48,7 +48,8 @@ def check(name: str, model: nn.Module, settings: Maps) -> None:
     """
     raw = _raw(name)
     if ":" in raw:
-        load(raw)
+        with isolation.process_state_restored():
+            load(raw)
     elif raw in ("ebp", "lrp", "rap"):
         walk.check(model, [raw], layer=settings.layer if raw == "ebp" else "last_relu")
     elif raw == "gradcam":
@@ -143,12 +144,27 @@ def _accepts(model: nn.Module, names: list[str], layer: str) -> bool:
 
 
 def _own(reference: str, model: nn.Module, batch: Batch) -> Tensor:
-    function: Callable[..., Tensor] = load(reference)
-    images, image_index, _ = batch.where
-    with gradients.evaluating(model), torch.inference_mode(False):
-        maps = function(model, *batch.where)
-    wanted = (len(image_index), *images.shape[2:])
+    """Return the maps (P, H, W) of a function of one's own.
+
+    Raises:
+        InputError: it returns something else, or maps that are not finite.
+    """
+    maps = isolation.call(load(reference), model, batch.where, reference, *batch.ids)
+    wanted = (len(batch.image_index), *batch.images.shape[2:])
     if not isinstance(maps, Tensor) or maps.shape != wanted:
         got = tuple(maps.shape) if isinstance(maps, Tensor) else f"a {type(maps).__name__}"
         raise InputError(f"{reference} must return a tensor of maps {wanted}, one per pair; got {got}.")
-    return maps.detach()
+    if not maps.is_floating_point():
+        raise InputError(
+            f"{reference} must return maps of floating point numbers, by which pixels are ranked; got {maps.dtype}. "
+            "Return maps.float(), or of complex maps what ranks pixels, such as maps.abs()."
+        )
+    bad = (~maps.float().isfinite()).flatten(1).any(1).nonzero().flatten()
+    if len(bad):
+        image, class_index = batch.ids[int(batch.image_index[bad[0]])], int(batch.class_index[bad[0]])
+        raise InputError(
+            f"{reference} returned maps that are not finite (NaN, infinite, or too large for float32), {len(bad)} of "
+            f"{len(maps)}, the first of image {image} and class {class_index}. Mend the function: a division by 0, "
+            "perhaps."
+        )
+    return maps
