@@ -28,8 +28,16 @@ _TIED = 0.1
 """Share of removed pixels decided by ties from which a cell is named."""
 
 
-def warnings(settings: Mapping[str, Mapping[str, Any]], overview: Overview) -> list[str]:
-    """Return what limits the results: generated data, few seeds, leaks, ties, unfinished training, mixed machines."""
+def warnings(
+    settings: Mapping[str, Mapping[str, Any]], overview: Overview, shared: Mapping[str, int] | None = None
+) -> list[str]:
+    """Return what limits the results: generated data, few seeds, leaks, ties, unfinished training, mixed machines.
+
+    Args:
+        settings: section to key to value.
+        overview: the results.
+        shared: images that the validation split shares with ``train`` and ``test``, ``of`` how many; None: not known.
+    """
     lines = []
     if not settings.get("dataset", {}).get("root"):
         lines.append(
@@ -45,7 +53,7 @@ def warnings(settings: Mapping[str, Mapping[str, Any]], overview: Overview) -> l
     lines += _about_probes(overview)
     lines += _about_longer(overview)
     lines += _about_ties(overview.grid.curves)
-    lines += _about_validation(settings)
+    lines += _about_validation(settings) or _about_shared(settings, shared or {})
     lines += _about_origins(overview)
     return lines
 
@@ -197,12 +205,31 @@ def _about_validation(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"The training split is also the validation split: the threshold of {METRICS['f1_tuned']} was chosen on "
             "images that the networks were trained on, where they are surer than on others."
         ]
-    best = [name for name in ("teacher", "student") if settings.get(name, {}).get("checkpoint") == "best"]
-    epoch = f", as was the best epoch of {' and '.join(best)}" if best else ""
     return [
         f"The test split is also the validation split: the threshold of {METRICS['f1_tuned']} was chosen on the images "
-        f"it is measured on{epoch}. Such scores are optimistic."
+        f"it is measured on{_best_epochs(settings)}. Such scores are optimistic."
     ]
+
+
+def _about_shared(settings: Mapping[str, Mapping[str, Any]], shared: Mapping[str, int]) -> list[str]:
+    """Name a validation split that shares some of its images with another split."""
+    lines = []
+    if count := shared.get("test", 0):
+        lines.append(
+            f"{count} of {shared['of']} validation images are also test images: the threshold of "
+            f"{METRICS['f1_tuned']} was chosen on them, too{_best_epochs(settings)}. Such scores are optimistic."
+        )
+    if count := shared.get("train", 0):
+        lines.append(
+            f"{count} of {shared['of']} validation images are also training images: the threshold of "
+            f"{METRICS['f1_tuned']} was chosen on images that the networks were trained on, too, where they are surer."
+        )
+    return lines
+
+
+def _best_epochs(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    best = [name for name in ("teacher", "student") if settings.get(name, {}).get("checkpoint") == "best"]
+    return f", as was the best epoch of {' and '.join(best)}" if best else ""
 
 
 def _about_origins(overview: Overview) -> list[str]:

@@ -24,6 +24,7 @@ from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
 from roar_pipeline.faults import Faults
 from roar_pipeline.files import whole_file
+from roar_pipeline.overlaps import check_disjoint
 from roar_pipeline.photographs import (
     Photographs,
     allocate_photographs,
@@ -101,7 +102,7 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     voc.check_layout(root, dataset)
     lists = dict(zip(SPLITS, (dataset.train_split, dataset.validation_split, dataset.test_split), strict=True))
     ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
-    _check_disjoint(ids, dataset)
+    check_disjoint(root, ids, dataset)
     rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
     faults = Faults(root)
     sizes = photograph_sizes(ids[dataset.train_split], dataset.train_side, faults)
@@ -134,16 +135,6 @@ def _check_classes(classes: Sequence[str]) -> None:
     if not 0 < len(classes) < voc.VOID or len(set(classes)) != len(classes):
         got = ", ".join(classes) or "none"
         raise InputError(f"[dataset] classes must be 1 to {voc.VOID - 1} different names, got {got}.")
-
-
-def _check_disjoint(ids: dict[str, list[str]], dataset: Dataset) -> None:
-    known = set(ids[dataset.train_split])
-    if shared := [image_id for image_id in ids[dataset.test_split] if image_id in known]:
-        raise InputError(
-            f"{len(shared)} of {len(ids[dataset.test_split])} test images ({dataset.test_split}) are also "
-            f"training images ({dataset.train_split}), {shared[0]} for one: every number would be too good. "
-            "Set [dataset] train_split and test_split to lists that share no image."
-        )
 
 
 def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:

@@ -18,9 +18,10 @@ from roar_pipeline.examples import collect, example_figure, shown_rows
 from roar_pipeline.figures import color, roar_figure
 from roar_pipeline.files import whole_file
 from roar_pipeline.findings import findings
-from roar_pipeline.images import Split, read_info, read_split
+from roar_pipeline.images import Split, read_info, read_split, read_splits
 from roar_pipeline.localization_summaries import OVER
 from roar_pipeline.missing import PARTIAL, missing_lines
+from roar_pipeline.overlaps import shared_with_validation
 from roar_pipeline.overview import Overview, gather
 from roar_pipeline.page import CurveSection, Page, Picture, render
 from roar_pipeline.results import LEADING, METRICS, Curve, method_label, missing_of, model_label
@@ -88,7 +89,8 @@ def build(
     resamples = report.bootstrap if has_seeds else 0
     overview = gather(models, cells, probes, longer, localizations, test, resamples, f1_threshold, classes)
     judged = claims(overview, localizations, test.ids, report.par_margin / 100)
-    limits = cautions.warnings(settings, overview)
+    ids = {name: split.ids for name, split in read_splits(images, pixels=False).items()}
+    limits = cautions.warnings(settings, overview, shared_with_validation(ids))
     _write_records(directory, overview, judged, missing)
     page = Page(
         audits=[table for direction in overview.directions for table in _audits(overview, direction)],

@@ -8,12 +8,10 @@ Files are read by Pillow and the standard library, not by torchvision: so whoeve
 import torch.
 """
 
-import contextlib
-import hashlib
-import json
-import os
+import re
+import stat
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,14 +21,18 @@ from PIL import Image, UnidentifiedImageError
 
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import lock, write_json
 
 __all__ = [
+    "ANNOTATIONS",
     "CLASSES",
+    "IMAGES",
+    "LISTS",
+    "MASKS",
     "VOID",
     "UndeclaredClassError",
     "check_layout",
-    "content_digest",
+    "image_path",
+    "not_in_layout",
     "read_image",
     "read_labels",
     "read_photograph",
@@ -48,11 +50,21 @@ CLASSES = (
 VOID = 255
 """Mask value of pixels that belong to nothing, such as outlines."""
 
-_IMAGES, _ANNOTATIONS, _MASKS, _LISTS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets"
+IMAGES, ANNOTATIONS, MASKS, LISTS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets"
 _FORMATS = ("JPEG", "PNG")
+_PATH_PARTS = re.compile(r"^\.|[/\\\0]")
+"""What would make an id the path of a file elsewhere, or of one that is hidden."""
 _COLOR_MODES = ("RGB", "L", "CMYK", "YCbCr", "P", "RGBA", "LA", "1")
 _MASK_MODES = ("P", "L")
 _BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 class UndeclaredClassError(InputError):
@@ -74,31 +86,32 @@ def check_layout(root: Path, dataset: Dataset) -> None:
         InputError: names everything that is missing at once.
     """
     splits = dict.fromkeys((dataset.train_split, dataset.validation_split, dataset.test_split))
-    wanted = [Path(_IMAGES), Path(_ANNOTATIONS), *(_list_name(split, "Main") for split in splits)]
+    wanted = [Path(IMAGES), Path(ANNOTATIONS), *(_list_name(split, "Main") for split in splits)]
     if dataset.segmentation_split:
-        wanted += [Path(_MASKS), _list_name(dataset.segmentation_split, "Segmentation")]
+        wanted += [Path(MASKS), _list_name(dataset.segmentation_split, "Segmentation")]
     if missing := [name.as_posix() for name in wanted if not (root / name).exists()]:
-        raise InputError(_not_in_layout(root, missing))
+        raise InputError(not_in_layout(root, missing))
 
 
-def _not_in_layout(root: Path, missing: Sequence[str]) -> str:
+def not_in_layout(root: Path, missing: Sequence[str]) -> str:
+    """Say what is missing of the layout, and which folder or list was perhaps meant."""
     hint = "Set [dataset] root in luigi.cfg to the folder that holds JPEGImages, or drop it to use the generated set."
     if not root.exists():
         return f"{root} does not exist. {hint}"
     for inner in ("VOC2012", "VOCdevkit/VOC2012"):
-        if (root / inner / _IMAGES).is_dir():
+        if (root / inner / IMAGES).is_dir():
             hint = f"Set [dataset] root to {root / inner}."
-    folders = sorted({(root / name).parent for name in missing if name.startswith(_LISTS)})
+    folders = sorted({(root / name).parent for name in missing if name.startswith(LISTS)})
     if there := sorted(path for folder in folders for path in folder.glob("*.txt")):
-        names = ", ".join(path.relative_to(root / _LISTS).as_posix() for path in there[:8])
+        names = ", ".join(path.relative_to(root / LISTS).as_posix() for path in there[:8])
         hint = f"Set the [dataset] splits to lists that are there ({names}), or set [dataset] root."
-    if all(name == _MASKS or name.startswith(f"{_LISTS}/Segmentation") for name in missing):
+    if all(name == MASKS or name.startswith(f"{LISTS}/Segmentation") for name in missing):
         hint += " Without masks, set [dataset] segmentation_split to nothing: then there is no localization."
     return f"{root} is not in VOC layout: no {', no '.join(missing)}. {hint}"
 
 
 def _list_name(split: str, kind: Kind) -> Path:
-    return Path(_LISTS, kind, f"{split}.txt")
+    return Path(LISTS, kind, f"{split}.txt")
 
 
 def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
@@ -107,13 +120,14 @@ def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
     VOC's lists of one class have a second column (1, 0 or -1, the class's presence), which is passed over.
 
     Raises:
-        InputError: the list is missing or empty, names an image twice, or is not a list of ids.
+        InputError: the list is missing or empty, names an image twice, or is not a list of ids; ids have no folders.
     """
     path = root / _list_name(split, kind)
+    _require_regular(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise InputError(_not_in_layout(root, [_list_name(split, kind).as_posix()])) from None
+        raise InputError(not_in_layout(root, [_list_name(split, kind).as_posix()])) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a list of image ids: {error}.") from error
     ids: dict[str, None] = {}
@@ -121,6 +135,12 @@ def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
         image_id, *rest = line.split() or [""]
         if rest and (len(rest) > 1 or rest[0] not in ("-1", "0", "1")):
             raise InputError(f"{path}, line {number}: '{line.strip()}' is not an image id. Ids hold no white space.")
+        if _PATH_PARTS.search(image_id):
+            raise InputError(
+                f"{path}, line {number}: '{image_id}' is not an image id: one is a file's name without its ending, and "
+                "has neither / nor \\ in it, nor a dot in front, so that no image has two spellings. Name it like its "
+                f"file in {IMAGES}."
+            )
         if image_id in ids:
             raise InputError(f"{path}, line {number}: names {image_id} a second time. Name every image once.")
         if image_id:
@@ -139,7 +159,8 @@ def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArra
         UndeclaredClassError: an object's class is not one of ``classes``.
         InputError: the file is missing or broken.
     """
-    path = root / _ANNOTATIONS / f"{image_id}.xml"
+    path = root / ANNOTATIONS / f"{image_id}.xml"
+    _require_regular(path)
     try:
         annotation = ElementTree.parse(path).getroot()
     except FileNotFoundError:
@@ -158,6 +179,11 @@ def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArra
             raise UndeclaredClassError(f"{message}Declared: {', '.join(classes)}.", name)
         labels[classes.index(name)] = 1
     return labels
+
+
+def image_path(root: Path, image_id: str) -> Path:
+    """Return ``JPEGImages/<image_id>.jpg``."""
+    return root / IMAGES / f"{image_id}.jpg"
 
 
 def read_image(root: Path, image_id: str, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -209,7 +235,7 @@ def _as_rgb(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8
 
 
 def _read_image_file(root: Path, image_id: str, convert: Callable[[Image.Image], Result]) -> Result:
-    path = root / _IMAGES / f"{image_id}.jpg"
+    path = image_path(root, image_id)
     return _read_pixels(path, f"{path} is missing, though a list names {image_id}.", convert)
 
 
@@ -234,12 +260,28 @@ def read_segmentation(
             raise ValueError(f"value {bad[0]} is neither 0..{len(classes)} ([dataset] classes) nor {VOID} (void)")
         return np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
 
-    path = root / _MASKS / f"{image_id}.png"
+    path = root / MASKS / f"{image_id}.png"
     size = _read_image_file(root, image_id, lambda image: image.size)
     return _read_pixels(path, f"{path} is missing, though a Segmentation list names {image_id}.", convert)
 
 
+def _require_regular(path: Path) -> None:
+    """Refuse a pipe, a socket, a device or a folder, which would be waited for, or read without end.
+
+    Raises:
+        InputError: there is something, and it is not a file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # whoever opens it says why it cannot be read
+        return
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS.items() if is_kind(mode)), "a special file")
+        raise InputError(f"{path} is {kind}, not a regular file. Replace it by a file, or take it off its list.")
+
+
 def _read_pixels(path: Path, missing: str, convert: Callable[[Image.Image], Result]) -> Result:
+    _require_regular(path)
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return convert(image)
@@ -253,67 +295,3 @@ def _read_pixels(path: Path, missing: str, convert: Callable[[Image.Image], Resu
 
 def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} pixels"
-
-
-def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
-    """Return a sha256 over the names and contents of all files that this module can read under ``root``.
-
-    The same files in another place have the same digest. Contents are read only when a name, size or time
-    of change (of the content, or of the entry, which nobody can set back) is not the one that ``cache``
-    remembers: a JSON file that several processes may use and anyone may delete.
-
-    Raises:
-        InputError: there is no VOC folder at ``root``.
-    """
-    if not (root / _IMAGES).is_dir():
-        raise InputError(_not_in_layout(root, [_IMAGES]))
-    files = sorted(_list_files(root, dataset))
-    listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    key = str(root.resolve())
-    remembered = _read_cache(cache).get(key)
-    if isinstance(remembered, dict) and remembered.get("listing") == listing and "digest" in remembered:
-        return str(remembered["digest"])
-    digest = hashlib.sha256()
-    for name, *_ in files:
-        content = hashlib.sha256((root / name).read_bytes()).hexdigest()
-        digest.update(f"{name}\0{content}\n".encode())
-    _write_cache(cache, {**_read_cache(cache), key: {"listing": listing, "digest": digest.hexdigest()}})
-    return digest.hexdigest()
-
-
-def _named_lists(dataset: Dataset) -> list[str]:
-    main = {dataset.train_split, dataset.validation_split, dataset.test_split}
-    masks = {dataset.segmentation_split} - {""}
-    return sorted(
-        [f"{_LISTS}/Main/{name}.txt" for name in main] + [f"{_LISTS}/Segmentation/{name}.txt" for name in masks]
-    )
-
-
-def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are a desktop's, not the set's."""
-    for name in _named_lists(dataset):
-        if (root / name).is_file():
-            stat = (root / name).stat()
-            yield name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-    for folder in (_IMAGES, _ANNOTATIONS, _MASKS):
-        if not (root / folder).is_dir():
-            continue
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and entry.is_file():
-                    stat = entry.stat()
-                    yield f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _read_cache(cache: Path) -> dict[str, object]:
-    try:
-        remembered = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return remembered if isinstance(remembered, dict) else {}
-
-
-def _write_cache(cache: Path, value: dict[str, object]) -> None:
-    """Remember, if the folder allows it: without the cache the files are read again, and no more."""
-    with contextlib.suppress(OSError), lock(cache.parent):
-        write_json(cache, value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline import scenes, voc
+from roar_pipeline import digests, scenes, voc
 from tasks.base import StageTask
 from tasks.settings import data_folder, settings
 
@@ -47,7 +47,7 @@ class PrepareImages(StageTask):
             return {"set": "scenes", **size}
         voc.check_layout(self._root, dataset)
         cache = data_folder() / "dataset-digests.json"
-        return {"set": voc.content_digest(self._root, dataset, cache)[:12], **size}
+        return {"set": digests.content_digest(self._root, dataset, cache)[:12], **size}
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return [dataset] without the folder's place, and without ``train_side`` where it keeps nothing."""

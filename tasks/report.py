@@ -33,7 +33,7 @@ class Report(StageTask):
     """
 
     stage = "report"
-    version = 2
+    version = 3
     sections = ("report", "metrics")
 
     models = AxisParameter(key="models")

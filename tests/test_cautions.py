@@ -234,6 +234,18 @@ def test_a_threshold_chosen_on_test_images_is_named():
     assert lines("the best epoch of teacher", overview_of(), best)
 
 
+def test_validation_images_that_are_also_others_are_counted():
+    apart = {"dataset": {"root": "x", "validation_split": "val", "train_split": "train", "test_split": "test"}}
+    shared = warnings(apart, overview_of(), {"train": 1, "test": 2, "of": 4})
+    assert any("2 of 4 validation images are also test images" in line for line in shared)
+    assert any("1 of 4 validation images are also training images" in line for line in shared)
+    nothing = warnings(apart, overview_of(), {"train": 0, "test": 0, "of": 4})
+    assert not any("validation images" in line for line in nothing)
+    same = {"dataset": {"root": "x", "validation_split": "val", "test_split": "val"}}
+    whole = warnings(same, overview_of(), {"train": 0, "test": 4, "of": 4})
+    assert sum("threshold" in line for line in whole) == 1, "said of the split, not of its images again"
+
+
 def test_findings_claim_only_what_the_intervals_support():
     by_metric = findings(overview_of())
     assert len(by_metric) == 2

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from voc_folder import (
 
 from roar_pipeline import images, voc
 from roar_pipeline.errors import InputError
+from roar_pipeline.overlaps import shared_with_validation
 from roar_pipeline.photographs import byte_offsets
 from roar_pipeline.stores import shape_faults
 
@@ -131,8 +133,8 @@ def test_same_input_same_bytes(out: Path, root: Path, tmp_path: Path) -> None:
 
 
 def test_ids_may_be_any_unicode(out: Path, root: Path) -> None:
-    for split in ("train", "val"):
-        pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    for seed, split in enumerate(("train", "val")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
         write_image(root, f"größe_{split}", pixels)
         write_annotation(root, f"größe_{split}", ["circle"])
         write_list(root, split, [f"größe_{split}"])
@@ -203,6 +205,54 @@ def test_bad_masks(out: Path, root: Path) -> None:
 def test_test_images_among_the_training_images(out: Path, root: Path) -> None:
     write_list(root, "test", ["test_0", "train_4"])
     fails(out, root, r"1 of 2 test images \(test\) are also training images \(train\), train_4 for one")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_photograph_under_two_names_in_train_and_test(out: Path, root: Path, link: bool) -> None:
+    for twin, image_id in (("train_4", "test_1"), ("train_4", "test_3"), ("train_2", "test_2")):
+        path = root / f"JPEGImages/{image_id}.jpg"
+        path.unlink()
+        if link:
+            path.symlink_to(f"{twin}.jpg")
+        else:
+            shutil.copy(root / f"JPEGImages/{twin}.jpg", path)
+    text = fails(out, root, r"3 of 4 images of test are, byte for byte, images of train under other names \(train = ")
+    for pair in ("train_4 = test_1", "train_4 = test_3", "train_2 = test_2"):
+        assert pair in text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_photograph_under_two_names_in_validation_and_another(out: Path, root: Path, split: str) -> None:
+    shutil.copy(root / f"JPEGImages/{split}_0.jpg", root / "JPEGImages/val_2.jpg")
+    fails(out, root, rf"1 of 3 images of val are, byte for byte, images of {split} .*{split}_0 = val_2")
+
+
+def test_photographs_of_the_same_size_differ(out: Path, root: Path) -> None:
+    path = root / "JPEGImages/test_1.jpg"
+    content = bytearray((root / "JPEGImages/train_4.jpg").read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+    prepared(out, root)
+
+
+def test_twins_within_a_split_leak_nothing(out: Path, root: Path) -> None:
+    shutil.copy(root / "JPEGImages/train_4.jpg", root / "JPEGImages/train_1.jpg")
+    prepared(out, root)
+
+
+def test_validation_may_share_images_by_name(out: Path, root: Path) -> None:
+    write_list(root, "val", ["val_0", "test_1", "test_2", "train_3"])
+    path = prepared(out, root)
+    ids = {name: split.ids for name, split in images.read_splits(path, pixels=False).items()}
+    assert shared_with_validation(ids) == {"train": 1, "test": 2, "of": 4}
+
+
+def test_a_pipe_among_the_images_is_a_fault_like_others(out: Path, root: Path) -> None:
+    for name in ("train_3", "val_1"):
+        (root / f"JPEGImages/{name}.jpg").unlink()
+        os.mkfifo(root / f"JPEGImages/{name}.jpg")
+    text = fails(out, root, "^2 mistakes in ")
+    assert text.count("is a named pipe, not a regular file") == 2
 
 
 def test_masks_of_other_images_only(out: Path, root: Path) -> None:

@@ -1,6 +1,8 @@
-import json
 import os
+import re
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,51 @@ def test_duplicate_id(tmp_path: Path) -> None:
     write_list(tmp_path, "train", ["a", "b", "a"])
     with pytest.raises(InputError, match=r"train\.txt, line 3: names a a second time"):
         voc.read_split(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "name", ["./a", "b/../a", "../JPEGImages/a", "a/", "/a", "sub/a", "sub\\a", ".", "..", ".a", "a\0"]
+)
+def test_an_image_has_one_spelling(tmp_path: Path, name: str) -> None:
+    write_list(tmp_path, "train", ["b", name])
+    with pytest.raises(
+        InputError, match=rf"train\.txt, line 2: '{re.escape(name)}' is not an image id: .*Name it like"
+    ):
+        voc.read_split(tmp_path, "train")
+
+
+def test_ids_may_hold_dots_and_dashes(tmp_path: Path) -> None:
+    write_list(tmp_path, "train", ["2007_000027", "a.b-c", "0001TP_006690.v2"])
+    assert voc.read_split(tmp_path, "train") == ["2007_000027", "a.b-c", "0001TP_006690.v2"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device"])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("JPEGImages/train_1.jpg", lambda root: voc.read_image(root, "train_1", 8, 8)),
+        ("JPEGImages/train_1.jpg", lambda root: voc.read_photograph_size(root, "train_1", 8)),
+        ("Annotations/train_1.xml", lambda root: voc.read_labels(root, "train_1", CLASSES)),
+        ("SegmentationClass/train_1.png", lambda root: voc.read_segmentation(root, "train_1", CLASSES, 8, 8)),
+        ("ImageSets/Main/train.txt", lambda root: voc.read_split(root, "train")),
+    ],
+    ids=["image", "photograph", "annotation", "mask", "list"],
+)
+def test_what_is_no_regular_file_is_refused_at_once(
+    root: Path, kind: str, name: str, read: Callable[[Path], object]
+) -> None:
+    """Opening a pipe would wait for a writer, and a device may never end."""
+    (root / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(root / name)
+    elif kind == "socket":
+        os.mknod(root / name, stat.S_IFSOCK | 0o600)
+    elif kind == "folder":
+        (root / name).mkdir()
+    else:
+        (root / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=rf"{re.escape(name)} is a .*{kind}, not a regular file\. Replace it"):
+        read(root)
 
 
 @pytest.mark.parametrize("line", ["my photo", "a 1 1"])
@@ -282,62 +329,6 @@ def test_missing_and_broken_mask(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"a\.png cannot be used: "):
         voc.read_segmentation(tmp_path, "a", CLASSES, 10, 10)
-
-
-# The digest
-
-
-def test_digest_knows_contents_and_not_places(root: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache.json"
-    digest = voc.content_digest(root, dataset(), cache)
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(root, elsewhere)
-    (elsewhere / "README").write_text("not read, not hashed")
-    (elsewhere / "JPEGImages/.DS_Store").write_text("nor this")
-    assert voc.content_digest(elsewhere, dataset(), cache) == digest
-    assert set(json.loads(cache.read_text())) == {str(root), str(elsewhere)}
-    (elsewhere / "JPEGImages/train_0.jpg").rename(elsewhere / "JPEGImages/other.jpg")
-    assert voc.content_digest(elsewhere, dataset(), cache) != digest
-    write_annotation(root, "train_0", ["big star"])
-    assert voc.content_digest(root, dataset(), cache) != digest
-
-
-def test_digest_does_not_read_contents_twice(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "cache.json"
-    digest = voc.content_digest(root, dataset(), cache)
-    os.utime(root / "JPEGImages/train_1.jpg", ns=(1, 1))
-    assert voc.content_digest(root, dataset(), cache) == digest
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read again"))
-    assert voc.content_digest(root, dataset(), cache) == digest
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"ROOT": 3}', '{"ROOT": {"listing": "?"}}', None])
-def test_lost_or_broken_cache_costs_only_time(root: Path, tmp_path: Path, text: str | None) -> None:
-    cache = tmp_path / "folder" / "cache.json"
-    digest = voc.content_digest(root, dataset(), cache)
-    if text is None:
-        cache.unlink()
-    else:
-        cache.write_text(text.replace("ROOT", str(root)))
-    assert voc.content_digest(root, dataset(), cache) == digest
-    assert json.loads(cache.read_text())[str(root)]["digest"] == digest
-    assert sorted(path.name for path in cache.parent.iterdir()) == [".lock", "cache.json"]
-
-
-def test_a_change_that_hides_its_time_is_seen(root: Path, tmp_path: Path) -> None:
-    """The same size and a time of change set back, as rsync -t and restored backups leave them."""
-    cache, image = tmp_path / "cache.json", root / "JPEGImages/train_1.jpg"
-    digest, stat, content = voc.content_digest(root, dataset(), cache), image.stat(), bytearray(image.read_bytes())
-    content[-3] ^= 1
-    image.write_bytes(content)
-    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert image.stat().st_mtime_ns == stat.st_mtime_ns
-    assert voc.content_digest(root, dataset(), cache) != digest
-
-
-def test_digest_of_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not in VOC layout: no JPEGImages"):
-        voc.content_digest(tmp_path, dataset(), tmp_path / "cache.json")
 
 
 def test_voc_has_twenty_classes() -> None:
