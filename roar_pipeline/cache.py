@@ -7,7 +7,7 @@ The cache is ``runs/<family>/<label>__<12 digits>/`` under the data folder; what
 import datetime
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +81,13 @@ def _read(directory: Path) -> Stored:
     return Stored(directory, None, attempt.get("identity", {}))
 
 
-def find(stored: Iterable[Stored], conditions: Mapping[str, str]) -> list[Stored]:
+def find(stored: Iterable[Stored], conditions: Mapping[str, Collection[str]]) -> list[Stored]:
     """Return the results whose parameters and settings are as the conditions say.
 
     Args:
         stored: to choose from.
-        conditions: parameter (``percent``) or setting (``retrain.lr``) to value; ``model = sswa`` also stands for
-            ``sswa/4``.
+        conditions: parameter (``percent``) or setting (``retrain.lr``) to values, of which it has one; all of them
+            hold. ``model = sswa`` also stands for ``sswa/4``.
 
     Raises:
         InputError: no result knows one of the keys.
@@ -97,7 +97,7 @@ def find(stored: Iterable[Stored], conditions: Mapping[str, str]) -> list[Stored
         keys = {k for _, facts in known for k in facts}
         if known and key not in keys:
             raise InputError(f"--where {key}: no such parameter or setting. Known: {', '.join(sorted(keys))}.")
-    return [each for each, facts in known if all(_is(facts.get(k), v) for k, v in conditions.items())]
+    return [each for each, facts in known if all(_is_any(facts.get(k), v) for k, v in conditions.items())]
 
 
 def _facts(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _is(value: Any, wanted: str) -> bool:
+def _is_any(value: Any, wanted: Collection[str]) -> bool:
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return wanted in (text, text.partition("/")[0])
+    return text in wanted or text.partition("/")[0] in wanted
 
 
 def downstream(stored: Sequence[Stored], roots: Iterable[Stored]) -> list[Stored]:

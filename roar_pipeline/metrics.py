@@ -146,6 +146,8 @@ def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> 
     positive, scores = _checked(labels, scores)
     if not len(positive):
         return None
+    if positive.shape[1] == 1:  # scikit-learn takes a single class for a binary task, and refuses
+        return float(per_image_f1(labels, scores, threshold).mean())
     return float(f1_score(positive, predicted(scores, threshold), average="samples", zero_division=0))
 
 

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="percent=50, model=sswa, retrain.lr=0.01",
+        help="percent=50, model=sswa, retrain.lr=0.01; of one key's values any, of several keys all",
     )
     aside.add_argument(
         "--downstream", action=argparse.BooleanOptionalAction, default=True, help="with all that was built on them"

@@ -42,15 +42,18 @@ def invalidate(family: str, where: Sequence[str], *, downstream: bool, dry_run: 
     return _moved(name, len(chosen) + len(built), busy)
 
 
-def _conditions(where: Sequence[str]) -> dict[str, str]:
-    """Read ``key=value`` words.
+def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``key=value`` words; several values of one key are alternatives.
 
     Raises:
         InputError: one is not of that form.
     """
     if wrong := [word for word in where if "=" not in word]:
         raise InputError(f"--where {wrong[0]}: give key=value, such as percent=50 or retrain.lr=0.01.")
-    return dict(word.split("=", 1) for word in where)
+    conditions: dict[str, list[str]] = {}
+    for key, _, value in (word.partition("=") for word in where):
+        conditions.setdefault(key, []).append(value)
+    return conditions
 
 
 def restore(name: str | None) -> int:

@@ -52,6 +52,25 @@ def test_average_precision_equals_scikit_learn(labels, scores):
     assert map_samples(labels, scores) == pytest.approx(np.mean(wanted), abs=1e-12)
 
 
+@pytest.mark.parametrize("positives", ["some", "all", "none"])
+def test_a_single_class_has_every_metric(positives):
+    """An image's F1 is 1 where its class is present and predicted, else 0; its average precision is 1."""
+    rng = np.random.default_rng(0)
+    present = {"some": rng.random(40) < 0.5, "all": np.ones(40, bool), "none": np.zeros(40, bool)}[positives]
+    scores = (rng.normal(size=(40, 1)) + present[:, None]).astype(np.float32)
+    labels = present[:, None].astype(np.uint8)
+    threshold = best_f1_threshold(labels, scores)
+    found = evaluate(labels, scores, tuned_threshold=threshold)
+    average = average_precision_score(present, scores[:, 0]) if present.any() else None
+    assert found["per_class"] == [pytest.approx(average) if present.any() else None]
+    assert found["map_classes"] == found["per_class"][0]
+    assert found["map_samples"] == (1 if present.any() else None)
+    assert found["f1_samples"] == pytest.approx((present & (scores[:, 0] >= 0)).mean())
+    assert found["f1_tuned"] == pytest.approx(present.mean()), "a low enough threshold predicts all"
+    two = np.concatenate([labels, np.zeros_like(labels)], axis=1), np.concatenate([scores, scores * 0 - 9], axis=1)
+    assert found["f1_samples"] == pytest.approx(f1_samples(*two, 0.5)), "a class that is never there adds nothing"
+
+
 def average_precision_reference(positive, scores):
     """Walk down the distinct thresholds and add recall steps times precision."""
     found, total = 0.0, sum(positive)
