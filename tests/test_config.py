@@ -123,7 +123,7 @@ def test_voc_recipe_is_the_authors() -> None:
         "metrics": {"void": "background"},
         "grid": {
             "models": ("teacher", "naive_kd", "ewa", "swa", "sswa"),
-            "methods": ("gradcam", "ebp", "lrp", "rap"),
+            "methods": ("gradcam", "ebp", "lrp", "rap", "center", "sobel"),
             "seeds": (0, 1, 2, 3, 4),
         },
     }
