@@ -188,7 +188,7 @@ def _about_longer(overview: Overview) -> list[str]:
                     still += 1
     if not moved:
         return []
-    kept = f" {still} of {still + len(moved)} scores moved by less than their spread." if still else ""
+    kept = f" {still} of {still + len(moved)} scores moved by less than seeds do." if still else ""
     return [
         f"Retraining is not converged: twice the epochs move {listed(moved, 8)}.{kept} An unfinished training "
         "exaggerates falls; raise [retrain] epochs."

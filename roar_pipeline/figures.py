@@ -34,7 +34,7 @@ _COLORS = {
 _MARKERS = {"teacher": "o", "plain": "P", "naive_kd": "X", "ewa": "s", "swa": "^", "sswa": "D"}
 _OTHER_COLORS = ("#56B4E9", "#8C564B", "#B8A800")
 _VARIANT_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-_CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (8, 1.5, 1, 1.5)))
+_CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), "-")
 _SPREADLESS = ("no run: nothing to show", "one run: no spread")
 _MOST_TICKS = 12
 _INKS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
@@ -123,7 +123,7 @@ def roar_figure(
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     with drawn(*paths) as figure:
-        wide, tall = 7.0 * columns, 4.1 * rows
+        wide, tall = 7.3 * columns, 4.1 * rows
         figure.set_size_inches(wide, tall)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (method, curves) in zip(grid.flat, panels.items(), strict=False):
@@ -135,10 +135,10 @@ def roar_figure(
         panel_wide, panel_tall = 4.95, 3.2
         figure.subplots_adjust(
             left=0.58 / wide,
-            right=1 - 1.47 / wide,
+            right=1 - 1.77 / wide,
             bottom=0.55 / tall,
             top=1 - 0.35 / tall,
-            wspace=(7.0 - panel_wide) / panel_wide,
+            wspace=(7.3 - panel_wide) / panel_wide,
             hspace=(4.1 - panel_tall) / panel_tall,
         )
 
