@@ -106,7 +106,8 @@ def test_memory_that_runs_out_is_told_in_a_line(place: Workplace) -> None:
     command = (str(BIN / "luigi"), "--module", "tasks", "Retrain", "--percent", "0", "--retrain-width", "3000")
     code, output = place.run("sh", "-c", 'ulimit -v 6000000 && exec "$0" "$@"', *command, "--local-scheduler")
     assert code == TASK_FAILED, output
-    assert output.startswith("Retrain percent=0 seed=0 failed: Out of memory: ")
+    assert output.startswith("Retrain needs about 285."), "a warning, before it begins"
+    assert "\nRetrain percent=0 seed=0 failed: Out of memory: " in output
     assert "Lower the batch of this stage's section" in output
     assert output.count(" failed: ") == 1
     assert "Traceback" not in output
@@ -153,7 +154,7 @@ def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
     assert {path.parent.name for path in made} == {"DumpMaps", "RankPixels", "EvaluateLocalization", "Retrain"}
     reasons = {
         "gradcam": "99",
-        "my_maps-nan": "maps of train rows 0..",
+        "my_maps-nan": "my_maps:nan returned maps that are not finite",
         "my_maps-raises": "my_maps:raises raised IndexError: ",
         "my_maps-shapeless": "my_maps:shapeless must return a tensor of maps",
     }

@@ -202,7 +202,7 @@ def test_another_results_file_is_not_taken_for_ones_own(
         ("removal", "tie_seed", "1", "DumpMaps- RankPixels EvaluateLocalization- Retrain- Report"),
         ("maps", "layer", "5", "DumpMaps- RankPixels- EvaluateLocalization- Retrain- Report"),
         ("maps", "steps", "7", ""),
-        ("student", "lr", "0.02", "DistillStudent DumpMaps- RankPixels- EvaluateLocalization- Retrain- Report"),
+        ("student", "lr", "0.03", "DistillStudent DumpMaps- RankPixels- EvaluateLocalization- Retrain- Report"),
         ("metrics", "void", "background", "EvaluateLocalization Report"),
         ("scenes", "seed", "1", "*"),
         ("dataset", "height", "40", "*"),
