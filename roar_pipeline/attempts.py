@@ -54,7 +54,7 @@ def read_note(directory: Path, name: str) -> dict[str, Any] | None:
     """Return a note; None where there is none, or half of one."""
     try:
         note = json.loads((directory / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None
 
@@ -64,10 +64,15 @@ def spent_seconds(directory: Path) -> float:
     attempt = read_note(directory, ATTEMPT)
     if attempt is None:
         return 0.0
-    ends = [
-        note[key] for name, key in ((PROGRESS, "updated"), (FAILURE, "failed")) if (note := read_note(directory, name))
-    ]
-    return float(attempt["spent"] + max(0.0, max(ends, default=0.0) - attempt["started"]))
+    ends = [_seconds(read_note(directory, name), key) for name, key in ((PROGRESS, "updated"), (FAILURE, "failed"))]
+    started = _seconds(attempt, "started")
+    return _seconds(attempt, "spent") + (max(0.0, max(ends) - started) if started else 0.0)
+
+
+def _seconds(note: Mapping[str, Any] | None, key: str) -> float:
+    """Return a time of a note; 0 where it holds none."""
+    value = (note or {}).get(key)
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def note_failure(directory: Path, message: str) -> None:

@@ -1,9 +1,11 @@
 """All results on disk: what there is, what is built on what, setting results aside and bringing them back.
 
 The cache is ``runs/<family>/<label>__<12 digits>/`` under the data folder; what is set aside lies in
-``trash/<time>/<family>/...`` beside it. Results are moved and removed only while nobody is making them.
+``trash/<time>/<family>/...`` beside it. Results are moved and removed only while nobody is making them, and nothing
+that this project has not made is (``ownership``).
 """
 
+import contextlib
 import datetime
 import shutil
 import uuid
@@ -16,28 +18,28 @@ from typing import Any
 from roar_pipeline import attempts
 from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import SCRATCH, read_json, try_lock, write_json
+from roar_pipeline.files import try_lock, write_json
 from roar_pipeline.manifests import MANIFEST, faults, read_manifest
+from roar_pipeline.ownership import FAMILIES, READY, is_result_name, obstacle
 
 __all__ = [
+    "RECORD",
     "RUNS",
+    "TRASH",
     "Stored",
-    "Trashed",
-    "delete",
     "downstream",
     "find",
     "put_aside",
     "remove",
-    "restore",
     "scan",
     "size_of",
-    "trashed",
     "verify",
 ]
 
 RUNS = "runs"
 TRASH = "trash"
-_RECORD = "record.json"
+RECORD = "record.json"
+"""What a folder of the trash holds, and why."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,17 @@ class Stored:
 
 
 def scan(data: Path, family: str | None = None) -> list[Stored]:
-    """Return every directory of the cache, or of one family, sorted by name."""
-    return [_read(path) for path in sorted((data / RUNS).glob(f"{family or '*'}/*")) if path.is_dir()]
+    """Return every directory of the cache that has the name of a result, or those of one family, sorted by name."""
+    found = [path for each in ([family] if family else FAMILIES) for path in (data / RUNS / each).glob("*")]
+    return [_read(path) for path in sorted(found) if is_result_name(path.name) and path.is_dir()]
 
 
 def _read(directory: Path) -> Stored:
     manifest = read_manifest(directory)
     if manifest is not None:
         return Stored(directory, manifest, manifest["identity"])
-    attempt = attempts.read_note(directory, attempts.ATTEMPT) or {}
-    return Stored(directory, None, attempt.get("identity", {}))
+    identity = (attempts.read_note(directory, attempts.ATTEMPT) or {}).get("identity")
+    return Stored(directory, None, identity if isinstance(identity, dict) else {})
 
 
 def find(stored: Iterable[Stored], conditions: Mapping[str, Collection[str]]) -> list[Stored]:
@@ -204,19 +207,24 @@ def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: boo
 
     Args:
         data: the data folder.
-        chosen: what to move; what has gone meanwhile is passed over.
+        chosen: what to move, all of which may be (``obstacle``); what has gone meanwhile is passed over.
         reason: for people.
-        damaged: look again, with the place held, and leave what is whole by now.
+        damaged: look again, with the lock held, and leave what is whole by now.
+
+    Raises:
+        InputError: the trash is a link.
     """
+    if (data / TRASH).is_symlink():
+        raise InputError(f"{data / TRASH} is a link: nothing is set aside through it. Remove it and try again.")
     name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     place = data / TRASH / name
     place.mkdir(parents=True)
-    write_json(place / _RECORD, {"reason": reason, "results": [each.name for each in chosen]})
+    write_json(place / RECORD, {"reason": reason, "results": [each.name for each in chosen]})
     busy, moved = [], 0
     for each in chosen:
         if not each.directory.is_dir():
             continue
-        with try_lock(each.directory) as free:
+        with _alone(each.directory) as free:
             if not free or (damaged and not _is_damaged(each.directory)):
                 busy.append(each)
                 continue
@@ -228,66 +236,36 @@ def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: boo
     return name, busy
 
 
-@dataclass(frozen=True)
-class Trashed:
-    """What was set aside at one time."""
-
-    place: Path
-    reason: str
-    results: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What ``restore`` calls it."""
-        return self.place.name
-
-
-def trashed(data: Path) -> list[Trashed]:
-    """Return what is in the trash, oldest first."""
-    found = []
-    for place in sorted((data / TRASH).glob("*")):
-        try:
-            reason = str(read_json(place / _RECORD)["reason"])
-        except (OSError, ValueError, KeyError, TypeError):
-            reason = "unknown"
-        results = tuple(f"{p.parent.name}/{p.name}" for p in sorted(place.glob("*/*")))
-        found.append(Trashed(place, reason, results))
-    return found
-
-
-def restore(data: Path, entry: Trashed) -> tuple[list[str], list[str]]:
-    """Bring back what was set aside; return what is back, and what was left as its place is taken.
-
-    A finished or running result in its place stays; an unfinished one gives way to a finished one.
-    """
-    back, left = [], []
-    for name in entry.results:
-        target = data / RUNS / name
-        with try_lock(target) as free:
-            whole = read_manifest(entry.place / name) is not None
-            taken = read_manifest(target) is not None or (not whole and any(target.glob(f"{SCRATCH}*")))
-            if not free or taken:
-                left.append(name)
-                continue
-            shutil.rmtree(target)
-            (entry.place / name).rename(target)
-            back.append(name)
-    if not left:
-        shutil.rmtree(entry.place)
-    return back, left
-
-
-def delete(entry: Trashed) -> None:
-    """Delete what was set aside for good."""
-    shutil.rmtree(entry.place)
+@contextlib.contextmanager
+def _alone(directory: Path, *, deleting: bool = False) -> Iterator[bool]:
+    """Hold a directory's lock if nobody else does and it may (still) be moved, or deleted; yield whether."""
+    with contextlib.ExitStack() as held:
+        free = not obstacle(directory, deleting=deleting)
+        if free:
+            # Where a folder lies in the lock file's place nobody can be at work.
+            with contextlib.suppress(IsADirectoryError):
+                free = held.enter_context(try_lock(directory))
+        yield free
 
 
 def remove(chosen: Iterable[Stored]) -> Iterator[Stored]:
     """Delete directories for good, and yield each that is gone; those that somebody is making stay."""
     for each in chosen:
-        with try_lock(each.directory) as free:
+        with _alone(each.directory, deleting=True) as free:
             if free:
-                # The manifest goes first: what a kill leaves of the rest is unfinished, not damaged.
-                (each.directory / MANIFEST).unlink(missing_ok=True)
-                shutil.rmtree(each.directory)
+                _delete(each.directory)
                 yield each
+
+
+def _delete(directory: Path) -> None:
+    """Delete a directory so that what a kill leaves of it is unfinished, and known for what it is, until the end.
+
+    The manifest becomes the note on an attempt: that takes no room, which a full disk has not.
+    """
+    for name in (MANIFEST, READY):
+        if (directory / name).exists():
+            (directory / name).replace(directory / attempts.ATTEMPT)
+    for path in directory.iterdir():
+        if path.name != attempts.ATTEMPT:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.rmtree(directory)

@@ -14,11 +14,10 @@ from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError, explain
 from roar_pipeline.files import SCRATCH, lock, read_json, require_space, sync_directory, write_json
 from roar_pipeline.manifests import MANIFEST, check_intact, describe, is_done
+from roar_pipeline.ownership import READY
 from roar_pipeline.progress import listening
 
 __all__ = ["SomeFailedError", "Wanted", "produce", "produce_together"]
-
-_READY = SCRATCH + "ready.json"
 
 _log = logging.getLogger("roar")
 
@@ -94,7 +93,7 @@ def produce_together(results: Mapping[str, Wanted], function: Stage, arguments: 
 
 def _make(results: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> None:
     waiting = {n: w for n, w in results.items() if not is_done(w.directory, w.fingerprint)}
-    unmade = {n: w for n, w in waiting.items() if not _is_ready(w.directory / _READY, w.fingerprint)}
+    unmade = {n: w for n, w in waiting.items() if not _is_ready(w.directory / READY, w.fingerprint)}
     failure = _attempt(unmade, function, arguments) if unmade else None
     for name, wanted in waiting.items():
         if failure is None or name not in failure.reasons:
@@ -128,7 +127,7 @@ def _attempt(unmade: Mapping[str, Wanted], function: Stage, arguments: Mapping[s
         share = (time.monotonic() - started) / max(1, len(made))
         for name, wanted in made.items():
             manifest = describe(wanted.directory, wanted.identity, spent[name] + share, facts or {})
-            write_json(wanted.directory / _READY, manifest)
+            write_json(wanted.directory / READY, manifest)
         for name, reason in (failure.reasons if failure else {}).items():
             log.trace(reason)
             note_failure(unmade[name].directory, str(reason))
@@ -149,9 +148,9 @@ def _note(error: BaseException, unmade: Mapping[str, Wanted], log: Log) -> None:
 def _finish(directory: Path) -> None:
     """Take the scratch files away, and turn the manifest that is ready into the manifest."""
     for scratch in directory.glob(SCRATCH + "*"):
-        if scratch.name != _READY:
+        if scratch.name != READY:
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
-    (directory / _READY).replace(directory / MANIFEST)
+    (directory / READY).replace(directory / MANIFEST)
     sync_directory(directory)
 
 

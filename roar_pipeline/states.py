@@ -15,6 +15,9 @@ __all__ = ["KINDS", "State", "changes", "differences", "duration", "state_of"]
 KINDS = ("done", "running", "failed", "interrupted", "damaged", "missing")
 """What a result can be: whole; being made; its last attempt failed; was killed; not what it was; never made."""
 
+_LARGEST = 1e11
+"""No time and no time span of a note is larger, in seconds: 3000 years."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -44,15 +47,15 @@ def state_of(directory: Path, expected: str) -> State:
         wrong = ["the manifest is broken, or of something else"]
     log = attempts.newest_log(directory)
     note = attempts.read_note(directory, attempts.PROGRESS) or {}
-    reached = note.get("share")
+    reached = _number(note.get("share"))
     if (who := holder(directory)) is not None:
         return State("running", _running(who, note), log, reached)
     if failure := attempts.read_note(directory, attempts.FAILURE):
-        return State("failed", str(failure["message"]), log, reached)
+        return State("failed", str(failure.get("message", "its note does not say why")), log, reached)
     if wrong:
         return State("damaged", "; ".join(wrong), log, manifest=manifest)
     if attempt := attempts.read_note(directory, attempts.ATTEMPT):
-        began = _clock(attempt["started"])
+        began = _clock(attempt.get("started"))
         return State("interrupted", f"began {began}, reached {note.get('text', 'nothing that is noted')}", log, reached)
     return State("missing", log=log)
 
@@ -61,12 +64,21 @@ def _running(who: Mapping[str, Any], note: Mapping[str, Any]) -> str:
     place = f"pid {who.get('pid', '?')} on {who.get('host', '?')}"
     since = f" since {_clock(who['since'])}" if "since" in who else ""
     text = f": {note['text']}" if "text" in note else ""
-    left = note.get("seconds_left")
+    left = _number(note.get("seconds_left"))
     return f"{place}{since}{text}" + (f", about {duration(left)} left" if left is not None else "")
 
 
-def _clock(seconds: float) -> str:
-    moment = datetime.datetime.fromtimestamp(seconds)
+def _number(value: Any) -> float | None:
+    """Return a number of a note; None where it holds something else."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
+    return value if is_number else None
+
+
+def _clock(seconds: Any) -> str:
+    known = _number(seconds)
+    if known is None:
+        return "at an unknown time"
+    moment = datetime.datetime.fromtimestamp(known)
     today = moment.date() == datetime.datetime.now().date()
     return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
 

@@ -45,14 +45,14 @@ def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
                 return status.show_logs(report, known.what, known.follow)
             case "invalidate":
                 return repairs.invalidate(
-                    known.family, known.where, downstream=known.downstream, dry_run=known.dry_run, yes=known.yes
+                    report, known.family, known.where, downstream=known.downstream, dry_run=known.dry_run, yes=known.yes
                 )
             case "restore":
                 return repairs.restore(known.name)
             case "gc":
-                return repairs.clean(report, known.config, trash=known.trash, remove=known.remove, yes=known.yes)
+                return repairs.clean(report, known.config, with_trash=known.trash, remove=known.remove, yes=known.yes)
             case "verify":
-                return repairs.verify(full=known.full, repair=known.repair, yes=known.yes)
+                return repairs.verify(report, full=known.full, repair=known.repair, yes=known.yes)
             case _:
                 return repairs.reached(report)
 

@@ -10,21 +10,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from roar_pipeline import cache
+from roar_pipeline import cache, trash
 from roar_pipeline.cache import Stored
 from roar_pipeline.errors import InputError
+from roar_pipeline.ownership import FAMILIES, foreign, obstacle
 from tasks.progress import closure
 from tasks.report import Report
 from tasks.settings import data_folder
 from tasks.status import check_family
-from tasks.survey import FAMILIES
 
 __all__ = ["clean", "invalidate", "reached", "restore", "verify"]
 
 _SHOWN = 40
 
 
-def invalidate(family: str, where: Sequence[str], *, downstream: bool, dry_run: bool, yes: bool) -> int:
+def invalidate(report: Report, family: str, where: Sequence[str], *, downstream: bool, dry_run: bool, yes: bool) -> int:
     """Move results of a stage to the trash, with all that was built on them unless told otherwise."""
     check_family(family)
     everything = cache.scan(data_folder())
@@ -32,14 +32,32 @@ def invalidate(family: str, where: Sequence[str], *, downstream: bool, dry_run: 
     if not chosen:
         raise InputError(f"No result of {family} is like that. What there is: python -m tasks status {family}.")
     built = cache.downstream(everything, chosen) if downstream else []
-    _list("Sets aside", chosen)
+    chosen, built = _without_left(chosen), _without_left(built)
+    own = _names_of(report)
+    _list("Sets aside", chosen, own)
     if built:
-        _list("and what was built on it", built)
+        _list("and what was built on it", built, own)
+    if not (chosen or built):
+        return 1
     if dry_run or not _agreed("Set them aside?", yes):
         return 0
     reason = " ".join(["invalidate", family, *where])
     name, busy = cache.put_aside(data_folder(), [*chosen, *built], reason)
     return _moved(name, len(chosen) + len(built), busy)
+
+
+def _names_of(report: Report) -> set[str]:
+    """Return the names of the directories of a grid."""
+    return {task.directory.name for task in closure(report).values()}
+
+
+def _without_left(stored: Sequence[Stored], *, deleting: bool = False) -> list[Stored]:
+    """Return what may be moved or deleted; say of the rest why it stays."""
+    reasons = {each.directory: obstacle(each.directory, deleting=deleting) for each in stored}
+    for each in stored:
+        if why := reasons[each.directory]:
+            _say(f"Left alone: {each.name}: {why}")
+    return [each for each in stored if not reasons[each.directory]]
 
 
 def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
@@ -58,7 +76,7 @@ def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
 
 def restore(name: str | None) -> int:
     """Bring back what was set aside, by name or the latest; without anything in the trash, say so."""
-    entries = cache.trashed(data_folder())
+    entries = trash.trashed(data_folder())
     if name == "list":
         for entry in entries:
             _say(f"{entry.name}  {len(entry.results):5} results  {entry.reason}")
@@ -67,48 +85,48 @@ def restore(name: str | None) -> int:
     if not chosen:
         known = ", ".join(entry.name for entry in entries) or "none"
         raise InputError(f"There is nothing set aside{f' as {name}' if name else ''}. Known: {known}.")
-    back, left = cache.restore(data_folder(), chosen[-1])
+    back, left = trash.restore(data_folder(), chosen[-1])
     _say(f"Brought back {len(back)} results ({chosen[-1].reason}).")
-    for each in left:
-        _say(f"  left in the trash, as it has been made anew or is being made: {each}")
+    for each, why in left.items():
+        _say(f"  left in the trash: {each}: {why}")
     return 0
 
 
-def clean(report: Report, configs: Sequence[str], *, trash: bool, remove: bool, yes: bool) -> int:
+def clean(report: Report, configs: Sequence[str], *, with_trash: bool, remove: bool, yes: bool) -> int:
     """List what no settings reach, with sizes; remove it for good on request.
 
     Args:
         report: of the settings in force.
         configs: further configuration files whose grids are kept.
-        trash: what is set aside goes too.
+        with_trash: what is set aside goes too.
         remove: do it.
         yes: without asking.
     """
-    kept = {task.directory.name for task in closure(report).values()}
+    kept = _names_of(report)
     for config in [*configs, *([None] if os.environ.get("LUIGI_CONFIG_PATH") else [])]:
         kept |= _reached_by(config)
+    for path, why in foreign(data_folder() / cache.RUNS):
+        if path.name not in kept:
+            _say(f"Left alone: {path.relative_to(data_folder())}: {why}")
     stray = [stored for stored in cache.scan(data_folder()) if stored.directory.name not in kept]
-    sizes = {stored.directory: cache.size_of(stored.directory) for stored in stray}
-    for stored in sorted(stray, key=lambda s: -sizes[s.directory]):
-        state = "" if stored.manifest else "  (unfinished)"
-        _say(f"{sizes[stored.directory] / 1e6:10.1f} MB  {stored.name}{state}")
-    aside = cache.trashed(data_folder())
-    for entry in aside:
-        _say(f"{cache.size_of(entry.place) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
+    stray = [stored for stored in stray if not obstacle(stored.directory, deleting=True)]
+    aside = trash.trashed(data_folder())
+    _show_garbage(stray, aside)
     files = ["luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH"), *configs]
     grids = " or ".join(file for file in files if file)
-    _say(f"{len(stray)} results, {sum(sizes.values()) / 1e6:.1f} MB, that the grid of {grids} does not reach.")
-    dropped = aside if trash else []
+    size = sum(cache.size_of(stored.directory) for stored in stray)
+    _say(f"{len(stray)} results, {size / 1e6:.1f} MB, that the grid of {grids} does not reach.")
+    dropped = aside if with_trash else []
     if not (stray or aside):
         return 0
     if not remove or not (stray or dropped):
         _say("Keep the grids of other files with --config FILE; remove with --remove, and the trash with --trash too.")
         return 0
-    if not _agreed(f"Delete {len(stray)} results{' and the trash' if trash else ''} for good?", yes):
+    if not _agreed(f"Delete {len(stray)} results of other grids{' and the trash' if dropped else ''} for good?", yes):
         return 0
     gone = list(cache.remove(stray))
     for entry in dropped:
-        cache.delete(entry)
+        trash.delete(entry)
     _say(f"Deleted {len(gone)} results.")
     for stored in stray:
         if stored not in gone:
@@ -116,9 +134,19 @@ def clean(report: Report, configs: Sequence[str], *, trash: bool, remove: bool, 
     return 0
 
 
+def _show_garbage(stray: Sequence[Stored], aside: Sequence[trash.Trashed]) -> None:
+    """List what no settings reach, the largest first, and what is in the trash."""
+    sizes = {stored.directory: cache.size_of(stored.directory) for stored in stray}
+    for stored in sorted(stray, key=lambda s: -sizes[s.directory]):
+        state = "of another grid" if stored.manifest else "of another grid, unfinished"
+        _say(f"{sizes[stored.directory] / 1e6:10.1f} MB  {stored.name}  ({state})")
+    for entry in aside:
+        _say(f"{cache.size_of(entry.place) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
+
+
 def reached(report: Report) -> int:
     """Print the directories of a grid, as JSON: ``gc`` asks other configurations so."""
-    sys.stdout.write(json.dumps(sorted(task.directory.name for task in closure(report).values())))
+    sys.stdout.write(json.dumps(sorted(_names_of(report))))
     return 0
 
 
@@ -140,7 +168,7 @@ def _reached_by(config: str | None) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def verify(*, full: bool, repair: bool, yes: bool) -> int:
+def verify(report: Report, *, full: bool, repair: bool, yes: bool) -> int:
     """Compare every result with its manifest; name what is damaged, and set just that aside on request.
 
     Returns:
@@ -157,13 +185,15 @@ def verify(*, full: bool, repair: bool, yes: bool) -> int:
         _say(f"{finished} results are whole ({what}). {len(stored) - finished} are unfinished.")
         return 0
     damaged = [each for each in stored if each.directory in faults]
+    own = _names_of(report)
     for each in damaged:
-        _say(f"{each.name}: {'; '.join(faults[each.directory])}")
+        _say(f"{each.name}: {'; '.join(faults[each.directory])}{_of_whom(each, own)}")
     _say(f"{len(damaged)} of {finished} results are damaged ({what}).")
     if not repair:
         _say("Set just these aside with --repair, and run again: they will be made anew.")
         return 1
-    if not _agreed("Set them aside?", yes):
+    damaged = _without_left(damaged)
+    if not damaged or not _agreed("Set them aside?", yes):
         return 1
     name, busy = cache.put_aside(data_folder(), damaged, "verify --repair", damaged=True)
     return _moved(name, len(damaged), busy)
@@ -177,14 +207,21 @@ def _moved(name: str, count: int, busy: Sequence[Stored]) -> int:
     return 1 if busy else 0
 
 
-def _list(title: str, chosen: Sequence[Stored]) -> None:
+def _list(title: str, chosen: Sequence[Stored], own: set[str]) -> None:
+    """Name results: the first of the grid, and all that are another grid's."""
     counts: Mapping[str, list[Stored]] = {f: [s for s in chosen if s.family == f] for f in FAMILIES}
     told = ", ".join(f"{len(of_family)} {family}" for family, of_family in counts.items() if of_family)
-    _say(f"{title}: {told}")
-    for each in chosen[:_SHOWN]:
-        _say(f"  {each.name}{'' if each.manifest else '  (unfinished)'}")
-    if len(chosen) > _SHOWN:
-        _say(f"  ... and {len(chosen) - _SHOWN} more")
+    _say(f"{title}: {told or 'nothing'}")
+    of_grid = [each for each in chosen if each.directory.name in own]
+    others = [each for each in chosen if each.directory.name not in own]
+    for each in [*of_grid[:_SHOWN], *others]:
+        _say(f"  {each.name}{'' if each.manifest else '  (unfinished)'}{_of_whom(each, own)}")
+    if len(of_grid) > _SHOWN:
+        _say(f"  ... and {len(of_grid) - _SHOWN} more of this grid")
+
+
+def _of_whom(stored: Stored, own: set[str]) -> str:
+    return "" if stored.directory.name in own else "  (of another grid)"
 
 
 def _agreed(question: str, yes: bool) -> bool:

@@ -9,27 +9,15 @@ from functools import cached_property
 from luigi.cmdline_parser import CmdlineParser
 
 from roar_pipeline import cache
+from roar_pipeline.ownership import FAMILIES
 from roar_pipeline.states import State, differences, state_of
+from roar_pipeline.trash import Trashed, trashed
 from tasks.base import StageTask
 from tasks.progress import closure
 from tasks.report import Report
 from tasks.settings import data_folder
 
 __all__ = ["FAMILIES", "STALE", "Entry", "Survey", "grid_of"]
-
-FAMILIES = (
-    "GenerateScenes",
-    "PrepareImages",
-    "FineTuneTeacher",
-    "DistillStudent",
-    "DumpMaps",
-    "RankPixels",
-    "EvaluateLocalization",
-    "Retrain",
-    "ProbeMasks",
-    "Report",
-)
-"""The stages, in the order of the chain."""
 
 STALE = State("missing", "it is there, but something that it shows is not")
 """The state of a finished report that shows something which is gone."""
@@ -108,8 +96,8 @@ class Survey:
         return found
 
     @cached_property
-    def _trash(self) -> dict[str, cache.Trashed]:
-        return {name: entry for entry in cache.trashed(data_folder()) for name in entry.results}
+    def _trash(self) -> dict[str, Trashed]:
+        return {name: entry for entry in trashed(data_folder()) for name in entry.results}
 
 
 def _found(report: Report) -> list[Entry]:

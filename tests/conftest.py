@@ -1,15 +1,22 @@
 """A small chain, run once for all tests that look at what real Luigi processes leave behind."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from luigi.configuration import get_config
+from luigi.task_register import Register
+
+import tasks
+from tasks.settings import data_folder, settings
 
 # Idle threads of small nets only get into each other's way; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -141,3 +148,52 @@ def chain(pristine: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Work
 def finished(chain: Workplace) -> Path:
     """Return the small chain's data as they were when it had finished, for tests to copy and compare with."""
     return chain.folder / "as finished"
+
+
+Configure = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A copy of the finished chain's data."""
+
+    data: Path
+
+    def task(self, family: str, parameters: dict[str, object]) -> Any:
+        """Return one of the chain's tasks, done."""
+        task = getattr(tasks, family)(**parameters)
+        assert task.complete()
+        assert task.directory.parent.parent.parent == self.data
+        return task
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Iterator[Configure]:
+    """Set keys as a configuration file would; all is forgotten afterwards."""
+    saved = io.StringIO()
+    get_config().write(saved)
+
+    def forget() -> None:
+        settings.cache_clear()
+        data_folder.cache_clear()
+        Register.clear_instance_cache()
+
+    def change(section: str, **keys: object) -> None:
+        for key, value in keys.items():
+            get_config().set(section, key, str(value))
+        forget()
+
+    for section, keys in SMALL.items():
+        change(section, **keys)
+    change("paths", data=tmp_path / "data")
+    yield change
+    for name in get_config().sections():
+        get_config().remove_section(name)
+    get_config().read_string(saved.getvalue())
+    forget()
+
+
+@pytest.fixture
+def copied(chain: Workplace, configure: Configure, tmp_path: Path) -> Results:
+    shutil.copytree(finished(chain), tmp_path / "data")
+    return Results(tmp_path / "data")

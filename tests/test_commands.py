@@ -155,7 +155,7 @@ def test_an_interrupted_cell_says_how_far_it_came(chain: Workplace) -> None:
     output = ask(chain, "status", "Retrain", *options)
     assert re.search(r"interrupted +Retrain percent=0 seed=7: began .*, reached epoch \d+/2000", output)
     listed = ask(chain, "gc")
-    assert re.search(r"MB  Retrain/percent=0,seed=7__\w+  \(unfinished\)", listed)
+    assert re.search(r"MB  Retrain/percent=0,seed=7__\w+  \(of another grid, unfinished\)", listed)
 
 
 def test_logs_of_a_stage_and_of_nothing(chain: Workplace) -> None:
@@ -240,7 +240,7 @@ def test_what_was_made_anew_is_not_overwritten_by_restore(chain: Workplace) -> N
     assert contents(directory) == before
     output = ask(chain, "restore")
     assert "Brought back 0 results" in output
-    assert f"made anew or is being made: Retrain/{directory.name}" in output
+    assert f"left in the trash: Retrain/{directory.name}: it has been made anew" in output
     assert (directory / "manifest.json").read_bytes() == made
     ask(chain, "gc", "--remove", "--trash", "--yes", "--config", str(chain.folder / "overlay.cfg"))
     assert ask(chain, "restore", "list") == ""

@@ -4,18 +4,13 @@ The small chain's own tasks, run in this process on a copy of its results.
 """
 
 import dataclasses
-import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import SMALL, Workplace, contents, finished
-from luigi.configuration import get_config
-from luigi.task_register import Register
+from conftest import Configure, Results, Workplace, contents
 from voc_folder import CLASSES, write_voc_folder
 
 import tasks
@@ -23,56 +18,8 @@ from roar_pipeline import stages
 from roar_pipeline.manifests import MANIFEST
 from tasks.execution import TaskFailedError
 from tasks.progress import closure
-from tasks.settings import data_folder, settings
 
-Configure = Callable[..., None]
 MODEL = {"model": "sswa", "method": "gradcam"}
-
-
-@dataclass(frozen=True)
-class Results:
-    """A copy of the finished chain's data."""
-
-    data: Path
-
-    def task(self, family: str, parameters: dict[str, object]) -> Any:
-        """Return one of the chain's tasks, done."""
-        task = getattr(tasks, family)(**parameters)
-        assert task.complete()
-        assert task.directory.parent.parent.parent == self.data
-        return task
-
-
-@pytest.fixture
-def configure(tmp_path: Path) -> Iterator[Configure]:
-    """Set keys as a configuration file would; all is forgotten afterwards."""
-    saved = io.StringIO()
-    get_config().write(saved)
-
-    def forget() -> None:
-        settings.cache_clear()
-        data_folder.cache_clear()
-        Register.clear_instance_cache()
-
-    def change(section: str, **keys: object) -> None:
-        for key, value in keys.items():
-            get_config().set(section, key, str(value))
-        forget()
-
-    for section, keys in SMALL.items():
-        change(section, **keys)
-    change("paths", data=tmp_path / "data")
-    yield change
-    for name in get_config().sections():
-        get_config().remove_section(name)
-    get_config().read_string(saved.getvalue())
-    forget()
-
-
-@pytest.fixture
-def copied(chain: Workplace, configure: Configure, tmp_path: Path) -> Results:
-    shutil.copytree(finished(chain), tmp_path / "data")
-    return Results(tmp_path / "data")
 
 
 def outputs(directory: Path) -> dict[str, bytes]:
