@@ -85,7 +85,7 @@ class DumpMaps(StageTask):
 
     def demand(self) -> Demand:
         """Return memory, and a GPU place where there is a model."""
-        return light_demand() if self._is_control else maps_demand(self.model, self.method)
+        return light_demand() if self._is_control else maps_demand(self.model)
 
     @property
     def max_batch_size(self) -> int:

@@ -13,7 +13,7 @@ import psutil
 from luigi.configuration import get_config
 
 from roar_pipeline import config, memory, scenes, voc
-from roar_pipeline.attribution import is_control
+from roar_pipeline.attribution import METHODS
 from roar_pipeline.cost import Cost, Size, cost_of
 from roar_pipeline.errors import InputError
 from tasks.gpus import visible_gpus
@@ -123,10 +123,12 @@ def cell_demand() -> Demand:
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
 
 
-def maps_demand(model: str, methods: Iterable[str]) -> Demand:
-    """Return what a dump of a model's maps takes; the scheduler may put all methods of the grid into one."""
-    together = {*methods, *(name for name in settings().grid.methods if not is_control(name))}
-    need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, together, on_gpu=_on_gpu())
+def maps_demand(model: str) -> Demand:
+    """Return what a dump of a model's maps takes, of whatever methods: the scheduler may put any of them into one.
+
+    It does so only with tasks that book the same.
+    """
+    need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, METHODS, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [maps] memory_mb or batch.")
 
 
