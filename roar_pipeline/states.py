@@ -37,6 +37,8 @@ class State:
 
 def state_of(directory: Path, expected: str) -> State:
     """Return the state of the result with this fingerprint that belongs in this directory."""
+    if not directory.exists():
+        return State("missing")
     manifest = read_manifest(directory)
     wrong: Sequence[str] = []
     if manifest is not None and manifest["fingerprint"] == expected:

@@ -87,6 +87,20 @@ class StageTask(luigi.Task):
         """Return the stage function's keyword arguments."""
         raise NotImplementedError
 
+    @classmethod
+    @functools.cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
+        """Return the names and parameters of this class, looked up once: Luigi does so three times per task."""
+        return list(super().get_params())
+
+    def deps(self) -> list[Any]:
+        """Return the tasks that this one requires, looked up once."""
+        return list(self._deps)
+
+    @functools.cached_property
+    def _deps(self) -> list[Any]:
+        return list(super().deps())
+
     @functools.cached_property
     def identity(self) -> Mapping[str, Any]:
         """What the result is, in plain data."""
@@ -110,7 +124,7 @@ class StageTask(luigi.Task):
         safe = re.sub(r"[^\w=,.+-]", "-", label)
         name = f"{safe}__{self.fingerprint[:12]}" if safe else self.fingerprint[:12]
         family: str = self.task_family
-        return data_folder() / RUNS / family / name
+        return data_folder() / f"{RUNS}/{family}/{name}"
 
     @property
     def title(self) -> str:

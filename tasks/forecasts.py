@@ -18,7 +18,6 @@ from tasks.resources import (
     network_device,
     resources_of_machine,
     shortages,
-    stage_resources,
 )
 from tasks.settings import data_folder
 from tasks.status import console
@@ -39,7 +38,8 @@ def show_forecast(report: Report, workers: int) -> int:
         return 0
     seconds = {key: estimate.seconds for key, estimate in estimates.items()}
     inputs = {e.task.fingerprint: [t.fingerprint for t in e.task.deps()] for e in waiting}
-    wall = wall_seconds(seconds, inputs, {e.task.fingerprint: _share(e, workers) for e in waiting})
+    usable = resources_of_machine()[MEMORY]
+    wall = wall_seconds(seconds, inputs, {e.task.fingerprint: _share(e, workers, usable) for e in waiting})
     need = sum(estimate.size for estimate in estimates.values())
     free = shutil.disk_usage(_existing(data_folder())).free
     out.print(
@@ -61,10 +61,9 @@ def show_forecast(report: Report, workers: int) -> int:
     return 0
 
 
-def _share(entry: Entry, workers: int) -> float:
+def _share(entry: Entry, workers: int, usable_mb: int) -> float:
     """Return the part of this machine's memory, or of its workers, that a result occupies while it is made."""
-    memory = stage_resources(entry.task.demand())[MEMORY] / resources_of_machine()[MEMORY]
-    return max(1 / max(1, workers), memory)
+    return max(1 / max(1, workers), min(1.0, entry.task.demand().memory_mb / usable_mb))
 
 
 def _existing(folder: Path) -> Path:

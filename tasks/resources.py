@@ -118,8 +118,13 @@ def student_demand(recipe: config.Student, loss: str) -> Demand:
 
 def cell_demand() -> Demand:
     """Return what a retrained cell takes."""
-    recipe = settings().retrain
-    need = memory.cell(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
+    return _cell_demand(settings().retrain, settings().dataset, data_size(), on_gpu=_on_gpu())
+
+
+@functools.cache
+def _cell_demand(recipe: config.Retrain, dataset: config.Dataset, size: Size, *, on_gpu: bool) -> Demand:
+    """Return the demand of every cell of these settings: a grid has thousands, and asks each of them."""
+    need = memory.cell(size, _network_cost(recipe, dataset, 1), recipe, on_gpu=on_gpu)
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
 
 
@@ -153,8 +158,11 @@ def explained_cost(model: str) -> Cost:
 
 def network_cost(network: config.Network, reduction: int = 1) -> Cost:
     """Return a network's cost per image on this data set."""
+    return _network_cost(network, settings().dataset, reduction)
+
+
+def _network_cost(network: config.Network, dataset: config.Dataset, reduction: int) -> Cost:
     plain = config.Network(**{f.name: getattr(network, f.name) for f in dataclasses.fields(config.Network)})
-    dataset = settings().dataset
     return cost_of(plain, len(_class_names(dataset)), dataset.height, dataset.width, reduction=reduction)
 
 

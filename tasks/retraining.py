@@ -1,6 +1,7 @@
 """The cells of the grid, and the probes beside them."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,11 +159,11 @@ class Retrain(CellTask):
     def recipe(self) -> config.Retrain:
         """The network, and how it is trained, perhaps for longer."""
         recipe = settings().retrain
-        return dataclasses.replace(recipe, epochs=recipe.epochs * self.longer)
+        return recipe if self.longer == 1 else dataclasses.replace(recipe, epochs=recipe.epochs * self.longer)
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return recipe and scoring, and the fill where there is something to fill."""
-        chosen = {"retrain": training_keys(self.recipe)}
+        chosen = {"retrain": _recipe_keys(self.recipe)}
         return chosen if self.percent == (0,) else {**chosen, "fill": settings().removal.fill}
 
 
@@ -182,4 +183,14 @@ class ProbeMasks(CellTask):
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the recipe of the cells."""
-        return {"retrain": training_keys(self.recipe)}
+        return {"retrain": _recipe_keys(self.recipe)}
+
+
+@functools.cache
+def _kept_keys(recipe: config.Retrain) -> dict[str, Any]:
+    return training_keys(recipe)
+
+
+def _recipe_keys(recipe: config.Retrain) -> dict[str, Any]:
+    """Return what of the recipe has a bearing on a cell, a dictionary for each of the thousands of cells."""
+    return dict(_kept_keys(recipe))

@@ -15,9 +15,11 @@ from luigi.task_register import Register
 from voc_folder import CLASSES, write_voc_folder
 
 import tasks
+from roar_pipeline import config
 from roar_pipeline.errors import InputError
 from tasks import gpus, progress, resources
 from tasks.settings import settings
+from tasks.survey import Survey
 
 Configure = Callable[..., None]
 
@@ -141,7 +143,7 @@ def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
 def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
     configure("grid", seeds="0, 1", percents="30", models="sswa", methods="gradcam", longer_percents="none")
     report = tasks.Report()
-    assert report.replicates() == [(0, 0), (1, 1)]
+    assert report.replicates == [(0, 0), (1, 1)]
     names = sorted(t.directory.name.split("__")[0] for t in report.requires() if isinstance(t, tasks.Retrain))
     assert names == [
         "method=gradcam,model=sswa-4,model_seed=0,percent=30,direction=remove,seed=0",
@@ -155,9 +157,45 @@ def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
     ]
     configure("grid", model_seeds="5")
     crossed = tasks.Report()
-    assert crossed.replicates() == [(5, 0), (5, 1)]
+    assert crossed.replicates == [(5, 0), (5, 1)]
     assert len([t for t in crossed.requires() if isinstance(t, tasks.FineTuneTeacher)]) == 0
     assert {t.explained_seed for t in crossed.requires() if isinstance(t, tasks.Retrain) and t.model == "sswa"} == {5}
+
+
+def work_of_a_survey(seeds: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int, int]:
+    """Return the results of a grid, and how often its survey parsed settings, looked for inputs and made a task."""
+    counts = dict.fromkeys(("parse", "requires", "tasks"), 0)
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    Register.clear_instance_cache()
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "parse", counted("parse", config.parse))
+        patch.setattr(luigi.Task, "_requires", counted("requires", luigi.Task._requires))
+        patch.setattr(Register, "__call__", counted("tasks", Register.__call__))
+        report = tasks.Report(seeds=",".join(map(str, range(seeds))), directions="remove,keep")
+        survey = Survey(report)
+        for entry in survey.entries:
+            survey.why(entry)
+            entry.task.demand()
+    return len(survey.entries), counts["parse"], counts["requires"], counts["tasks"]
+
+
+def test_the_work_on_a_grid_grows_with_its_results_and_no_faster(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings()
+    few, many = (work_of_a_survey(seeds, monkeypatch) for seeds in (3, 24))
+    assert many[0] > 7 * few[0]
+    assert few[1] == many[1] <= 2, "the settings are parsed once, not for every seed"
+    for results, _, requires, made in (few, many):
+        assert requires <= 1.1 * results + 10, "the inputs of a result are looked up once"
+        assert made <= 3.5 * results + 20, "a result's own task, and those of its inputs"
 
 
 def test_a_report_is_its_grid_from_file_or_command_line(configure: Configure) -> None:
