@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from roar_pipeline.config import fingerprint
-from roar_pipeline.files import SCRATCH
-from roar_pipeline.manifests import LOGS, code_digest
+from roar_pipeline.files import LOGS, SCRATCH
+from roar_pipeline.manifests import code_digest
 from roar_pipeline.progress import History, Listener
 
 __all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_note", "spent_seconds"]

@@ -18,7 +18,7 @@ from typing import Any
 from roar_pipeline import attempts
 from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import try_lock, write_json
+from roar_pipeline.files import misplaced, try_lock, write_json
 from roar_pipeline.manifests import MANIFEST, faults, read_manifest
 from roar_pipeline.ownership import FAMILIES, READY, is_result_name, obstacle
 
@@ -77,7 +77,11 @@ def scan(data: Path, family: str | None = None) -> list[Stored]:
 
 
 def _read(directory: Path) -> Stored:
-    manifest = read_manifest(directory)
+    """Return what a directory holds; what cannot be read tells nothing, and ``verify`` says why."""
+    try:
+        manifest = read_manifest(directory)
+    except OSError:
+        manifest = None
     if manifest is not None:
         return Stored(directory, manifest, manifest["identity"])
     identity = (attempts.read_note(directory, attempts.ATTEMPT) or {}).get("identity")
@@ -172,8 +176,9 @@ def verify(
 
 def _check(directory: Path, full: bool) -> tuple[Stored, list[str]]:
     """Return a directory as it is now, and what is wrong with it; nothing if it has gone."""
+    current = _read(directory)
     try:
-        current = _read(directory)
+        read_manifest(directory)
         return current, _faults(current, full)
     except OSError as error:
         gone = Stored(directory, None, {})
@@ -182,7 +187,10 @@ def _check(directory: Path, full: bool) -> tuple[Stored, list[str]]:
 
 def _faults(stored: Stored, full: bool) -> list[str]:
     if stored.manifest is None:
-        return ["the manifest cannot be read"] if (stored.directory / MANIFEST).exists() else []
+        problems = misplaced(stored.directory)
+        if not problems and (stored.directory / MANIFEST).exists():
+            problems.append("the manifest cannot be read")
+        return problems
     problems = faults(stored.directory, stored.manifest, full=full)
     if not stored.directory.name.endswith(stored.manifest["fingerprint"][:12]):
         problems.append("the folder's name does not belong to the manifest's fingerprint")

@@ -29,6 +29,8 @@ _STORAGE = {
     errno.ESTALE: f"the network file system has lost it. {_DISK}",
     errno.ENOTCONN: f"the file system is not connected. {_DISK}",
     errno.ENODEV: f"the device is gone. {_DISK}",
+    errno.EISDIR: "a folder lies where a file should be. Set the result aside with `python -m tasks verify --repair`, "
+    "and run again",
     errno.ENOTDIR: "a file lies where a folder should be. Move it away",
     errno.EEXIST: "a file lies where a folder should be. Move it away",
 }

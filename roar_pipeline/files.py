@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "LOGS",
     "SCRATCH",
     "files_below",
     "holder",
     "lock",
+    "misplaced",
     "read_json",
     "read_sealed",
     "require_space",
@@ -43,6 +45,9 @@ __all__ = [
 SCRATCH = "partial-"
 """Prefix of files that may be incomplete, and that are gone once the result is done."""
 
+LOGS = "log"
+"""Folder of the attempts' logs in a result's directory; no part of the result."""
+
 _log = logging.getLogger("roar")
 
 _LOCK = ".lock"
@@ -57,8 +62,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The scratch path keeps the file's extension, so that writers which go by it do the right thing. Only the holder of
     the directory's lock may write, hence one fixed scratch name: what a killed writer leaves is overwritten.
+
+    Raises:
+        IsADirectoryError: a folder lies at ``path``; nothing is written.
     """
     scratch = path.with_name(SCRATCH + path.name)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
         yield scratch
         with scratch.open("rb") as written:
@@ -145,6 +155,21 @@ def files_below(path: Path) -> list[Path]:
         OSError: a folder cannot be read; ``Path.rglob`` would leave it out.
     """
     return sorted(Path(folder, name) for folder, _, names in os.walk(path, onerror=_raise) for name in names)
+
+
+def misplaced(directory: Path) -> list[str]:
+    """Return what lies in a result's directory where it cannot be, one phrase each.
+
+    Files of results have an extension, or are the lock file, and folders have none: no file can be written where a
+    folder has its name.
+    """
+    wrong = [
+        f"{Path(folder, name).relative_to(directory)} is a folder where a file belongs"
+        for folder, names, _ in os.walk(directory)
+        for name in sorted(names)
+        if name == _LOCK or Path(name).suffix
+    ]
+    return [*wrong, *([f"{LOGS} is a file where a folder belongs"] if (directory / LOGS).is_file() else [])]
 
 
 def _raise(error: OSError) -> None:

@@ -10,9 +10,9 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
-import json
 import os
 import socket
+import stat as stat_module
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,10 +21,9 @@ from typing import Any
 
 from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import SCRATCH, files_below, read_json, sha256_of
+from roar_pipeline.files import LOGS, SCRATCH, files_below, misplaced, read_json, sha256_of
 
 __all__ = [
-    "LOGS",
     "MANIFEST",
     "DamagedError",
     "check_intact",
@@ -39,8 +38,6 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-LOGS = "log"
-"""Folder of the attempts' logs in a result's directory; no part of the result."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
 
@@ -50,15 +47,51 @@ class DamagedError(InputError):
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Return the directory's manifest, or None where there is no readable one."""
+    """Return the directory's manifest, or None where there is none, or one that is not as ``describe`` writes it.
+
+    Raises:
+        OSError: it cannot be read: a permission, a disk.
+    """
     try:
         manifest = read_json(directory / MANIFEST)
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
-    wanted = {"fingerprint": str, "identity": dict, "files": dict}
-    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), kind) for k, kind in wanted.items()):
-        return None
-    return manifest
+    return manifest if _is_manifest(manifest) else None
+
+
+_KINDS: Mapping[str, Any] = {
+    "fingerprint": str,
+    "identity": dict,
+    "files": dict,
+    "seconds": (int, float),
+    "finished": str,
+    "versions": dict,
+    "code": str,
+    "commit": (str, type(None)),
+}
+_KINDS_OF_IDENTITY: Mapping[str, Any] = {"stage": str, "parameters": dict, "settings": dict, "inputs": list}
+
+
+def _is_manifest(value: Any) -> bool:
+    needed = ("fingerprint", "identity", "files")
+    return (
+        isinstance(value, dict)
+        and all(key in value for key in needed)
+        and _fits(value, _KINDS)
+        and _fits(value["identity"], _KINDS_OF_IDENTITY)
+        and all(isinstance(used, str) for used in value["identity"].get("inputs", ()))
+        and all(_is_file_entry(entry) for entry in value["files"].values())
+    )
+
+
+def _is_file_entry(entry: Any) -> bool:
+    needed = {"bytes": int, "sha256": str}
+    return isinstance(entry, dict) and entry.keys() >= needed.keys() and _fits(entry, {**needed, "count": int})
+
+
+def _fits(value: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
+    """Tell whether what is there of the keys is of its kind."""
+    return all(isinstance(value[key], kind) for key, kind in kinds.items() if key in value)
 
 
 def origin_of(directory: Path) -> str:
@@ -84,7 +117,7 @@ def faults(directory: Path, manifest: Mapping[str, Any], *, full: bool) -> list[
         manifest: its manifest.
         full: compare contents (sha256), not only sizes.
     """
-    found = list(_size_faults(directory, manifest))
+    found = list(dict.fromkeys([*misplaced(directory), *_size_faults(directory, manifest)]))
     if manifest["fingerprint"] != fingerprint(manifest["identity"]):
         found.append("the manifest's identity does not belong to its fingerprint")
     if full and not found:
@@ -116,7 +149,11 @@ def _size_faults(directory: Path, manifest: Mapping[str, Any]) -> Iterable[str]:
                 sizes = [file.stat().st_size for file in files_below(path)]
                 count, size = len(sizes), sum(sizes)
             else:
-                count, size = 1, path.stat().st_size
+                stat = path.stat()
+                if stat_module.S_ISDIR(stat.st_mode):
+                    yield f"{name} is a folder where a file belongs"
+                    continue
+                count, size = 1, stat.st_size
         except (FileNotFoundError, NotADirectoryError):
             yield f"{name} is gone"
             continue

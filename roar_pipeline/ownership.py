@@ -33,6 +33,8 @@ FAMILIES = (
 READY = SCRATCH + "ready.json"
 """The manifest of a result that is made, before it takes its name."""
 
+_NOTES = (MANIFEST, READY, ATTEMPT)
+"""What says what a directory holds, or is to hold."""
 _RESULT_NAME = re.compile(r"(.+__)?[0-9a-f]{12}", re.DOTALL)
 
 
@@ -53,7 +55,7 @@ def obstacle(directory: Path, *, deleting: bool = False) -> str:
         return f"{link} is a link to {link.readlink()}"
     if directory.parent.name not in FAMILIES or not is_result_name(directory.name):
         return "it has not the name of a result"
-    if not deleting and (directory / MANIFEST).exists():
+    if not deleting and any((directory / name).exists() for name in _NOTES):
         return ""
     if any(_names(identity, directory, exactly=deleting) for identity in _identities(directory)):
         return ""
@@ -69,7 +71,7 @@ def link_on(directory: Path) -> Path | None:
 
 def _identities(directory: Path) -> list[Mapping[str, Any]]:
     """Return what the directory is said to hold: by its manifest, the manifest to be, the note on the attempt."""
-    notes = [read_note(directory, name) or {} for name in (MANIFEST, READY, ATTEMPT)]
+    notes = [read_note(directory, name) or {} for name in _NOTES]
     return [identity for note in notes if isinstance(identity := note.get("identity"), dict)]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from roar_pipeline.attempts import Log, note_failure, noted, spent_seconds
 from roar_pipeline.config import fingerprint
 from roar_pipeline.errors import InputError, explain
-from roar_pipeline.files import SCRATCH, lock, read_json, require_space, sync_directory, write_json
-from roar_pipeline.manifests import MANIFEST, check_intact, describe, is_done
+from roar_pipeline.files import SCRATCH, lock, misplaced, read_json, require_space, sync_directory, write_json
+from roar_pipeline.manifests import MANIFEST, DamagedError, check_intact, describe, is_done
 from roar_pipeline.ownership import READY
 from roar_pipeline.progress import listening
 
@@ -93,13 +93,31 @@ def produce_together(results: Mapping[str, Wanted], function: Stage, arguments: 
 
 def _make(results: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> None:
     waiting = {n: w for n, w in results.items() if not is_done(w.directory, w.fingerprint)}
+    unusable = {n: error for n, w in waiting.items() if (error := _unusable(w.directory))}
+    waiting = {n: w for n, w in waiting.items() if n not in unusable}
     unmade = {n: w for n, w in waiting.items() if not _is_ready(w.directory / READY, w.fingerprint)}
     failure = _attempt(unmade, function, arguments) if unmade else None
+    reasons: dict[str, Exception] = {**unusable, **(failure.reasons if failure else {})}
     for name, wanted in waiting.items():
-        if failure is None or name not in failure.reasons:
+        if name not in reasons:
             _finish(wanted.directory)
-    if failure is not None:
-        raise failure
+    if unusable and len(results) == 1:
+        raise next(iter(unusable.values()))
+    if reasons:
+        raise SomeFailedError(reasons)
+
+
+def _unusable(directory: Path) -> DamagedError | None:
+    """Return why nothing can be made in a directory as it is; what is there stays, for who is to repair it."""
+    found = misplaced(directory)
+    if not found:
+        return None
+    error = DamagedError(
+        f"{directory} is damaged: {'; '.join(found)}. Set it aside with `python -m tasks verify --repair`, then run "
+        "again: it will be made anew."
+    )
+    note_failure(directory, str(error))
+    return error
 
 
 def _attempt(unmade: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> SomeFailedError | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline import attempts
-from roar_pipeline.files import holder
+from roar_pipeline.files import holder, misplaced
 from roar_pipeline.manifests import MANIFEST, code_digest, faults, library_versions, read_manifest
 
 __all__ = ["KINDS", "State", "changes", "differences", "duration", "state_of"]
@@ -39,14 +39,9 @@ def state_of(directory: Path, expected: str) -> State:
     """Return the state of the result with this fingerprint that belongs in this directory."""
     if not directory.exists():
         return State("missing")
-    manifest = read_manifest(directory)
-    wrong: Sequence[str] = []
-    if manifest is not None and manifest["fingerprint"] == expected:
-        wrong = faults(directory, manifest, full=False)
-        if not wrong:
-            return State("done", manifest=manifest)
-    elif manifest is not None or (directory / MANIFEST).exists():
-        wrong = ["the manifest is broken, or of something else"]
+    manifest, wrong = _read(directory, expected)
+    if manifest is not None and not wrong:
+        return State("done", manifest=manifest)
     log = attempts.newest_log(directory)
     note = attempts.read_note(directory, attempts.PROGRESS) or {}
     reached = _number(note.get("share"))
@@ -60,6 +55,20 @@ def state_of(directory: Path, expected: str) -> State:
         began = _clock(attempt.get("started"))
         return State("interrupted", f"began {began}, reached {note.get('text', 'nothing that is noted')}", log, reached)
     return State("missing", log=log)
+
+
+def _read(directory: Path, expected: str) -> tuple[Mapping[str, Any] | None, Sequence[str]]:
+    """Return a directory's manifest, if it is the one that is expected, and what is wrong there."""
+    try:
+        manifest = read_manifest(directory)
+        if manifest is not None and manifest["fingerprint"] == expected:
+            return manifest, faults(directory, manifest, full=False)
+        wrong = misplaced(directory)
+    except OSError as error:
+        return None, [f"cannot be read: {error}"]
+    if not wrong and (manifest is not None or (directory / MANIFEST).exists()):
+        wrong = ["the manifest is broken, or of something else"]
+    return None, wrong
 
 
 def _running(who: Mapping[str, Any], note: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from luigi.configuration import get_config
 from luigi.task_register import Register
 
 import tasks
+from tasks.__main__ import main
 from tasks.settings import data_folder, settings
 
 # Idle threads of small nets only get into each other's way; read when torch is imported.
@@ -151,6 +152,7 @@ def finished(chain: Workplace) -> Path:
 
 
 Configure = Callable[..., None]
+Ask = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,17 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
 def copied(chain: Workplace, configure: Configure, tmp_path: Path) -> Results:
     shutil.copytree(finished(chain), tmp_path / "data")
     return Results(tmp_path / "data")
+
+
+@pytest.fixture
+def ask(copied: Results, capsys: pytest.CaptureFixture[str]) -> Iterator[Ask]:
+    """Run a command in this process and return what it prints."""
+
+    def run(*words: str, code: int = 0) -> str:
+        capsys.readouterr()
+        got = main(words)
+        output, errors = capsys.readouterr()
+        assert got == code, output + errors
+        return output + errors
+
+    return run

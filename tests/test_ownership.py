@@ -3,33 +3,17 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Results
+from conftest import Ask, Results
 
 from roar_pipeline import cache, trash
 from roar_pipeline.manifests import MANIFEST
-from tasks.__main__ import main
 
 REPORT_OF_OTHERS = ("--percents", "30")
 """A grid that does not reach most of what the small chain has made."""
-Ask = Callable[..., str]
-
-
-@pytest.fixture
-def ask(copied: Results, capsys: pytest.CaptureFixture[str]) -> Iterator[Ask]:
-    """Run a command in this process and return what it prints."""
-
-    def run(*words: str, code: int = 0) -> str:
-        capsys.readouterr()
-        got = main(words)
-        output, errors = capsys.readouterr()
-        assert got == code, output + errors
-        return output + errors
-
-    return run
 
 
 def tree(folder: Path) -> dict[str, bytes]:
