@@ -26,7 +26,6 @@ __all__ = [
     "evaluate_localization",
     "generate_scenes",
     "prepare_images",
-    "probe_masks",
     "rank_pixels",
     "report",
     "retrain",
@@ -168,6 +167,7 @@ def retrain(
     seed: int,
     fingerprint: str,
     execution: config.Execution,
+    masks_only: bool = False,
 ) -> Facts:
     """Train one cell of the grid from scratch and test it: ``metrics.json``, ``scores.npy``, optionally ``model.pt``.
 
@@ -181,6 +181,7 @@ def retrain(
         seed: of the network's weights and of its training.
         fingerprint: of the result.
         execution: device and threads.
+        masks_only: train and test on the binary masks instead of the images (Rong et al. 2022).
     """
     from roar_pipeline import cells
 
@@ -194,39 +195,7 @@ def retrain(
         seed=seed,
         fingerprint=fingerprint,
         execution=execution,
-        masks_only=False,
-    )
-
-
-def probe_masks(
-    directory: Path,
-    *,
-    images_path: Path,
-    levels_path: Path,
-    percent: int,
-    direction: str,
-    recipe: config.Retrain,
-    seed: int,
-    fingerprint: str,
-    execution: config.Execution,
-) -> Facts:
-    """Train the cell's network on the binary masks alone (Rong et al. 2022): what their shape gives away.
-
-    Writes what ``retrain`` writes, and takes the same arguments.
-    """
-    from roar_pipeline import cells
-
-    return cells.train_cell(
-        directory,
-        images_path=images_path,
-        levels_path=levels_path,
-        percent=percent,
-        direction=direction,
-        recipe=recipe,
-        seed=seed,
-        fingerprint=fingerprint,
-        execution=execution,
-        masks_only=True,
+        masks_only=masks_only,
     )
 
 

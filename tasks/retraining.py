@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import luigi
 
@@ -38,6 +38,10 @@ class CellTask(StageTask):
 
     With several percentages a worker trains one network after the other, and each keeps its own result.
     """
+
+    stage = "retrain"
+    masks_only: ClassVar[bool] = False
+    """Whether the network sees the binary masks instead of the images."""
 
     model = ModelParameter(
         default=NO_MODEL, description="whose maps: teacher, a loss, loss/reduction; none for controls"
@@ -128,6 +132,7 @@ class CellTask(StageTask):
             "seed": self.seed,
             "fingerprint": self.fingerprint,
             "execution": settings().execution,
+            "masks_only": self.masks_only,
         }
 
     @property
@@ -143,7 +148,6 @@ class Retrain(CellTask):
     At percent 0 nothing is removed, at percent 100 everything: both belong to no model and no method.
     """
 
-    stage = "retrain"
     version = 2
 
     longer = WholeParameter(
@@ -170,7 +174,7 @@ class Retrain(CellTask):
 class ProbeMasks(CellTask):
     """Train the same classifier on the binary masks alone: what their shape gives away about the labels."""
 
-    stage = "probe_masks"
+    masks_only = True
 
     def named(self) -> Mapping[str, Any]:
         """Return what the grid sweeps."""

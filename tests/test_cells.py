@@ -42,10 +42,18 @@ def telling_levels(tmp_path_factory: pytest.TempPathFactory, images_path: Path) 
     return directory / "levels.h5"
 
 
-def run(stage: str, directory: Path, images_path: Path, levels: Path | None, percent: int, **changes: object) -> dict:
+def run(
+    directory: Path,
+    images_path: Path,
+    levels: Path | None,
+    percent: int,
+    *,
+    masks_only: bool = False,
+    **changes: object,
+) -> dict:
     directory.mkdir()
     recipe = config.Retrain(**{**RECIPE.__dict__, **changes})
-    facts = getattr(stages, stage)(
+    facts = stages.retrain(
         directory,
         images_path=images_path,
         levels_path=levels,
@@ -55,6 +63,7 @@ def run(stage: str, directory: Path, images_path: Path, levels: Path | None, per
         seed=0,
         fingerprint="f",
         execution=config.Execution(device="cpu"),
+        masks_only=masks_only,
     )
     assert facts["threads"] == 1
     assert facts["processor"] == torch.backends.cpu.get_cpu_capability()
@@ -64,7 +73,7 @@ def run(stage: str, directory: Path, images_path: Path, levels: Path | None, per
 def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
     tmp_path: Path, images_path: Path, telling_levels: Path
 ) -> None:
-    measured = run("retrain", tmp_path / "cell", images_path, telling_levels, 30)
+    measured = run(tmp_path / "cell", images_path, telling_levels, 30)
     scores = np.load(tmp_path / "cell" / "scores.npy")
     labels = images.read_split(images_path, "test").labels
     threshold = measured["tuned_threshold"]
@@ -82,11 +91,11 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
 
 
 def test_at_100_percent_every_image_looks_alike_and_at_0_no_level_has_a_say(tmp_path: Path, images_path: Path) -> None:
-    nothing = run("retrain", tmp_path / "nothing", images_path, None, 100)
+    nothing = run(tmp_path / "nothing", images_path, None, 100)
     scores = np.load(tmp_path / "nothing" / "scores.npy")
     assert (scores == scores[0]).all()
     assert nothing["removal"] is None
-    run("retrain", tmp_path / "clean", images_path, None, 0)
+    run(tmp_path / "clean", images_path, None, 0)
     scores = np.load(tmp_path / "clean" / "scores.npy")
     assert not (scores == scores[0]).all()
 
@@ -109,6 +118,6 @@ def test_a_probe_finds_the_label_that_masks_tell_and_none_where_they_tell_nothin
 ) -> None:
     """The masks follow the first label: a network that sees nothing else ranks classes better than chance."""
     longer = {"epochs": 15, "batch": 16, "width": 8}
-    telling = run("probe_masks", tmp_path / "telling", images_path, telling_levels, 30, **longer)
-    chance = run("retrain", tmp_path / "chance", images_path, None, 100)
+    telling = run(tmp_path / "telling", images_path, telling_levels, 30, masks_only=True, **longer)
+    chance = run(tmp_path / "chance", images_path, None, 100)
     assert telling["test"]["map_classes"] > chance["test"]["map_classes"] + 0.15
