@@ -2,7 +2,7 @@
 
 A result is a directory with ``manifest.json``: fingerprint, identity, files with size and sha256, versions, host,
 seconds. Sizes are compared whenever somebody asks whether a result is done; contents when another stage is about to
-read it, and on request.
+read it, whenever somebody asks for an end product, which no stage reads, and on request.
 """
 
 import contextlib
@@ -103,10 +103,18 @@ def origin_of(directory: Path) -> str:
     return ", ".join(map(str, known)) if all(known) and torch_version else ""
 
 
-def is_done(directory: Path, expected: str) -> bool:
-    """Tell whether the directory holds the finished result of this fingerprint, every file there in its full size."""
+def is_done(directory: Path, expected: str, *, full: bool = False) -> bool:
+    """Tell whether the directory holds the finished result of this fingerprint, every file there in its full size.
+
+    Args:
+        directory: of the result.
+        expected: its fingerprint.
+        full: compare contents (sha256), too; a file is hashed once per process, until it changes.
+    """
     manifest = read_manifest(directory)
-    return manifest is not None and manifest["fingerprint"] == expected and not any(_size_faults(directory, manifest))
+    if manifest is None or manifest["fingerprint"] != expected or any(_size_faults(directory, manifest)):
+        return False
+    return not (full and _content_faults(directory, manifest))
 
 
 def faults(directory: Path, manifest: Mapping[str, Any], *, full: bool) -> list[str]:

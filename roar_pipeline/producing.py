@@ -34,6 +34,8 @@ class Wanted:
     """Directory and fingerprint of the results that the stage reads."""
     command: str = ""
     """What makes this result alone, for people."""
+    is_end_product: bool = False
+    """Whether no stage reads the result and compares its contents: then that is done before it counts as done."""
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +94,7 @@ def produce_together(results: Mapping[str, Wanted], function: Stage, arguments: 
 
 
 def _make(results: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> None:
-    waiting = {n: w for n, w in results.items() if not is_done(w.directory, w.fingerprint)}
+    waiting = {n: w for n, w in results.items() if not is_done(w.directory, w.fingerprint, full=w.is_end_product)}
     unusable = {n: error for n, w in waiting.items() if (error := _unusable(w.directory))}
     waiting = {n: w for n, w in waiting.items() if n not in unusable}
     unmade = {n: w for n, w in waiting.items() if not _is_ready(w.directory / READY, w.fingerprint)}

@@ -35,11 +35,17 @@ class State:
     """Of a result that is done or damaged."""
 
 
-def state_of(directory: Path, expected: str) -> State:
-    """Return the state of the result with this fingerprint that belongs in this directory."""
+def state_of(directory: Path, expected: str, *, full: bool = False) -> State:
+    """Return the state of the result with this fingerprint that belongs in this directory.
+
+    Args:
+        directory: of the result.
+        expected: its fingerprint.
+        full: compare contents, as is done with an end product.
+    """
     if not directory.exists():
         return State("missing")
-    manifest, wrong = _read(directory, expected)
+    manifest, wrong = _read(directory, expected, full)
     if manifest is not None and not wrong:
         return State("done", manifest=manifest)
     log = attempts.newest_log(directory)
@@ -57,12 +63,12 @@ def state_of(directory: Path, expected: str) -> State:
     return State("missing", log=log)
 
 
-def _read(directory: Path, expected: str) -> tuple[Mapping[str, Any] | None, Sequence[str]]:
+def _read(directory: Path, expected: str, full: bool) -> tuple[Mapping[str, Any] | None, Sequence[str]]:
     """Return a directory's manifest, if it is the one that is expected, and what is wrong there."""
     try:
         manifest = read_manifest(directory)
         if manifest is not None and manifest["fingerprint"] == expected:
-            return manifest, faults(directory, manifest, full=False)
+            return manifest, faults(directory, manifest, full=full)
         wrong = misplaced(directory)
     except OSError as error:
         return None, [f"cannot be read: {error}"]

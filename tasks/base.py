@@ -31,14 +31,14 @@ __all__ = ["ManifestTarget", "StageTask"]
 class ManifestTarget(luigi.Target):
     """The manifest of a result: exists when the result is whole and is the one that is wanted."""
 
-    def __init__(self, directory: Path, expected: str) -> None:
+    def __init__(self, directory: Path, expected: str, *, full: bool) -> None:
         self.path = str(directory / MANIFEST)
-        self._directory, self._expected = directory, expected
+        self._directory, self._expected, self._full = directory, expected, full
 
     def exists(self) -> bool:
         """Tell whether the result is there; what cannot be read is not, and whoever is to make it finds out why."""
         try:
-            return is_done(self._directory, self._expected)
+            return is_done(self._directory, self._expected, full=self._full)
         except OSError:
             return False
 
@@ -55,6 +55,8 @@ class StageTask(luigi.Task):
     """Raised by hand when the stage's results change for the same identity."""
     is_light: ClassVar[bool] = False
     """Whether the stage needs none of the libraries that take seconds to import (torch, scikit-learn)."""
+    is_end_product: ClassVar[bool] = False
+    """Whether no stage reads the result: then its contents are compared whenever somebody asks whether it is done."""
     sections: ClassVar[tuple[str, ...]] = ()
     """Sections of the settings that decide what comes out."""
 
@@ -134,7 +136,7 @@ class StageTask(luigi.Task):
     def wanted(self) -> Wanted:
         """Return the result that is to be made, and from what."""
         inputs = {task.directory: task.fingerprint for task in self.deps()}
-        return Wanted(self.directory, self.identity, tuple(inputs.items()), self.command())
+        return Wanted(self.directory, self.identity, tuple(inputs.items()), self.command(), self.is_end_product)
 
     def command(self) -> str:
         """Return the shell command that makes this result by itself, with the settings of this run."""
@@ -150,7 +152,7 @@ class StageTask(luigi.Task):
 
     def output(self) -> luigi.Target:
         """Return the manifest."""
-        return ManifestTarget(self.directory, self.fingerprint)
+        return ManifestTarget(self.directory, self.fingerprint, full=self.is_end_product)
 
     def run(self) -> None:
         """Make the result, or the results of a batch, in processes of their own."""

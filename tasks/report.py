@@ -33,6 +33,7 @@ class Report(StageTask):
     """
 
     stage = "report"
+    is_end_product = True
     version = 3
     sections = ("report", "metrics")
 

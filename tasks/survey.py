@@ -101,7 +101,10 @@ class Survey:
 
 
 def _found(report: Report) -> list[Entry]:
-    found = [Entry(task, state_of(task.directory, task.fingerprint)) for task in closure(report).values()]
+    found = [
+        Entry(task, state_of(task.directory, task.fingerprint, full=task.is_end_product))
+        for task in closure(report).values()
+    ]
     return sorted((_checked(e) for e in found), key=lambda e: (FAMILIES.index(e.family), e.task.title))
 
 

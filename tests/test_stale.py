@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Configure, Results, Workplace, contents
+from conftest import Ask, Configure, Results, Workplace, contents
 from voc_folder import CLASSES, write_voc_folder
 
 import tasks
-from roar_pipeline import stages
+from roar_pipeline import manifests, stages
 from roar_pipeline.manifests import MANIFEST
 from tasks.execution import TaskFailedError
 from tasks.progress import closure
@@ -105,6 +105,37 @@ def test_a_damaged_file_is_no_result_or_is_refused(
     assert not task.complete()
     path.write_bytes(whole)
     assert task.complete()
+
+
+@pytest.mark.parametrize("name", ["report.html", "table.txt", "results.csv", "roar_f1_samples.png"])
+def test_a_report_that_was_changed_is_damaged_and_made_anew(copied: Results, ask: Ask, name: str) -> None:
+    """No stage reads it and would find out: its contents are compared, at equal size and time too."""
+    report = copied.task(*REPORT)
+    path = report.directory / name
+    whole, stat = path.read_bytes(), path.stat()
+    path.write_bytes(DAMAGES["flipped middle"](whole))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert not report.complete()
+    assert f"damaged     Report: the content of {name} has changed" in ask("status")
+    assert "1" in next(line for line in ask("forecast").splitlines() if line.startswith("Report")).split()
+    path.write_bytes(whole)
+    assert report.complete()
+    path.write_bytes(DAMAGES["flipped middle"](whole))
+    if name == "table.txt":
+        report.make()
+        assert path.read_bytes() == whole
+        assert report.complete()
+
+
+def test_a_report_is_hashed_once_while_it_stays_as_it_is(copied: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = copied.task(*REPORT)
+    hashed: list[Path] = []
+    monkeypatch.setattr(manifests, "sha256_of", lambda path: hashed.append(path) or "")
+    assert report.complete()
+    assert not hashed
+    os.utime(report.path)
+    assert not report.complete()
+    assert hashed == [report.path]
 
 
 @pytest.mark.parametrize(

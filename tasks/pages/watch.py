@@ -127,7 +127,7 @@ class Watch:
     def _look_at(self, task: StageTask) -> _Seen:
         now = time.time()
         try:
-            state = state_of(task.directory, task.fingerprint)
+            state = state_of(task.directory, task.fingerprint, full=task.is_end_product)
         except OSError as error:
             return _Seen(State("damaged", f"cannot be read: {error}"), None, (), (), now)
         files = (state.manifest or {}).get("files", {})
