@@ -30,8 +30,8 @@ SMALL = {
     "dataset": {"height": 32, "width": 32},
     "scenes": {"train": 48, "validation": 12, "test": 24, "size": 32},
     "teacher": {"width": 4, "epochs": 2},
-    "student": {"width": 4, "reduction": 2, "epochs": 1},
-    "retrain": {"width": 2, "epochs": 1},
+    "student": {"width": 4, "reduction": 2, "epochs": 1, "batch": 16},
+    "retrain": {"width": 2, "epochs": 1, "batch": 16},
     "grid": {
         "models": "teacher, sswa",
         "methods": "gradcam",

@@ -31,7 +31,7 @@ def moody(model, images, image_index, class_index):
 """A method of one's own that fails while there is a file ``broken`` beside it."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"nothing has happened for {seconds} s"

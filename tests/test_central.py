@@ -101,7 +101,7 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
         "paths": {"data": tmp_path / "data"},
         "scheduler": {"worker_disconnect_delay": 12},
         "teacher": {"epochs": 200},
-        "retrain": {"epochs": 300},
+        "retrain": {"epochs": 200},
         "grid": {"models": "teacher", "percents": "10, 30, 50"},
     }
     elsewhere = Workplace(tmp_path / "elsewhere")
