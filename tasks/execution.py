@@ -39,6 +39,7 @@ __all__ = [
     "Job",
     "TaskFailedError",
     "failure_text",
+    "is_worth_another_try",
     "note_death",
     "open_cache",
     "run",
@@ -176,6 +177,11 @@ def _warm_up() -> None:
     provenance()
 
 
+def is_worth_another_try(task: "StageTask", code: int | None) -> bool:
+    """Tell whether a process at work on a task was killed (code below 0, or not known), and not for a full disk."""
+    return (code is None or code < 0) and not _is_full(task.directory)
+
+
 def _carry_out(job: Job, shown: "_Shown") -> str | None:
     """Do a job, again if need be; tell and return what went wrong, None if nothing did."""
     for left in range(settings().execution.retries, -1, -1):
@@ -203,8 +209,8 @@ def _run_apart(job: Job, shown: "_Shown") -> tuple[str | None, bool]:
         return None, False
     for task in unmade:
         note_death(task, "with what it was forked from" if code is None else f"exit code {code}")
-    killed = (code is None or code < 0) and not _is_full(job.tasks[0].directory)
-    return "\n".join(failure_text(task, None) for task in unmade), killed
+    text = "\n".join(failure_text(task, None) for task in unmade)
+    return text, is_worth_another_try(job.tasks[0], code)
 
 
 def _attempt(order: _Order) -> tuple[str | None, bool]:

@@ -3,7 +3,8 @@
 Luigi's own process must never import torch, and forks a process for each task. Were the stage's process
 forked from there, it would import for two to three seconds. So a run that has more than a little to do keeps a *warm*
 process beside it, which imports once and then only forks, and which never computes anything itself: neither OpenMP's
-threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's process is forked on the spot.
+threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's process is forked on the spot. One that
+dies is replaced, once: it serves the tasks that are begun from then on.
 
     luigi -+- warm -+- stage's process        tells the task's process what came of it, the warm one adds the exit code
            |        +- stage's process
@@ -14,6 +15,7 @@ threads nor CUDA survive a fork. Where there is none, or it is gone, a stage's p
 import contextlib
 import ctypes
 import gc
+import logging
 import mmap
 import multiprocessing
 import os
@@ -27,21 +29,27 @@ from typing import Any
 
 from luigi.worker import fork_lock
 
-__all__ = ["Word", "die_with_parent", "limit_threads", "run_apart", "warm_process"]
+__all__ = ["Word", "die_with_parent", "keep_warm", "limit_threads", "run_apart", "warm_process"]
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 1.0
 _MOST = 1 << 16
 """Bytes of an order."""
+_RESTARTS = 1
+"""Times that a warm process that has died is replaced."""
 _BEGUN, _WORD, _CODE = range(3)
 """What a message is: that there is a process, what it tells, its exit code."""
 
 Word = Any
 """What a stage's process tells, in plain data."""
 
+_log = logging.getLogger("roar")
+
 _fork = multiprocessing.get_context("fork")
 _asking: socket.socket | None = None
 """Through which the warm process is asked; processes that Luigi forks inherit it."""
+_warm: "_Warm | None" = None
+"""What keeps a warm process at hand, in the process that began it."""
 _is_warm = mmap.mmap(-1, 1)
 """One byte that all forked processes see: 1 once the warm process has imported everything."""
 
@@ -119,24 +127,77 @@ def warm_process(work: Callable[[Any], Word], warm_up: Callable[[], None]) -> It
         work: called with an order in a forked process.
         warm_up: called once in the warm process, to import and remember what every ``work`` needs.
     """
-    global _asking
+    global _warm
     if sys.platform != "linux":
         yield
         return
-    asking, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    process = _fork.Process(target=_be_warm, args=(work, warm_up, served), name="warm")
-    _is_warm[0] = 0
-    with asking:
+    warm = _Warm(work, warm_up)
+    try:
+        warm.start()
+        _warm = warm
+        yield
+    finally:
+        _warm = None
+        warm.stop()
+
+
+def keep_warm() -> None:
+    """Replace a warm process that has died, once, and say so; called by the process that began it, now and then."""
+    if _warm is not None:
+        _warm.renew()
+
+
+class _Warm:
+    """The warm process, and the socket through which it is asked."""
+
+    def __init__(self, work: Callable[[Any], Word], warm_up: Callable[[], None]) -> None:
+        self._work, self._warm_up = work, warm_up
+        self._asking: socket.socket | None = None
+        self._process: Any = None
+        self._restarts = _RESTARTS
+
+    def start(self) -> None:
+        """Begin it, and have tasks that are forked from now on ask it."""
+        global _asking
+        self._asking, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._process = _fork.Process(target=_be_warm, args=(self._work, self._warm_up, served), name="warm")
+        _is_warm[0] = 0
+        with served, fork_lock:
+            self._process.start()
+        _asking = self._asking
+
+    def stop(self) -> None:
+        """End it; tasks then fork on the spot."""
+        global _asking
+        _asking = None
+        if self._asking is not None:
+            self._asking.close()
+        if self._process is not None and self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
+        self._process = None
+
+    def renew(self) -> None:
+        """Begin another if it has died, unless that has been done as often as is allowed."""
+        if self._process is None or self._process.is_alive():
+            return
+        ending = f"exit code {self._process.exitcode}"
+        self.stop()
+        if not self._restarts:
+            _log.warning(
+                "The process that stages are forked from has ended again (%s): each imports by itself.", ending
+            )
+            return
+        self._restarts -= 1
         try:
-            with served, fork_lock:
-                process.start()
-            _asking = asking
-            yield
-        finally:
-            _asking = None
-            if process.pid is not None:
-                process.kill()
-                process.join()
+            self.start()
+        except OSError as error:
+            self.stop()
+            _log.warning(
+                "The process that stages are forked from has ended (%s), and cannot be replaced: %s.", ending, error
+            )
+        else:
+            _log.warning("The process that stages are forked from has ended (%s): another takes its place.", ending)
 
 
 def _be_warm(work: Callable[[Any], Word], warm_up: Callable[[], None], served: socket.socket) -> None:

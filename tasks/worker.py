@@ -1,4 +1,4 @@
-"""Luigi's worker, taught four things that a cache shared by several runs needs.
+"""Luigi's worker, taught five things that a cache shared by several runs needs.
 
 1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
    stays whenever something is pending, for ever if an upstream task has failed.) A run that was killed is such another
@@ -7,15 +7,18 @@
 2. What another run has made counts as done, so that the exit code tells the truth.
 3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
 4. A scheduler that was restarted and has forgotten the run is told of it again.
+5. A task whose process was killed is tried again, as a stage is whose process was.
 """
 
 import contextlib
 import json
 import logging
 import multiprocessing
+import signal
 import socket
 import time
 import urllib.parse
+from collections import Counter
 from typing import Any
 
 import luigi.interface
@@ -24,10 +27,12 @@ from luigi.task_status import DONE, FAILED, PENDING
 
 from roar_pipeline import attempts
 from roar_pipeline.errors import InputError
-from tasks.execution import failure_text, open_cache, warm_process
+from tasks.execution import failure_text, is_worth_another_try, open_cache, warm_process
 from tasks.grouping import GroupedScheduler
+from tasks.processes import keep_warm
 from tasks.progress import Monitor
 from tasks.resources import resources_of_machine, shortages
+from tasks.settings import settings
 
 __all__ = ["install"]
 
@@ -45,6 +50,8 @@ class Worker(luigi.worker.Worker):
         super().__init__(*args, **kwargs)
         self._others, self._asked = False, 0.0
         self._roots: list[Any] = []
+        self._tries: Counter[str] = Counter()
+        """Times that a task whose process was killed was begun again."""
 
     def run(self) -> bool:
         """Run all that can be run, here or by others; tell whether all of it succeeded."""
@@ -149,6 +156,29 @@ class Worker(luigi.worker.Worker):
         if kwargs["status"] == FAILED:
             for part in parts:
                 self._settle(part)
+
+    def _purge_children(self) -> None:
+        """See which processes have ended; begin again the tasks whose process was killed, as a killed stage is."""
+        keep_warm()
+        killed = [(key, process) for key, process in self._running_tasks.items() if self._may_pass(key, process)]
+        for task_id, process in killed:
+            _log.warning(
+                "%s: its process was killed (%s). This may pass: it is tried again, %d times at most.",
+                process.task.title,
+                signal.Signals(-process.exitcode).name,
+                settings().execution.retries - self._tries[task_id],
+            )
+            self._tries[task_id] += 1
+            del self._running_tasks[task_id]
+            self._run_task(task_id)
+        if not killed:  # what is begun just now is looked at the next time
+            super()._purge_children()
+
+    def _may_pass(self, task_id: str, process: Any) -> bool:
+        """Tell whether a task's process was killed, and may be begun again."""
+        code = None if process.is_alive() else process.exitcode
+        has_tries = self._tries[task_id] < settings().execution.retries
+        return code is not None and code < 0 and has_tries and is_worth_another_try(process.task.parts()[0], code)
 
     def _settle(self, part: Any) -> None:
         """Tell the scheduler how a task that was tried has ended: it is done, or failed with its own reason."""

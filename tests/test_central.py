@@ -211,6 +211,38 @@ def test_a_scheduler_that_has_forgotten_a_run_is_told_of_it_again_and_of_its_fai
     assert not worker._introduces_itself_again(nothing), "it knows"
 
 
+@pytest.mark.parametrize(("code", "begun"), [(-signal.SIGKILL, 2), (-signal.SIGSEGV, 2), (1, 0)])
+def test_a_task_whose_process_was_killed_is_begun_again_as_a_stage_is(
+    scenes: tasks.GenerateScenes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    begun: int,
+) -> None:
+    """As often as ``[execution] retries`` allows, 2 by default; a process that ends by itself is no matter of luck."""
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    assert worker.add(scenes)
+    process = types.SimpleNamespace(task=scenes, exitcode=code, is_alive=lambda: False, timeout_time=None)
+    again: list[str] = []
+
+    def begin(task_id: str) -> None:
+        again.append(task_id)
+        worker._running_tasks[task_id] = process
+
+    monkeypatch.setattr(worker, "_run_task", begin)
+    worker._running_tasks[scenes.task_id] = process
+    with caplog.at_level("WARNING", logger="roar"):
+        for number in range(begun):
+            worker._purge_children()
+            assert worker._task_result_queue.empty()
+            assert len(again) == number + 1
+        worker._purge_children()
+    assert worker._task_result_queue.get(timeout=10)[:2] == (scenes.task_id, FAILED)
+    assert again == [scenes.task_id] * begun
+    assert caplog.text.count("This may pass: it is tried again") == begun
+    assert (f"was killed ({signal.Signals(-code).name})" in caplog.text) if begun else True
+
+
 def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> None:
     """Of a seed, of a model, of a method: so the first curves are there early."""
     scheduler = Scheduler()

@@ -12,7 +12,7 @@ import pytest
 
 HEAD = """
 import json, multiprocessing, os, signal, sys, time
-from tasks.processes import run_apart, warm_process
+from tasks.processes import keep_warm, run_apart, warm_process
 
 def work(order):
     if order == "die":
@@ -146,6 +146,38 @@ def test_a_warm_process_that_is_gone_is_done_without() -> None:
     )
     assert struck == [None, None]
     assert after == [["b", me, False], 0]
+
+
+def test_a_warm_process_that_dies_is_replaced_once_and_mentioned() -> None:
+    me, first, second, served, after, lines = script(
+        """
+        import logging
+        def end():
+            (process,) = multiprocessing.active_children()
+            process.kill()
+            process.join()
+            keep_warm()
+            keep_warm()
+            return process.pid
+        lines = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append(record.getMessage())
+        logging.getLogger("roar").handlers[:] = [handler]
+        keep_warm()
+        with warm_process(work, lambda: None):
+            apart("a")
+            keep_warm()
+            first = end()
+            served = apart("b")
+            second = end()
+            print(json.dumps([os.getpid(), first, second, served, apart("c"), lines]))
+        """
+    )
+    assert first != second
+    assert served == [["b", second, False], 0]
+    assert after == [["c", me, False], 0], "on the spot"
+    assert ["another takes its place" in line for line in lines] == [True, False]
+    assert all("has ended" in line and "exit code -9" in line for line in lines)
 
 
 @pytest.mark.parametrize("is_warm", [True, False])
