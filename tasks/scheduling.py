@@ -1,26 +1,18 @@
 """``python -m tasks scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
 
 import contextlib
-import json
-import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from luigi.configuration import get_config
-from luigi.scheduler import Scheduler
 
 from roar_pipeline.errors import InputError
-from roar_pipeline.files import write_bytes
-from tasks.execution import AGAIN
-from tasks.grouping import NAMESPACE
 from tasks.processes import die_with_parent
 from tasks.report import Report
 from tasks.resources import resources_of_machine
@@ -30,10 +22,7 @@ __all__ = ["serve"]
 
 _HOST = "127.0.0.1"
 """Neither server asks for a password: they are for this machine alone, and for who tunnels to it."""
-_LUIGI = "luigi --module tasks "
-"""How the commands begin that ``tasks.base`` writes, and those of the dialog."""
 _START_SECONDS = 30.0
-_STATE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 
 
@@ -101,70 +90,15 @@ def _require_free(port: int) -> None:
             ) from error
 
 
-class _Scheduler(Scheduler):
-    """luigid's, with a state that is written whole, a page for batched tasks, the right command where one failed."""
-
-    def __init__(self, state: Path) -> None:
-        super().__init__(state_path=str(state))
-        self._file = state
-
-    def dump(self) -> None:
-        """Write the state; what cannot be written now may be written the next time."""
-        try:
-            write_bytes(self._file, pickle.dumps(self._state.get_state()))
-        except OSError as error:
-            logging.getLogger("luigi").warning("The scheduler's state cannot be written: %s", error)
-
-    def add_task(self, task_id: str, batch_id: str | None = None, **kwargs: Any) -> Any:
-        """Take what a run says of a task. Luigi has the page of a batch overwrite those of its members."""
-        known = self._state.get_task(task_id)
-        batch = batch_id or (known.batch_id if known else None)
-        members = self._state.get_batch_running_tasks(batch) if batch else []
-        pages = [member.tracking_url for member in members]
-        answer = super().add_task(task_id=task_id, batch_id=batch_id, **kwargs)
-        for member, page in zip(members, pages, strict=True):
-            member.tracking_url = page
-        return answer
-
-    def fetch_error(self, task_id: str, **kwargs: Any) -> dict[str, Any]:
-        """Return what the dialog shows: Luigi's own command would lack the run's settings and its scheduler.
-
-        The dialog puts the command together from module, family and parameters. Where a variable must come before it,
-        it cannot be shown there.
-        """
-        shown: dict[str, Any] = super().fetch_error(task_id, **kwargs)
-        _, found, command = _text(shown["error"]).rpartition(AGAIN)
-        before, _, rest = command.partition(_LUIGI)
-        if before:
-            rest = f"... (whole in the line above that begins with {AGAIN.strip()})"
-        if found:
-            shown |= {"taskModule": "tasks", "taskFamily": rest, "taskParams": None}
-        elif "taskFamily" in shown:
-            shown["taskFamily"] = shown["taskFamily"].removeprefix(NAMESPACE)
-        return shown
-
-
-def _text(error: str | None) -> str:
-    """Return the text of what a run has told the scheduler, which is JSON; empty where it is no text."""
-    try:
-        told = json.loads(error or "null")
-    except ValueError:
-        return ""
-    return told if isinstance(told, str) else ""
-
-
 def _luigid(folder: Path, port: int) -> None:
-    """Be luigid: its state under the data folder, every few seconds, so that a restart knows what there was."""
+    """Be luigid: its state under the data folder, so that a restart knows what there was."""
     die_with_parent()
-    import luigi.server
-    from tornado.ioloop import PeriodicCallback
-
     config = get_config()
     for name, amount in resources_of_machine().items():
         config.set("resources", name, str(amount))
-    scheduler = _Scheduler(folder / "luigid-state.pickle")
-    PeriodicCallback(scheduler.dump, _STATE_SECONDS * 1000).start()
-    luigi.server.run(api_port=port, address=_HOST, scheduler=scheduler)
+    from tasks import luigid
+
+    luigid.serve(folder / luigid.STATE_FILE, _HOST, port)
 
 
 def _pages(report: Report, port: int, scheduler_port: int) -> None:

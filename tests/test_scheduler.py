@@ -14,7 +14,8 @@ import pytest
 from conftest import BIN, Workplace
 from servers import MOODY, Servers, free_ports, running, until
 
-from tasks.scheduling import _options, _Scheduler
+from tasks.luigid import StoredScheduler
+from tasks.scheduling import _options
 
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "400")
 
@@ -40,7 +41,7 @@ def test_both_listen_on_loopback_alone_and_stop_cleanly(servers: Servers, number
     assert servers.end(number) == 0
     _, left = psutil.wait_procs(family, timeout=5)
     assert not left
-    assert (servers.place.folder / "data/luigid-state.pickle").is_file()
+    assert (servers.place.folder / "data/luigid-state.json").is_file()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -48,7 +49,7 @@ def test_a_restart_knows_what_there_was(servers: Servers, number: signal.Signals
     run = servers.luigi("GenerateScenes")
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
-    ended, state = time.time(), servers.place.folder / "data/luigid-state.pickle"
+    ended, state = time.time(), servers.place.folder / "data/luigid-state.json"
     if number == signal.SIGKILL:
         until(lambda: state.exists() and state.stat().st_mtime > ended, 20)
     servers.end(number)
@@ -93,7 +94,7 @@ def dialog(tmp_path: Path) -> Callable[[str | None], tuple[str, object]]:
     """What follows ``luigi --module`` in the dialog of a failure that a run has told the scheduler so."""
 
     def shown(told: str | None) -> tuple[str, object]:
-        scheduler = _Scheduler(tmp_path / "state.pickle")
+        scheduler = StoredScheduler(tmp_path / "state.json")
         known = {"family": "roar.RankPixels", "module": "tasks.explanations", "params": {"model": "teacher"}}
         scheduler.add_task(worker="w", task_id="t", status="FAILED", expl=told, **known)
         answer = scheduler.fetch_error("t")
@@ -139,7 +140,7 @@ def test_progress_shows_and_a_killed_scheduler_costs_nothing(servers: Servers) -
     first = task["progress_percentage"]
     until(lambda: (now := shown()) and now["progress_percentage"] > first)
     servers.end(signal.SIGKILL)
-    (servers.place.folder / "data/luigid-state.pickle").unlink(missing_ok=True)
+    (servers.place.folder / "data/luigid-state.json").unlink(missing_ok=True)
     time.sleep(1)
     servers.start()
     output, _ = run.communicate(timeout=120)

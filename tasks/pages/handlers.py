@@ -15,7 +15,7 @@ from tornado.web import HTTPError
 from roar_pipeline.manifests import MANIFEST
 from tasks.pages import details, grid
 from tasks.pages.curves import HEIGHT, WIDTH
-from tasks.pages.safety import is_below, open_below, read_piece
+from tasks.pages.safety import is_below, is_own_host, open_below, read_piece
 from tasks.pages.templates import STATIC
 from tasks.pages.watch import DIGITS, Snapshot
 from tasks.survey import FAMILIES
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES", "Nothing"]
 
-_HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
@@ -73,7 +72,7 @@ class _Handler(tornado.web.RequestHandler):
 
     def prepare(self) -> None:
         """Refuse names under which another site could have led a browser here (DNS rebinding)."""
-        if not _HOSTS.fullmatch(self.request.headers.get("Host", "localhost")):
+        if not is_own_host(self.request.headers.get("Host")):
             raise HTTPError(403)
 
     async def head(self, *arguments: str) -> None:

@@ -1,16 +1,28 @@
-"""Reading files for strangers: nothing outside one folder, whatever the name says and wherever links lead."""
+"""Answering strangers: by the machine's own name alone, and with nothing outside one folder, wherever links lead."""
 
 import codecs
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["is_below", "open_below", "read_json_below", "read_piece"]
+__all__ = ["is_below", "is_own_host", "open_below", "read_json_below", "read_piece"]
 
 _PIECE = 1 << 16
 """Bytes of a log that one answer holds."""
+
+
+_HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+
+
+def is_own_host(host: str | None) -> bool:
+    """Tell whether a request's Host header names this machine's loopback; a request without one comes from no browser.
+
+    Under any other name another site could have led a browser here (DNS rebinding).
+    """
+    return host is None or _HOSTS.fullmatch(host) is not None
 
 
 def is_below(root: Path, path: Path) -> bool:
