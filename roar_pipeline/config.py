@@ -7,6 +7,7 @@ Every field is part of the identity of the stages that read its section, but for
 import dataclasses
 import hashlib
 import json
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from roar_pipeline.attribution import check_method, is_shuffled
 from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import number, shortened, whole_number
 
 __all__ = [
     "LOSSES",
@@ -75,8 +77,8 @@ class Dataset:
         "shorter side, in pixels, at which training photographs are kept as well, for augment = resized_crop; 0: not",
         low=0,
     )
-    mean: tuple[float, ...] = setting((), "channel means in 0..1; empty: measured on the training split")
-    std: tuple[float, ...] = setting((), "channel standard deviations in 0..1; empty: measured likewise")
+    mean: tuple[float, ...] = setting((), "channel means in 0..1; empty: measured on the training split", low=0, high=1)
+    std: tuple[float, ...] = setting((), "channel standard deviations in 0..1; empty: measured likewise", low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Training:
     weight_decay: float = setting(0.02, _WEIGHT_DECAY, low=0)
     momentum: float = setting(0.9, "of sgd; adamw ignores it", low=0, high=1)
     schedule: Literal["one_cycle", "steps", "constant"] = setting("one_cycle", "one_cycle, steps or constant")
-    milestones: tuple[int, ...] = setting((), "epochs at which steps multiplies the rate by gamma")
+    milestones: tuple[int, ...] = setting((), "epochs at which steps multiplies the rate by gamma, in order", low=1)
     gamma: float = setting(0.1, "factor of steps", low=0)
     augment: Literal["none", "flip", "padded_crop", "resized_crop"] = setting(
         "none",
@@ -241,6 +243,7 @@ class Grid:
     model_seeds: tuple[int, ...] = setting(
         (),
         "of teachers and students, each crossed with every seed; empty: paired, seed s explains models of seed s",
+        low=0,
     )
 
 
@@ -261,7 +264,7 @@ class Execution:
 
     engine: Literal["local"] = setting("local", "local: in this machine's worker processes")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: the GPU where there is one")
-    threads: int = setting(1, "CPU threads per worker process", low=1)
+    threads: int = setting(1, "CPU threads per worker process", low=1, high=4096)
     retries: int = setting(2, "times that a stage is tried again after what may pass: a killed process, ...", low=0)
     page_port: int = setting(8083, "of the results' page on 127.0.0.1, beside luigid", low=1, high=65535)
     methods_per_process: int = setting(20, "methods of one model that share one pass over the images", low=1)
@@ -303,11 +306,11 @@ def check_model(name: str) -> None:
         InputError: lists the known names.
     """
     loss, slash, reduction = name.partition("/")
-    whole = reduction.isdigit() and reduction == str(int(reduction)) and int(reduction) > 0
+    whole = re.fullmatch("[1-9][0-9]{0,17}", reduction)
     if name != "teacher" and not (loss in LOSSES and (whole if slash else True)):
         raise InputError(
-            f"unknown model '{name}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its reduction, "
-            "such as sswa/8."
+            f"unknown model '{shortened(name)}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its "
+            "reduction, such as sswa/8."
         )
 
 
@@ -370,7 +373,7 @@ def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], 
             _check_bounds(value, fields[key].metadata)
             values[key] = value
         except ValueError as error:
-            mistakes.append(f"[{name}] {key} = {text.strip()}: {error}.")
+            mistakes.append(f"[{name}] {key} = {shortened(text.strip())}: {error}.")
     return section(**values)
 
 
@@ -389,23 +392,6 @@ def _parse_value(kind: Any, text: str) -> Any:
     return _PARSERS[kind](text)
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("not a whole number") from None
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError("not a number") from None
-    if value - value != 0:
-        raise ValueError("not a finite number")
-    return value
-
-
 def _flag(text: str) -> bool:
     try:
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
@@ -413,7 +399,7 @@ def _flag(text: str) -> bool:
         raise ValueError("not true or false") from None
 
 
-_PARSERS: dict[type, Callable[[str], Any]] = {int: _whole, float: _number, str: str, bool: _flag}
+_PARSERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: number, str: str, bool: _flag}
 
 
 def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
@@ -432,6 +418,12 @@ def _contradictions(settings: Settings) -> list[str]:
             mistakes.append(f"[dataset] {key} needs three numbers, one per channel, or none.")
     if settings.dataset.std and min(settings.dataset.std) <= 0:
         mistakes.append("[dataset] std must be above 0.")
+    if len(set(settings.dataset.classes)) != len(settings.dataset.classes):
+        mistakes.append(f"[dataset] classes names something twice: {', '.join(settings.dataset.classes)}.")
+    for name in ("teacher", "student", "retrain"):
+        milestones = getattr(settings, name).milestones
+        if list(milestones) != sorted(set(milestones)):
+            mistakes.append(f"[{name}] milestones must rise from one to the next: {', '.join(map(str, milestones))}.")
     mistakes += _photograph_mistakes(settings)
     for name in ("models", "methods", "percents", "directions", "seeds"):
         values = getattr(settings.grid, name)
@@ -439,7 +431,7 @@ def _contradictions(settings: Settings) -> list[str]:
             mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
         if not values:
             mistakes.append(f"[grid] {name} needs at least one.")
-    for name in ("shuffled", "probe_percents", "longer_percents"):
+    for name in ("shuffled", "probe_percents", "longer_percents", "model_seeds"):
         values = getattr(settings.grid, name)
         if len(set(values)) != len(values):
             mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")

@@ -6,13 +6,25 @@ For one stage by itself: luigi --module tasks <Stage> --help.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import tasks  # noqa: F401, registers the families
-from roar_pipeline.errors import InputError, explain
+from roar_pipeline.errors import explain
+from roar_pipeline.numerals import shortened, whole_number
 from tasks import forecasts, repairs, running, scheduling, status
+from tasks.refusals import refusal
 from tasks.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
 from tasks.survey import FAMILIES, grid_of
+
+_USAGE = 2
+"""The exit code of argparse, which reads Luigi's options."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -20,14 +32,18 @@ def main(words: Sequence[str] | None = None) -> int:
     known, rest = _parser().parse_known_args(words)
     try:
         return _dispatch(known, rest)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
+    except SystemExit as end:
+        return BAD_INPUT if end.code == _USAGE else _code(end)
+    except Exception as error:
+        refused = refusal(error) or (explain(error, data_folder()) if isinstance(error, OSError) else None)
+        if refused is None:
+            raise
+        sys.stderr.write(f"{refused}\n")
         return BAD_INPUT
-    except OSError as error:
-        if told := explain(error, data_folder()):
-            sys.stderr.write(f"{told}\n")
-            return BAD_INPUT
-        raise
+
+
+def _code(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
@@ -59,27 +75,29 @@ def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__, formatter_class=formatter)
+    parser = _Parser(prog="python -m tasks", description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> _Parser:
         return commands.add_parser(name, help=text, description=text)
 
     cores = os.cpu_count() or 1
     run = command("run", "compute the report, and print its table")
-    run.add_argument("--workers", type=int, default=cores, help="tasks at a time (default: one per core)")
+    run.add_argument("--workers", type=_whole(1), default=cores, help="tasks at a time (default: one per core)")
     run.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
 
     servers = command("scheduler", "start luigid and the page of results, on 127.0.0.1, until interrupted")
-    servers.add_argument("--port", type=int, default=SCHEDULER_PORT, help="luigid's (default: %(default)s)")
-    servers.add_argument("--page-port", type=int, help="of the results (default: [execution] page_port)")
+    servers.add_argument(
+        "--port", type=_whole(1, 65535), default=SCHEDULER_PORT, help="luigid's (default: %(default)s)"
+    )
+    servers.add_argument("--page-port", type=_whole(1, 65535), help="of the results (default: [execution] page_port)")
 
     shown = command("status", "what is done, running, failed, missing or damaged, and why")
     shown.add_argument("family", nargs="?", help=f"one stage: {', '.join(FAMILIES)}")
-    shown.add_argument("--depth", type=int, help="show the tree, so many levels deep")
+    shown.add_argument("--depth", type=_whole(0), help="show the tree, so many levels deep")
 
     ahead = command("forecast", "what the grid still needs: results, time, disk")
-    ahead.add_argument("--workers", type=int, default=cores, help="tasks at a time (default: one per core)")
+    ahead.add_argument("--workers", type=_whole(1), default=cores, help="tasks at a time (default: one per core)")
 
     logs = command("logs", "the log of a result's attempts, or the newest logs of a stage")
     logs.add_argument("what", help="stage, directory of a result, or the start of its name")
@@ -117,6 +135,21 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("reached")
     return parser
+
+
+def _whole(low: int, high: int = 10**6) -> Callable[[str], int]:
+    """Return what reads a whole number from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        try:
+            value = whole_number(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"give a whole number from {low} to {high:,}, not '{shortened(text)}'.")
+        return value
+
+    return read
 
 
 def _yes(parser: argparse.ArgumentParser) -> None:

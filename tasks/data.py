@@ -6,7 +6,7 @@ from typing import Any
 
 from roar_pipeline import digests, scenes, voc
 from tasks.base import StageTask
-from tasks.settings import data_folder, settings
+from tasks.settings import data_folder, folder, settings
 
 __all__ = ["GenerateScenes", "PrepareImages"]
 
@@ -67,7 +67,7 @@ class PrepareImages(StageTask):
     @property
     def _root(self) -> Path:
         root = settings().dataset.root
-        return Path(root).expanduser().resolve() if root else GenerateScenes().voc
+        return folder("[dataset] root", root) if root else GenerateScenes().voc
 
     @property
     def _classes(self) -> tuple[str, ...]:

@@ -5,9 +5,14 @@ import logging
 from luigi.parameter import ParameterException
 
 from roar_pipeline.errors import InputError
+from tasks import refusals
 from tasks.execution import TaskFailedError
 
 __all__ = ["install"]
+
+
+_UNCAUGHT = "Uncaught exception in luigi"
+"""What Luigi logs where it gives up before any task runs."""
 
 
 class _WithoutTraceback(logging.Filter):
@@ -17,6 +22,8 @@ class _WithoutTraceback(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, TaskFailedError) and error.told:
             return False
+        if record.exc_info and record.msg == _UNCAUGHT and error is not None:
+            error = refusals.refusal(error) or error
         if isinstance(error, (InputError, ParameterException)) or is_unfulfilled(error):
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
             told = str(error) if task is None or isinstance(error, TaskFailedError) else f"{task}: {error}"
@@ -33,6 +40,7 @@ def install() -> None:
     """Teach Luigi's logger our errors, and give the progress lines a logger of their own."""
     luigi_logger = logging.getLogger("luigi-interface")
     if not any(isinstance(f, _WithoutTraceback) for f in luigi_logger.filters):
+        refusals.install()
         luigi_logger.addFilter(_WithoutTraceback())
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

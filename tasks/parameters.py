@@ -8,6 +8,7 @@ import luigi
 from roar_pipeline.attribution import check_method
 from roar_pipeline.config import LOSSES, check_model
 from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened, whole_number
 
 __all__ = [
     "NO_MODEL",
@@ -111,9 +112,16 @@ class WholeParameter(luigi.IntParameter):
         text = s.strip()
         if self._unset is not None and text == self._unset_name:
             return self._unset
-        if not (text.isdigit() and int(text) >= self._low) and text != str(self._unset):
-            raise InputError(f"{self._what} must be a whole number from {self._low}, got '{s}'.")
-        return int(text)
+        try:
+            value = whole_number(text)
+        except ValueError as error:
+            raise self._refusal(s, "" if not text.isdigit() else f" ({error})") from None
+        if value < self._low:
+            raise self._refusal(s)
+        return value
+
+    def _refusal(self, got: str, why: str = "") -> InputError:
+        return InputError(f"{self._what} must be a whole number from {self._low}, got '{shortened(got)}'{why}.")
 
     def serialize(self, x: int) -> str:
         """Write it as ``parse`` reads it."""
@@ -146,10 +154,10 @@ class PercentsParameter(luigi.Parameter):
 
     def parse(self, s: str) -> tuple[int, ...]:
         """Read the numbers."""
-        texts = [text.strip() for text in s.split(",")]
-        if not all(text.isdigit() for text in texts):
-            raise _not_a_percentage(s)
-        return tuple(map(int, texts))
+        try:
+            return tuple(whole_number(text.strip()) for text in s.split(","))
+        except ValueError:
+            raise _not_a_percentage(s) from None
 
     def normalize(self, x: tuple[int, ...]) -> tuple[int, ...]:
         """Check the numbers, and put them in order."""
@@ -163,7 +171,7 @@ class PercentsParameter(luigi.Parameter):
 
 
 def _not_a_percentage(got: str) -> InputError:
-    return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{got}'.")
+    return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{shortened(got)}'.")
 
 
 def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:

@@ -7,26 +7,27 @@ Each section is also a ``luigi.Config``, so that any key can be given for one ru
 import configparser
 import dataclasses
 import functools
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import luigi
-import luigi.retcodes
-import luigi.scheduler
-import luigi.worker
+import luigi.interface
 from luigi.configuration import get_config
 from luigi.task_register import Register
 
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened
+from tasks import luigi_sections
 
 __all__ = [
     "BAD_INPUT",
     "SCHEDULER_PORT",
     "data_folder",
+    "families",
     "filed",
+    "folder",
     "install_defaults",
     "overrides",
     "scheduler_options",
@@ -73,26 +74,6 @@ _LUIGI_DEFAULTS = {
 }
 """What must hold wherever Luigi is started, also in a folder without our ``luigi.cfg``."""
 
-_CHECKED: dict[str, Any] = {
-    "retcode": luigi.retcodes.retcode,
-    "scheduler": luigi.scheduler.scheduler,
-    "worker": luigi.worker.worker,
-}
-"""Luigi's own sections whose every key is a parameter of these classes."""
-
-_LUIGI_SECTIONS = {
-    "DEFAULT",
-    "batch_notifier",
-    "core",
-    "email",
-    "execution_summary",
-    "logging",
-    "resources",
-    "sendgrid",
-    "smtp",
-    "task_history",
-}
-
 
 def _as_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -104,17 +85,8 @@ def _luigi_section(name: str, section: type) -> type[luigi.Config]:
         f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"])
         for f in dataclasses.fields(section)
     }
-    own = {"__doc__": section.__doc__, "__module__": __name__, "complete": _refuse}
+    own = {"__doc__": section.__doc__, "__module__": __name__}
     return type(name, (luigi.Config,), {**own, **parameters})
-
-
-def _refuse(section: luigi.Config) -> bool:
-    """Stop who takes a section for a task, such as ``report`` for ``Report``."""
-    name = section.task_family
-    logging.getLogger("roar").error(
-        "%s is a section of the settings, no task. Tasks: %s.", name, ", ".join(_families())
-    )
-    raise SystemExit(BAD_INPUT)
 
 
 _SECTIONS = {f.name: _luigi_section(f.name, f.type) for f in dataclasses.fields(config.Settings)}  # type: ignore[arg-type]
@@ -145,7 +117,7 @@ def settings() -> config.Settings:
         if isinstance(cause := error.__cause__, configparser.InterpolationError):
             raise InputError(f"Mistakes in the settings:\n  - {cause}. Write %% for a percent sign.") from None
         raise
-    unknown = _unknown_keys()
+    unknown = _other_mistakes()
     try:
         parsed = config.parse(texts)
     except InputError as error:
@@ -162,15 +134,32 @@ def data_folder() -> Path:
     Raises:
         InputError: its parent is not there, or it is a link to nowhere: a disk that is not mounted, perhaps.
     """
-    given = Path(settings().paths.data).expanduser()
-    folder = given.resolve()
-    if given.is_symlink() and not folder.exists():
-        raise InputError(f"[paths] data = {given} is a link to {folder}, which is not there. Is its disk mounted?")
-    if not folder.parent.is_dir():
-        raise InputError(f"[paths] data = {given}: there is no folder {folder.parent}. Make it, or mount its disk.")
-    if folder.exists() and not folder.is_dir():
+    given = settings().paths.data
+    path = folder("[paths] data", given)
+    if Path(given).expanduser().is_symlink() and not path.exists():
+        raise InputError(f"[paths] data = {given} is a link to {path}, which is not there. Is its disk mounted?")
+    if not path.parent.is_dir():
+        raise InputError(f"[paths] data = {given}: there is no folder {path.parent}. Make it, or mount its disk.")
+    if path.exists() and not path.is_dir():
         raise InputError(f"[paths] data = {given} is a file. Name a folder.")
-    return folder
+    return path
+
+
+def folder(key: str, given: str) -> Path:
+    """Return the absolute path that a setting names, links resolved; ``key`` is what people call the setting.
+
+    Raises:
+        InputError: no such path can be: an unknown user's home, links in a circle, a name that is too long.
+    """
+    try:
+        path = Path(given).expanduser().resolve()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
+        raise InputError(f"{key} = {shortened(given)!r} is no path: {reason}. Name a folder.") from None
+    return path
 
 
 def overrides() -> list[str]:
@@ -203,34 +192,24 @@ def scheduler_options() -> list[str]:
     return [f"--{name}={value}" for name, value in options.items() if value != usual[name]]
 
 
-def _unknown_keys() -> list[str]:
-    """Find what the configuration files hold and nobody reads; Luigi itself says nothing, or only warns."""
-    families = {name: [p for p, _ in cls.get_params()] for name, cls in _families().items()}
-    sections = {**_SECTIONS, **_CHECKED}
-    known = {name: [p for p, _ in section.get_params()] for name, section in sections.items()} | families
+def _other_mistakes() -> list[str]:
+    """Find what is wrong beside our sections: what nobody reads (Luigi at most warns), and what Luigi cannot read."""
+    stages = {name: dict(cls.get_params()) for name, cls in families().items()}
+    ours = {name: dict(section.get_params()) for name, section in _SECTIONS.items()}
     mistakes = []
     overlay = os.environ.get("LUIGI_CONFIG_PATH")
     if overlay and not Path(overlay).is_file():
-        mistakes.append(f"  - LUIGI_CONFIG_PATH names {overlay}, and there is no such file.")
-    parser = get_config()
-    for section in parser.sections():
-        if section in _LUIGI_SECTIONS:
-            continue
-        if section not in known:
-            mistakes.append(f"  - unknown section [{section}]. Known: {', '.join(known)}.")
-            continue
-        keys = (key.replace("-", "_") for key in parser.options(section))
-        mistakes += [
-            f"  - [{section}] has no key '{key}'. Known: {', '.join(known[section])}."
-            for key in keys
-            if key not in known[section]
-        ]
-    return mistakes
+        mistakes.append(f"LUIGI_CONFIG_PATH names {overlay}, and there is no such file.")
+    mistakes += luigi_sections.unknown_keys({**ours, **stages})
+    mistakes += luigi_sections.wrong_values(stages)
+    return [f"  - {mistake}" for mistake in mistakes]
 
 
-def _families() -> dict[str, Any]:
-    return {name: cls for name, cls in ((n, Register.get_task_cls(n)) for n in Register.task_names()) if _is_ours(cls)}
+def families() -> dict[str, Any]:
+    """Return the classes of the tasks that people can ask for, by name."""
+    known = {name: Register.get_task_cls(name) for name in Register.task_names()}
+    return {name: cls for name, cls in known.items() if _is_ours(cls)}
 
 
 def _is_ours(cls: type) -> bool:
-    return cls.__module__.startswith("tasks.") and not issubclass(cls, luigi.Config)
+    return cls.__module__.startswith("tasks.") and hasattr(cls, "stage")

@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from roar_pipeline import attempts
 from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened
 from roar_pipeline.states import KINDS, changes
 from tasks.base import StageTask
 from tasks.report import Report
@@ -183,9 +184,17 @@ def _directories(report: Report, what: str) -> list[Path]:
     if what in FAMILIES:
         return [entry.task.directory for entry in Survey(report).of(what)]
     path = Path(what)
-    found = [path] if path.is_dir() else sorted((data_folder() / "runs").glob(f"*/{path.name}*"))
+    try:
+        results = sorted((data_folder() / "runs").glob("*/*"))
+        found = (
+            [path]
+            if what and path.is_dir()
+            else [each for each in results if path.name and each.name.startswith(path.name)]
+        )
+    except (OSError, ValueError):  # a name that no file can have
+        found = []
     if not found:
-        raise InputError(f"'{what}' is neither a stage ({', '.join(FAMILIES)}) nor a directory of a result.")
+        raise InputError(f"'{shortened(what)}' is neither a stage ({', '.join(FAMILIES)}) nor a directory of a result.")
     return found
 
 

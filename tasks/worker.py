@@ -31,8 +31,9 @@ from tasks.execution import failure_text, is_worth_another_try, open_cache, warm
 from tasks.grouping import GroupedScheduler
 from tasks.processes import keep_warm
 from tasks.progress import Monitor
+from tasks.refusals import no_task
 from tasks.resources import resources_of_machine, shortages
-from tasks.settings import settings
+from tasks.settings import families, settings
 
 __all__ = ["install"]
 
@@ -90,6 +91,8 @@ class Worker(luigi.worker.Worker):
 
     def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and all that it needs."""
+        if task.task_family not in families():
+            raise no_task(task.task_family)
         if task not in self._roots:
             self._roots.append(task)
         return bool(super().add(task, multiprocess, processes))

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened
 
 __all__ = [
     "CONTROLS",
@@ -175,7 +176,7 @@ def check_method(name: str) -> None:
         _source(base)
     elif base not in METHODS and base not in CONTROLS:
         raise InputError(
-            f"unknown attribution method '{base}'. Known: {', '.join(METHODS)}; controls without a model: "
+            f"unknown attribution method '{shortened(base)}'. Known: {', '.join(METHODS)}; controls without a model: "
             f"{', '.join(CONTROLS)}; variants of each: +{', +'.join(variants)}; your own as module:function."
         )
 
@@ -215,12 +216,17 @@ def _source(reference: str) -> Path:
     """Find the file of ``module:function`` without importing it."""
     module, _, function = reference.partition(":")
     try:
-        spec = importlib.util.find_spec(module) if module and function else None
-    except (ImportError, ValueError):
+        spec = importlib.util.find_spec(module) if module and function.isidentifier() else None
+    except Exception:  # of a module in a package, Python imports the package
         spec = None
     if spec is None or spec.origin is None:
         raise InputError(
-            f"{reference} names no function of a module that Python finds. Write module:function, with the module's "
-            "folder on PYTHONPATH."
+            f"{shortened(reference)} names no function of a module that Python finds. Write module:function, with the "
+            "module's folder on PYTHONPATH."
+        )
+    if not (spec.has_location and spec.origin.endswith(".py")):
+        raise InputError(
+            f"{reference}: module {module} is built into Python or compiled, and maps are identified by the content "
+            "of a Python file. Call it from a function in a file of your own, and name that."
         )
     return Path(spec.origin)

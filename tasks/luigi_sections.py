@@ -1,0 +1,157 @@
+"""Luigi's own sections of the settings: Luigi passes over a misspelled key, and raises at a value of the wrong type."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+import luigi.batch_notifier
+import luigi.execution_summary
+import luigi.interface
+import luigi.notifications
+import luigi.retcodes
+import luigi.scheduler
+import luigi.worker
+from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration import get_config
+
+from roar_pipeline.numerals import number, shortened, whole_number
+
+__all__ = ["unknown_keys", "wrong_values"]
+
+Parameters = Mapping[str, Mapping[str, luigi.Parameter]]
+"""By section and key."""
+
+_CLASSES: dict[str, Any] = {
+    "core": luigi.interface.core,
+    "worker": luigi.worker.worker,
+    "scheduler": luigi.scheduler.scheduler,
+    "retcode": luigi.retcodes.retcode,
+    "execution_summary": luigi.execution_summary.execution_summary,
+    "email": luigi.notifications.email,
+    "smtp": luigi.notifications.smtp,
+    "sendgrid": luigi.notifications.sendgrid,
+    "batch_email": luigi.batch_notifier.batch_email,
+}
+"""Luigi's sections, each read through the parameters of a class."""
+_PARAMETERS: Parameters = {name: dict(cls.get_params()) for name, cls in _CLASSES.items()}
+
+_OTHER_KEYS = {
+    "autoload_range": luigi.BoolParameter(),
+    "no_configure_logging": luigi.BoolParameter(),
+    "rpc_connect_timeout": luigi.FloatParameter(),
+    "rpc_log_retries": luigi.BoolParameter(),
+    "rpc_retry_attempts": luigi.IntParameter(),
+    "rpc_retry_wait": luigi.IntParameter(),
+}
+"""Keys of [core] that Luigi reads elsewhere."""
+
+_FREE_SECTIONS = {"DEFAULT", "logging", "task_history"}
+"""Sections that hold what their user likes."""
+
+_AMOUNTS = {"gpu": 0, "memory_mb": 1}
+"""What [resources] may set, and from which number on."""
+
+_BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
+    ("core", "workers"): (1, 10**6),
+    ("core", "scheduler_port"): (1, 65535),
+    ("core", "default_scheduler_port"): (1, 65535),
+    ("core", "lock_size"): (1, 10**6),
+    ("core", "parallel_scheduling_processes"): (0, 10**6),
+    ("core", "rpc_connect_timeout"): (0.001, 10**6),
+    ("core", "rpc_retry_attempts"): (1, 10**6),
+    ("core", "rpc_retry_wait"): (0, 10**6),
+    ("worker", "wait_interval"): (0.001, 10**6),
+    ("worker", "wait_jitter"): (0, 10**6),
+    ("worker", "ping_interval"): (0.001, 10**6),
+    ("worker", "timeout"): (0, 10**9),
+    **{("retcode", key): (0, 255) for key in _PARAMETERS["retcode"]},
+}
+"""The lowest and the highest value that makes sense, where Luigi would take others, too."""
+
+_READERS: dict[type, Callable[[str], float]] = {luigi.IntParameter: whole_number, luigi.FloatParameter: number}
+"""How the values of a kind of parameter are read."""
+
+
+def unknown_keys(ours: Parameters) -> list[str]:
+    """Say which sections and keys of the configuration files nobody reads.
+
+    Args:
+        ours: the project's sections.
+    """
+    known = {**ours, **_PARAMETERS, "resources": _AMOUNTS}
+    mistakes = []
+    parser = get_config()
+    for section in parser.sections():
+        if section in _FREE_SECTIONS:
+            continue
+        if section not in known:
+            mistakes.append(f"unknown section [{section}]. Known: {', '.join(known)}.")
+            continue
+        keys = {*known[section], *(_old_names(section) if section in _PARAMETERS else ())}
+        read = (key.replace("-", "_") for key in parser.options(section) if key not in parser.defaults())
+        mistakes += [
+            f"[{section}] has no key '{key}'. Known: {', '.join(known[section])}." for key in read if key not in keys
+        ]
+    return mistakes
+
+
+def _old_names(section: str) -> set[str]:
+    """Return the keys that Luigi still reads in a section for what has another name by now."""
+    paths = [p._config_path for parameters in _PARAMETERS.values() for p in parameters.values() if p._config_path]
+    names = {path["name"].replace("-", "_") for path in paths if path["section"] == section}
+    return names | (_OTHER_KEYS.keys() if section == "core" else set())
+
+
+def wrong_values(families: Parameters) -> list[str]:
+    """Say which values, of configuration files and command line, Luigi cannot read or would go astray by.
+
+    Args:
+        families: of the tasks, whose parameters a file can set, too.
+    """
+    core = {**_PARAMETERS["core"], **_OTHER_KEYS, "default_scheduler_port": luigi.IntParameter()}
+    own = {**_PARAMETERS, "core": core}
+    mistakes = []
+    for section, parameters in {**own, **families}.items():
+        for key, parameter in parameters.items():
+            if (text := _text(section, key)) is not None and (why := _refusal(section, key, parameter, text)):
+                mistakes.append(f"[{section}] {key} = {shortened(text)}: {why}.")
+    for name in get_config().options("resources") if get_config().has_section("resources") else ():
+        text = get_config().get("resources", name)
+        if name in _AMOUNTS and (why := _outside(whole_number, text, _AMOUNTS[name], 10**12)):
+            mistakes.append(f"[resources] {name} = {shortened(text)}: {why}.")
+    return mistakes
+
+
+def _text(section: str, key: str) -> str | None:
+    """Return what the command line, else a file, has for a key."""
+    line = CmdlineParser.get_instance()
+    given = getattr(line.known_args, f"{section}_{key}", None) if line else None
+    if isinstance(given, str):
+        return given
+    filed: str | None = get_config().get(section, key, None)
+    return filed
+
+
+def _refusal(section: str, key: str, parameter: luigi.Parameter, text: str) -> str:
+    low, high = _BOUNDS.get((section, key), (float("-inf"), float("inf")))
+    if read := _READERS.get(type(parameter)):
+        return _outside(read, text, low, high)
+    if (section, key) == ("core", "logging_conf_file") and text and not Path(text).is_file():
+        return "there is no such file"
+    try:
+        parameter.normalize(parameter.parse(text))
+    except Exception as error:
+        return "not true or false" if isinstance(parameter, luigi.BoolParameter) else str(error).rstrip(".")
+    return ""
+
+
+def _outside(read: Callable[[str], float], text: str, low: float, high: float) -> str:
+    """Say what is wrong with a number; nothing if it is one between the bounds."""
+    try:
+        value = read(text.strip())
+    except ValueError as error:
+        return str(error)
+    if value < low:
+        return f"{value} is below {low}"
+    return f"{value} is above {high}" if value > high else ""
