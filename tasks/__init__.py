@@ -4,7 +4,7 @@
 this package imports no torch: stages run in worker processes, which import what they need.
 """
 
-from tasks import messages, worker
+from tasks import before_luigi, messages, worker  # noqa: F401, before_luigi comes first
 from tasks.data import GenerateScenes, PrepareImages
 from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
 from tasks.models import DistillStudent, FineTuneTeacher

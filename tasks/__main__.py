@@ -12,7 +12,7 @@ from typing import NoReturn
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import explain
 from roar_pipeline.numerals import shortened, whole_number
-from tasks import forecasts, repairs, running, scheduling, status
+from tasks import forecasts, repairs, running, scheduling, status, streams
 from tasks.refusals import refusal
 from tasks.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
 from tasks.survey import FAMILIES, grid_of
@@ -29,8 +29,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, Luigi's own for what Luigi runs."""
-    known, rest = _parser().parse_known_args(words)
     try:
+        known, rest = _parser().parse_known_args(words)
         return _dispatch(known, rest)
     except SystemExit as end:
         return BAD_INPUT if end.code == _USAGE else _code(end)
@@ -157,4 +157,5 @@ def _yes(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.protect()
+    sys.exit(streams.outcome(main(), BAD_INPUT))

@@ -79,7 +79,8 @@ class Monitor:
 
 def leave_terminal() -> None:
     """Have a forked process write to the plain streams: the bars, and their lock, are its parent's."""
-    bars, sys.stdout, sys.stderr = sys.stderr, sys.__stdout__, sys.__stderr__
+    bars = sys.stderr
+    sys.stdout, sys.stderr = (getattr(stream, "rich_proxied_file", stream) for stream in (sys.stdout, sys.stderr))
     for handler in _log.handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is bars:
             handler.setStream(sys.stderr)

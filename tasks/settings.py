@@ -8,6 +8,7 @@ import configparser
 import dataclasses
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from roar_pipeline import config
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
 from tasks import luigi_sections
+from tasks.before_luigi import BAD_INPUT
 
 __all__ = [
     "BAD_INPUT",
@@ -33,9 +35,6 @@ __all__ = [
     "scheduler_options",
     "settings",
 ]
-
-BAD_INPUT = 40
-"""Exit code of a command that was refused before anything was started."""
 
 SCHEDULER_PORT = 8082
 """luigid's, unless told otherwise."""
@@ -153,9 +152,15 @@ def folder(key: str, given: str) -> Path:
     """
     try:
         path = Path(given).expanduser().resolve()
+        str(path).encode()
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return path
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{key} = {given!a} lies in {str(path)!a}, a name that Python cannot read in this locale "
+            f"({sys.getfilesystemencoding()}). Set PYTHONUTF8=1, or a locale with UTF-8; or name another folder."
+        ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
         raise InputError(f"{key} = {shortened(given)!r} is no path: {reason}. Name a folder.") from None
