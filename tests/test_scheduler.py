@@ -70,7 +70,7 @@ def test_a_server_that_ends_by_itself_is_named(servers: Servers) -> None:
     ("ports", "message"),
     [
         (("{taken}", "1"), "Port {taken} of 127.0.0.1 cannot be had"),
-        (("70000", "{free}"), "A port is a number from 1 to 65535, got 70000."),
+        (("70000", "{free}"), "give a whole number from 1 to 65,535, not '70000'"),
         (("{free}", "{free}"), "Both servers cannot have port {free}"),
     ],
 )
