@@ -39,7 +39,6 @@ class CellTask(StageTask):
     With several percentages a worker trains one network after the other, and each keeps its own result.
     """
 
-    stage = "retrain"
     masks_only: ClassVar[bool] = False
     """Whether the network sees the binary masks instead of the images."""
 
@@ -148,6 +147,7 @@ class Retrain(CellTask):
     At percent 0 nothing is removed, at percent 100 everything: both belong to no model and no method.
     """
 
+    stage = "retrain"
     version = 2
 
     longer = WholeParameter(
@@ -174,6 +174,7 @@ class Retrain(CellTask):
 class ProbeMasks(CellTask):
     """Train the same classifier on the binary masks alone: what their shape gives away about the labels."""
 
+    stage = "retrain"
     masks_only = True
 
     def named(self) -> Mapping[str, Any]:
