@@ -10,6 +10,11 @@ from roar_pipeline.curves import area_between, mean_std, racu, with_ends
 PERCENTS = (0, 10, 30, 50, 70, 90, 100)
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 def test_mean_and_sample_deviation():
     assert mean_std([1, 3]) == (2, pytest.approx(math.sqrt(2)))
     mean, std = mean_std([0.2, 0.5, 0.9])

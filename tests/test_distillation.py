@@ -144,14 +144,14 @@ def test_whole_loss(name: str, images: Tensor, labels: Tensor) -> None:
     expected = soft_margin if name == "plain" else kd
     if name == "ewa":
         maps = [d.activation_map(vgg.split_at(net, "last_relu")[0](images)) for net in (teacher, student)]
-        expected += 18 * match_reference(*maps)
+        expected += SETTINGS.weight * match_reference(*maps)
     elif name in ("swa", "sswa"):
         top = t.argmax(1).tolist()
         maps = [
             torch.stack([sensitivity_map_reference(net, i, k, "last_relu") for i, k in zip(images, top, strict=True)])
             for net in (teacher, student)
         ]
-        expected += 18 * match_reference(*maps)
+        expected += SETTINGS.weight * match_reference(*maps)
     loss = step_loss(name, settings, teacher, student, images, labels)
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 

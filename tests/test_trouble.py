@@ -146,7 +146,7 @@ def test_a_disk_that_is_pulled_out(on_disk: Elsewhere, disk: Disk) -> None:
     report = ("Report", "--seeds", "5", "--percents", "40", "--models", "teacher", "--workers", "2")
     process = on_disk.start(*report, "--teacher-epochs", "2000", "--retrain-epochs", "2000")
     deadline = time.monotonic() + 60
-    while not list(disk.seen.glob("runs/*/*seed=5*/partial-checkpoint.pt")) and time.monotonic() < deadline:
+    while len(list(disk.seen.glob("runs/*/*seed=5*/partial-checkpoint.pt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     disk.do("umount", "--lazy", str(disk.place))
     output, _ = process.communicate(timeout=60)
