@@ -1,5 +1,6 @@
 """A small chain, run once for all tests that look at what real Luigi processes leave behind."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -169,9 +170,9 @@ class Results:
         return task
 
 
-@pytest.fixture
-def configure(tmp_path: Path) -> Iterator[Configure]:
-    """Set keys as a configuration file would; all is forgotten afterwards."""
+@contextlib.contextmanager
+def changed_settings() -> Iterator[Configure]:
+    """Yield what sets keys as a file would, such as ``("retrain", lr=0.5)``; all is forgotten afterwards."""
     saved = io.StringIO()
     get_config().write(saved)
 
@@ -185,14 +186,21 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
             get_config().set(section, key, str(value))
         forget()
 
-    for section, keys in SMALL.items():
-        change(section, **keys)
-    change("paths", data=tmp_path / "data")
     yield change
     for name in get_config().sections():
         get_config().remove_section(name)
     get_config().read_string(saved.getvalue())
     forget()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Iterator[Configure]:
+    """Change the small chain's settings."""
+    with changed_settings() as change:
+        for section, keys in SMALL.items():
+            change(section, **keys)
+        change("paths", data=tmp_path / "data")
+        yield change
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workplace
-from luigi.configuration import get_config
-from luigi.task_register import Register
+from conftest import Configure, Workplace, changed_settings
 from voc_folder import write_list, write_voc_folder
 
 import tasks
@@ -17,8 +15,6 @@ from roar_pipeline.config import LOSSES
 from roar_pipeline.cost import Size
 from tasks import execution, resources
 from tasks.settings import settings
-
-Configure = Callable[..., None]
 
 VOC = {
     "dataset": {"train_split": "train", "validation_split": "val", "test_split": "val", "segmentation_split": "val"},
@@ -31,24 +27,11 @@ VOC["student"] = {**VOC["teacher"], "reduction": 4, "augment": "resized_crop"}
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
-    """Set keys as a configuration file would, on a machine without a GPU; all is forgotten afterwards."""
+    """Change the settings of the default experiment, on a machine without a GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    saved = {name: dict(get_config()[name]) for name in get_config().sections()}
-
-    def forget() -> None:
-        settings.cache_clear()
-        Register.clear_instance_cache()
-
-    def change(section: str, **keys: object) -> None:
-        for key, value in keys.items():
-            get_config().set(section, key, str(value))
-        forget()
-
-    change("paths", data=tmp_path)
-    yield change
-    get_config().clear()
-    get_config().read_dict(saved)
-    forget()
+    with changed_settings() as change:
+        change("paths", data=tmp_path)
+        yield change
 
 
 @pytest.fixture

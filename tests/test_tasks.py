@@ -10,7 +10,7 @@ from pathlib import Path
 
 import luigi
 import pytest
-from luigi.configuration import get_config
+from conftest import Configure, changed_settings
 from luigi.task_register import Register
 from voc_folder import CLASSES, write_voc_folder
 
@@ -21,29 +21,13 @@ from tasks import gpus, progress, resources
 from tasks.settings import settings
 from tasks.survey import Survey
 
-Configure = Callable[..., None]
-
 
 @pytest.fixture
 def configure(tmp_path: Path) -> Iterator[Configure]:
-    """Set keys as a configuration file would: ``configure("retrain", lr=0.5)``; all is forgotten afterwards."""
-    saved = {name: dict(get_config()[name]) for name in get_config().sections()}
-
-    def forget() -> None:
-        settings.cache_clear()
-        Register.clear_instance_cache()
-
-    def change(section: str, **keys: object) -> None:
-        for key, value in keys.items():
-            get_config().set(section, key, str(value))
-        forget()
-
-    change("paths", data=tmp_path)
-    yield change
-    for name in get_config().sections():
-        get_config().remove_section(name)
-    get_config().read_dict(saved)
-    forget()
+    """Change the settings of the default experiment."""
+    with changed_settings() as change:
+        change("paths", data=tmp_path)
+        yield change
 
 
 def cell(**changes: object) -> tasks.Retrain:
