@@ -1,9 +1,9 @@
 """How often does an interval contain the truth, with a few seeds and 800 test images?
 
 Simulated experiments whose truth is known: a network's score of an image is made of an effect of its seed, one of the
-image, and one of both together. The interval that is reported (``roar_pipeline.inference``) stands beside Student's t
-with Satterthwaite's degrees of freedom for the summed variance, and beside the percentile bootstrap that draws seeds
-and images with replacement.
+image, and one of both together. The interval that is reported (``roar_pipeline.report.statistics.inference``) stands
+beside Student's t with Satterthwaite's degrees of freedom for the summed variance, and beside the percentile bootstrap
+that draws seeds and images with replacement.
 
 ``python -m benchmarks.coverage [--experiments 4000] [--resamples 1000] [--images 800] [--level 0.95] [--only F1]``
 """
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from roar_pipeline.inference import estimate
-from roar_pipeline.resampling import image_counts
+from roar_pipeline.evaluation.bootstrap import image_counts
+from roar_pipeline.report.statistics.inference import estimate
 
 Floats = NDArray[np.float64]
 Run = tuple[int, int | None]

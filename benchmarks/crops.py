@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from roar_pipeline import training, vgg
 from roar_pipeline.config import Execution, Network
-from roar_pipeline.crops import crop_batch, hold_photographs
-from roar_pipeline.photographs import Photographs
+from roar_pipeline.datasets.photographs import Photographs
+from roar_pipeline.networks import training, vgg
+from roar_pipeline.networks.crops import crop_batch, hold_photographs
 
 SIDE, CLASSES = 227, 20
 SIZE = (375, 500)

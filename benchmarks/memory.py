@@ -1,7 +1,7 @@
 """How much memory does a stage take, and how much is set aside for it?
 
 Every stage runs as a run would have it, in a process of its own, on random images; the peak is the kernel's
-(``VmHWM``). Beside it stands what ``roar_pipeline.memory`` estimates for the same settings.
+(``VmHWM``). Beside it stands what ``roar_pipeline.estimates.memory`` estimates for the same settings.
 
 ``python -m benchmarks.memory [--only NAME ...]``
 """
@@ -21,9 +21,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from roar_pipeline import config, memory, stages
+from roar_pipeline import config, stages
 from roar_pipeline.config import Maps, Retrain, Student, Teacher
-from roar_pipeline.cost import Cost, Size, cost_of
+from roar_pipeline.estimates import memory
+from roar_pipeline.estimates.cost import Cost, Size, cost_of
 
 CLASSES = 20
 VGG16 = {"arch": "vgg16_bn", "width": 64, "pool": 7, "dropout": 0.5, "optimizer": "sgd", "augment": "resized_crop"}
@@ -118,7 +119,8 @@ def write_images(path: Path, case: Case) -> None:
 
 def prepare(folder: Path, case: Case) -> dict[str, Any]:
     """Write what the stage reads, and return its arguments."""
-    from roar_pipeline import removal, vgg
+    from roar_pipeline.networks import vgg
+    from roar_pipeline.removal import ranking
 
     write_images(folder / "images.h5", case)
     common = {"images_path": folder / "images.h5", "execution": CPU}
@@ -138,7 +140,7 @@ def prepare(folder: Path, case: Case) -> dict[str, Any]:
             group["ids"] = np.array([b"x"] * count)
             level = np.random.default_rng(1).integers(1, 101, (case.size, case.size), dtype=np.uint8)
             group["levels"] = np.broadcast_to(level, (count, case.size, case.size))
-            for direction in removal.DIRECTIONS:
+            for direction in ranking.DIRECTIONS:
                 group[f"tied_shares_{direction}"], group[f"object_shares_{direction}"] = np.zeros(101), np.zeros(101)
             group["total_variation"] = np.zeros(count)
             group.attrs["empty_maps"] = 0

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from roar_pipeline import vgg
 from roar_pipeline.attribution import engine
 from roar_pipeline.config import Maps, Network
-from roar_pipeline.training import keep_freed_memory
+from roar_pipeline.networks import vgg
+from roar_pipeline.networks.training import keep_freed_memory
 
 CLASSES = 20
 SINGLE = ("gradcam", "ebp", "gradient", "guided", "lrp", "rap")

@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from roar_pipeline import config, images, inputs, vgg
+from roar_pipeline import config
 from roar_pipeline.attribution import engine
-from roar_pipeline.scenes import CLASSES
+from roar_pipeline.datasets import images
+from roar_pipeline.datasets.scenes import CLASSES
+from roar_pipeline.networks import batches, vgg
 from roar_pipeline.stages import generate_scenes, prepare_images, train_teacher
 
 SAMPLES = (15, 50, 150)
@@ -39,10 +41,10 @@ def trained(folder: Path, train: int, test: int) -> tuple[torch.nn.Sequential, e
     model, info, split = vgg.load(folder / "model.pt"), images.read_info(path), images.read_split(path, "test")
     device = torch.device("cpu")
     rows = torch.arange(test)
-    batch = inputs.batch_of(inputs.hold(split.images, info.mean, info.std, device), rows)
+    batch = batches.batch_of(batches.hold(split.images, info.mean, info.std, device), rows)
     with torch.inference_mode():
         top = model(batch).argmax(1)
-    return model, engine.Batch(batch, split.ids, rows, top.clone()), inputs.black_of(info.mean, info.std, device)
+    return model, engine.Batch(batch, split.ids, rows, top.clone()), batches.black_of(info.mean, info.std, device)
 
 
 def shared_tops(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

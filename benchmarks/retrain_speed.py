@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from roar_pipeline import inputs, training, vgg
 from roar_pipeline.config import Retrain
-from roar_pipeline.removal import removal_levels
+from roar_pipeline.networks import batches, training, vgg
+from roar_pipeline.removal.ranking import removal_levels
 
 CLASSES = 10
 SIZE = 48
@@ -46,8 +46,8 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
     levels = np.stack([removal_levels(rng.random((SIZE, SIZE)), str(i), 0) for i in range(images)])
-    held = inputs.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
-    held = inputs.with_removal(held, levels, 30, "remove")
+    held = batches.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    held = batches.with_removal(held, levels, 30, "remove")
     labels = (torch.rand(images, CLASSES) < 0.2).float()
     model = vgg.build(recipe, CLASSES)
     optimizer = training._optimizer(model, recipe)

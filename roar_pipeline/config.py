@@ -5,16 +5,14 @@ Every field is part of the identity of the stages that read its section, but for
 """
 
 import dataclasses
-import hashlib
-import json
 import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from roar_pipeline.attribution import check_method, is_shuffled
 from roar_pipeline.errors import InputError
+from roar_pipeline.methods import check_method, is_shuffled
 from roar_pipeline.numerals import number, shortened, whole_number
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "Training",
     "check_model",
     "distillation_keys",
-    "fingerprint",
     "parse",
     "training_keys",
 ]
@@ -291,12 +288,6 @@ class Settings:
 
 
 Section = TypeVar("Section")
-
-
-def fingerprint(identity: Mapping[str, Any]) -> str:
-    """Return the sha256 of a plain mapping in canonical JSON: the same value, the same 64 hex digits, anywhere."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_model(name: str) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roar_pipeline import config, images
-from roar_pipeline.files import whole_file, write_array, write_json
-from roar_pipeline.producing import SomeFailedError
+from roar_pipeline import config
+from roar_pipeline.cache.building import SomeFailedError
+from roar_pipeline.cache.files import whole_file, write_array, write_json
+from roar_pipeline.datasets import images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ Facts = dict[str, Any]
 
 def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
     """Write the default set as a folder in VOC layout, ``directory/VOC2012``."""
-    from roar_pipeline.scenes import generate
+    from roar_pipeline.datasets.scenes import generate
 
     shutil.rmtree(directory / "VOC2012", ignore_errors=True)
     generate(directory / "VOC2012", scenes)
@@ -59,7 +60,7 @@ def train_teacher(
     execution: config.Execution,
 ) -> Facts:
     """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
-    from roar_pipeline import training, vgg
+    from roar_pipeline.networks import training, vgg
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, teacher)
@@ -85,9 +86,9 @@ def distill_student(
     """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
     import torch
 
-    from roar_pipeline import training, vgg
-    from roar_pipeline.distillation import concatenate, distillation_loss, teacher_targets
-    from roar_pipeline.inputs import batch_of
+    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks.batches import batch_of
+    from roar_pipeline.networks.distillation import concatenate, distillation_loss, teacher_targets
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, student)
@@ -116,7 +117,7 @@ def distill_student(
 
 def dump_control(directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str) -> None:
     """Compute a control's maps of the same images as ``dump_maps``: ``maps.h5``."""
-    from roar_pipeline import dumping
+    from roar_pipeline.attribution import dumping
 
     dumping.dump_control(directory, fingerprint, images_path, method, tie_seed)
 
@@ -131,7 +132,8 @@ def dump_maps(
     execution: config.Execution,
 ) -> Facts:
     """Compute methods' maps of the train and test images, and of every pair to localize: ``maps.h5`` of each method."""
-    from roar_pipeline import dumping, training, vgg
+    from roar_pipeline.attribution import dumping
+    from roar_pipeline.networks import training, vgg
 
     device = training.set_up_device(execution)
     model = vgg.load(model_path, device)
@@ -151,7 +153,7 @@ def rank_pixels(
 
     With a ``shuffle_seed`` every image is ranked by another image's map.
     """
-    from roar_pipeline import dumping
+    from roar_pipeline.attribution import dumping
 
     dumping.rank(directory, images_path, maps_path, tie_seed, shuffle_seed)
 
@@ -183,9 +185,9 @@ def retrain(
         execution: device and threads.
         masks_only: train and test on the binary masks instead of the images (Rong et al. 2022).
     """
-    from roar_pipeline import cells
+    from roar_pipeline.evaluation import retraining
 
-    return cells.train_cell(
+    return retraining.train_cell(
         directory,
         images_path=images_path,
         levels_path=levels_path,
@@ -209,7 +211,7 @@ def evaluate_localization(
     metrics: config.Metrics,
 ) -> None:
     """Score maps against the objects' masks, pair by pair and summed up: ``localization.json``."""
-    from roar_pipeline.localization import localize
+    from roar_pipeline.evaluation.localization import localize
 
     write_json(directory / "localization.json", localize(images_path, maps_path, model, method, metrics.void))
 
@@ -229,7 +231,7 @@ def report(
     f1_threshold: float,
 ) -> None:
     """Put everything together: ``report.html``, ``results.csv``, ``table.txt`` and the figures."""
-    from roar_pipeline.report import build
+    from roar_pipeline.report.build import build
 
     build(
         directory,
@@ -249,7 +251,7 @@ def report(
 
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     """Read what the images are, and check that the network can take their size."""
-    from roar_pipeline import vgg
+    from roar_pipeline.networks import vgg
 
     info = images.read_info(images_path)
     vgg.check_size(network.arch, info.height, info.width)
@@ -257,7 +259,7 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
 
 
 def _resident(images_path: Path, split: str, device: "torch.device") -> tuple[Any, images.Split]:
-    from roar_pipeline.inputs import hold
+    from roar_pipeline.networks.batches import hold
 
     info = images.read_info(images_path)
     held = images.read_split(images_path, split)
@@ -271,7 +273,7 @@ def _training_inputs(
 
     That is the photographs, where the recipe crops and they were kept, and else the images.
     """
-    from roar_pipeline.crops import hold_photographs
+    from roar_pipeline.networks.crops import hold_photographs
 
     photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
     if photographs is None:
@@ -296,9 +298,9 @@ def _fit(
     """Train a teacher or student on the training split, and save it with its figures."""
     import torch
 
-    from roar_pipeline import training, vgg
-    from roar_pipeline.figures import training_curves
-    from roar_pipeline.metrics import best_f1_threshold, evaluate
+    from roar_pipeline.evaluation.metrics import best_f1_threshold, evaluate
+    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.report.figures import training_curves
 
     device = next(model.parameters()).device
     inputs, labels = _training_inputs(images_path, recipe, device)

@@ -4,13 +4,14 @@
 this package imports no torch: stages run in worker processes, which import what they need.
 """
 
-from tasks import before_luigi, messages, worker  # noqa: F401, before_luigi comes first
-from tasks.data import GenerateScenes, PrepareImages
-from tasks.explanations import DumpMaps, EvaluateLocalization, RankPixels
-from tasks.models import DistillStudent, FineTuneTeacher
-from tasks.report import Report
-from tasks.retraining import ProbeMasks, Retrain
-from tasks.settings import install_defaults
+from tasks.startup import before_luigi  # noqa: F401, I001, comes first
+from tasks.runtime import messages, worker
+from tasks.chain.data import GenerateScenes, PrepareImages
+from tasks.chain.explanations import DumpMaps, EvaluateLocalization, RankPixels
+from tasks.chain.models import DistillStudent, FineTuneTeacher
+from tasks.chain.report import Report
+from tasks.chain.retraining import ProbeMasks, Retrain
+from tasks.configuration.settings import install_defaults
 
 __all__ = [
     "DistillStudent",

@@ -12,10 +12,11 @@ from typing import NoReturn
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import explain
 from roar_pipeline.numerals import shortened, whole_number
-from tasks import forecasts, repairs, running, scheduling, status, streams
-from tasks.refusals import refusal
-from tasks.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
-from tasks.survey import FAMILIES, grid_of
+from tasks.chain.survey import FAMILIES, grid_of
+from tasks.commands import cache, forecast, run, scheduler, status
+from tasks.configuration.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
+from tasks.runtime.refusals import refusal
+from tasks.startup import streams
 
 _USAGE = 2
 """The exit code of argparse, which reads Luigi's options."""
@@ -48,29 +49,29 @@ def _code(end: SystemExit) -> int:
 
 def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
     if known.command == "run":
-        return running.run(known.workers, rest, partial=known.partial)
+        return run.run(known.workers, rest, partial=known.partial)
     with grid_of(rest) as report:
         match known.command:
             case "scheduler":
-                return scheduling.serve(report, known.port, known.page_port or settings().execution.page_port)
+                return scheduler.serve(report, known.port, known.page_port or settings().execution.page_port)
             case "status":
                 return status.show_status(report, known.family, known.depth)
             case "forecast":
-                return forecasts.show_forecast(report, known.workers)
+                return forecast.show_forecast(report, known.workers)
             case "logs":
                 return status.show_logs(report, known.what, known.follow)
             case "invalidate":
-                return repairs.invalidate(
+                return cache.invalidate(
                     report, known.family, known.where, downstream=known.downstream, dry_run=known.dry_run, yes=known.yes
                 )
             case "restore":
-                return repairs.restore(known.name)
+                return cache.restore(known.name)
             case "gc":
-                return repairs.clean(report, known.config, with_trash=known.trash, remove=known.remove, yes=known.yes)
+                return cache.clean(report, known.config, with_trash=known.trash, remove=known.remove, yes=known.yes)
             case "verify":
-                return repairs.verify(report, full=known.full, repair=known.repair, yes=known.yes)
+                return cache.verify(report, full=known.full, repair=known.repair, yes=known.yes)
             case _:
-                return repairs.reached(report)
+                return cache.reached(report)
 
 
 def _parser() -> argparse.ArgumentParser:

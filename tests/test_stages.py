@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from voc_folder import CLASSES, dataset, write_voc_folder
+from support.voc_folder import CLASSES, dataset, write_voc_folder
 
-from roar_pipeline import distillation, images, stages
+from roar_pipeline import stages
 from roar_pipeline.config import Distillation, Execution, Student, Teacher
+from roar_pipeline.datasets import images
+from roar_pipeline.networks import distillation
 
 CPU = Execution(device="cpu")
 

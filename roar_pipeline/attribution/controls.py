@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from roar_pipeline.removal import tie_order
+from roar_pipeline.removal.ranking import tie_order
 
 __all__ = ["center", "random", "sobel"]
 

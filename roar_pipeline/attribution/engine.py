@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roar_pipeline.attribution import METHODS, base_of, gradients, isolation, load, sampling, variants, walk
+from roar_pipeline.attribution import gradients, isolation, postprocess, sampling
+from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.config import Maps
 from roar_pipeline.errors import InputError
+from roar_pipeline.methods import METHODS, base_of, load
 
 __all__ = ["Batch", "check", "explain"]
 
@@ -73,7 +75,7 @@ def explain(
     for base in dict.fromkeys(map(base_of, names)):
         raw = raws[_raw(base)]
         reduction = METHODS[base].reduction if base in METHODS else None
-        maps[base] = (variants.reduce(raw, reduction) if reduction else raw).float().cpu().numpy()
+        maps[base] = (postprocess.reduce(raw, reduction) if reduction else raw).float().cpu().numpy()
     return {name: _varied(name, maps[base_of(name)]) for name in names}
 
 
@@ -84,7 +86,7 @@ def _raw(name: str) -> str:
 
 def _varied(name: str, maps: NDArray[np.float32]) -> NDArray[np.float32]:
     _, _, variant = name.partition("+")
-    return variants.VARIANTS[variant](maps) if variant else maps
+    return postprocess.VARIANTS[variant](maps) if variant else maps
 
 
 def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, black: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from roar_pipeline.seeding import derived_seed
+from roar_pipeline.seeds import derived_seed
 
 __all__ = ["call", "process_state_restored"]
 

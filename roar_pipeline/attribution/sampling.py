@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from roar_pipeline.attribution.gradients import NAMES, differentiate
 from roar_pipeline.errors import InputError
-from roar_pipeline.seeding import derived_seed
+from roar_pipeline.seeds import derived_seed
 
 __all__ = ["NOISY", "integrated_gradients", "noisy"]
 

@@ -1,0 +1,205 @@
+"""Compute methods' maps for a whole data set, and rank them.
+
+Shapes: N images of a split, K classes, P pairs of (image, class), H x W pixels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roar_pipeline import config
+from roar_pipeline.attribution import map_store
+from roar_pipeline.cache.building import SomeFailedError
+from roar_pipeline.datasets import images
+from roar_pipeline.datasets.images import Info, Split
+from roar_pipeline.errors import InputError, may_pass
+from roar_pipeline.methods import base_of, load
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from roar_pipeline.attribution.engine import Batch
+
+__all__ = ["dump_control", "dump_explanations", "rank"]
+
+_CONTROL_BATCH = 256
+
+
+def dump_explanations(
+    directories: Mapping[str, Path],
+    fingerprints: Mapping[str, str],
+    images_path: Path,
+    model: "nn.Sequential",
+    settings: config.Maps,
+) -> None:
+    """Write ``maps.h5`` of several methods: a map per image of every split, and one per pair to localize.
+
+    All methods that want the same images are computed from one pass over them.
+
+    Args:
+        directories: of the results, by method; a killed run's scratch file there is gone on with.
+        fingerprints: of the results.
+        images_path: images.h5.
+        model: to explain, on its device, in eval mode.
+        settings: rule, layer, batch and the methods' own.
+
+    Raises:
+        SomeFailedError: some methods cannot explain this model, or have maps that are not finite; the others are whole.
+    """
+    import torch
+
+    from roar_pipeline.attribution import engine
+    from roar_pipeline.attribution.targets import combine, explained_classes
+    from roar_pipeline.networks.batches import batch_of, black_of, hold
+
+    device = next(model.parameters()).device
+    info = images.read_info(images_path)
+    splits = map_store.distinct_splits(images.read_splits(images_path))
+    inputs = {name: hold(s.images, info.mean, info.std, device) for name, s in splits.items()}
+    black = black_of(info.mean, info.std, device)
+    pairs = _pairs(splits["test"])
+    failures: dict[str, Exception] = {}
+    for name in directories:
+        try:
+            engine.check(name, model, settings)
+        except InputError as error:
+            failures[name] = error
+
+    def compute(group: str, rows: slice, names: list[str]) -> map_store.Answers:
+        split = "test" if group == "localization" else group
+        if group == "localization":
+            used, of_row = np.unique(pairs[rows, 0], return_inverse=True)
+            class_index = pairs[rows, 1]
+        else:
+            used = np.arange(rows.start, rows.stop)
+        batch = batch_of(inputs[split], torch.from_numpy(used).to(device))
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = model(batch).float().cpu().numpy()
+        if group == "localization":
+            columns = {"scores": scores[of_row, class_index]}
+        else:
+            chosen = explained_classes(scores, splits[split].labels[rows], settings.explain)
+            of_row, class_index = np.nonzero(chosen)
+            columns = {"explained": chosen.astype(np.uint8), "scores": scores}
+        ids = [splits[split].ids[row] for row in used]
+        index = (torch.from_numpy(each).to(device) for each in (of_row, class_index))
+        found = _explain(names, model, engine.Batch(batch, ids, *index), settings, black)
+        if group != "localization":
+            found = {n: m if isinstance(m, InputError) else combine(m, of_row, len(used)) for n, m in found.items()}
+        return {n: m if isinstance(m, InputError) else {"maps": m, **columns} for n, m in found.items()}
+
+    groups = _groups(splits, info, pairs)
+    stores = {
+        name: map_store.requests(
+            directory / "maps.h5",
+            fingerprints[name],
+            groups,
+            settings.batch,
+            {"method": name, "explain": settings.explain},
+        )
+        for name, directory in directories.items()
+        if name not in failures
+    }
+    failures |= map_store.answer(stores, compute)
+    if failures:
+        raise SomeFailedError(failures)
+
+
+def _explain(
+    names: Sequence[str], model: "nn.Sequential", batch: "Batch", settings: config.Maps, black: "Tensor"
+) -> dict[str, NDArray[np.float32] | InputError]:
+    """Return each method's maps as ``engine.explain`` does, computed for ``settings.batch`` pairs at a time.
+
+    Memory goes by pairs, and a model that predicts many classes makes many of few images.
+    """
+    parts = [_explain_part(names, model, part, settings, black) for part in _parts(batch, settings.batch)]
+    joined: dict[str, NDArray[np.float32] | InputError] = {}
+    for name in names:
+        of_parts = [part[name] for part in parts]
+        failure = next((result for result in of_parts if isinstance(result, InputError)), None)
+        joined[name] = failure or np.concatenate([result for result in of_parts if not isinstance(result, InputError)])
+    return joined
+
+
+def _parts(batch: "Batch", size: int) -> Iterator["Batch"]:
+    """Yield the pairs of a batch, ``size`` at a time, with the images that they need."""
+    import torch
+
+    from roar_pipeline.attribution.engine import Batch
+
+    if len(batch.image_index) <= size:
+        yield batch
+        return
+    for start in range(0, len(batch.image_index), size):
+        rows = slice(start, start + size)
+        used, image_index = torch.unique(batch.image_index[rows], return_inverse=True)
+        ids = [batch.ids[row] for row in used.tolist()]
+        yield Batch(batch.images[used], ids, image_index, batch.class_index[rows])
+
+
+def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.float32] | InputError]:
+    """Explain in one go. A function of one's own that fails, fails alone."""
+    from roar_pipeline.attribution import engine
+
+    together: dict[str, list[str]] = {}
+    for name in names:
+        base = base_of(name)
+        together.setdefault(base if ":" in base else "", []).append(name)
+    found: dict[str, NDArray[np.float32] | InputError] = {}
+    for own, of_own in sorted(together.items()):
+        try:
+            found |= engine.explain(of_own, *of_part)
+        except Exception as error:
+            if not own or may_pass(error):
+                raise
+            reason = InputError(f"{own} raised {type(error).__name__}: {error}. Its traceback is in the log.")
+            reason.__cause__ = error
+            found |= dict.fromkeys(of_own, error if isinstance(error, InputError) else reason)
+    return found
+
+
+def dump_control(directory: Path, fingerprint: str, images_path: Path, method: str, seed: int) -> None:
+    """Write ``maps.h5`` of a control, which looks at no model: no class is explained, and scores are not numbers."""
+    from roar_pipeline.attribution.postprocess import VARIANTS
+
+    info = images.read_info(images_path)
+    splits = map_store.distinct_splits(images.read_splits(images_path))
+    pairs = _pairs(splits["test"])
+    control = load(f"roar_pipeline.attribution.controls:{base_of(method)}")
+    _, _, variant = method.partition("+")
+    vary = VARIANTS[variant] if variant else None
+
+    def compute(group: str, rows: slice) -> dict[str, NDArray[Any]]:
+        split = splits["test" if group == "localization" else group]
+        places = pairs[rows, 0] if group == "localization" else np.arange(rows.start, rows.stop)
+        found = control([split.ids[place] for place in places], split.images[places], seed)
+        columns: dict[str, NDArray[Any]] = {"maps": vary(found) if vary else found}
+        if group == "localization":
+            return {**columns, "scores": np.full(len(places), np.nan, np.float32)}
+        columns["explained"] = np.zeros((len(places), len(info.classes)), np.uint8)
+        columns["scores"] = np.full((len(places), len(info.classes)), np.nan, np.float32)
+        return columns
+
+    groups = _groups(splits, info, pairs)
+    map_store.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})
+
+
+def rank(directory: Path, images_path: Path, maps_path: Path, tie_seed: int, shuffle_seed: int | None) -> None:
+    """Write ``levels.h5``: at which percentage each pixel of every image is removed."""
+    splits = images.read_splits(images_path, pixels=False)
+    map_store.write_levels(directory / "levels.h5", maps_path, tie_seed, splits, shuffle_seed=shuffle_seed)
+
+
+def _pairs(test: Split) -> NDArray[np.int64]:
+    """Return (P, 2): row in the test split and class index of every class present in an image with a mask."""
+    mask, class_index = np.nonzero(test.labels[test.segmentation_rows])
+    return np.stack([test.segmentation_rows[mask], class_index], axis=1)
+
+
+def _groups(splits: dict[str, Split], info: Info, pairs: NDArray[np.int64]) -> dict[str, map_store.Group]:
+    size = info.height, info.width
+    groups = {name: map_store.image_group(split.ids, len(info.classes), *size) for name, split in splits.items()}
+    return {**groups, "localization": map_store.pair_group(pairs[:, 0], pairs[:, 1], *size)}

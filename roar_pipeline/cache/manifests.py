@@ -1,0 +1,265 @@
+"""The manifest of a result: written last, it says that the result is done, what it is, and what its files must be.
+
+A result is a directory with ``manifest.json``: fingerprint, identity, files with size and sha256, versions, host,
+seconds. Sizes are compared whenever somebody asks whether a result is done; contents when another stage is about to
+read it, whenever somebody asks for an end product, which no stage reads, and on request.
+"""
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import os
+import socket
+import stat as stat_module
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline.cache.files import LOGS, SCRATCH, files_below, misplaced, read_json, sha256_of
+from roar_pipeline.cache.identity import fingerprint
+from roar_pipeline.errors import InputError
+
+__all__ = [
+    "MANIFEST",
+    "DamagedError",
+    "check_intact",
+    "code_digest",
+    "describe",
+    "faults",
+    "is_done",
+    "library_versions",
+    "origin_of",
+    "provenance",
+    "read_manifest",
+]
+
+MANIFEST = "manifest.json"
+
+_PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
+
+
+class DamagedError(InputError):
+    """A result is not what its manifest says."""
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """Return the directory's manifest, or None where there is none, or one that is not as ``describe`` writes it.
+
+    Raises:
+        OSError: it cannot be read: a permission, a disk.
+    """
+    try:
+        manifest = read_json(directory / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return None
+    return manifest if _is_manifest(manifest) else None
+
+
+_KINDS: Mapping[str, Any] = {
+    "fingerprint": str,
+    "identity": dict,
+    "files": dict,
+    "seconds": (int, float),
+    "finished": str,
+    "versions": dict,
+    "code": str,
+    "commit": (str, type(None)),
+}
+_KINDS_OF_IDENTITY: Mapping[str, Any] = {"stage": str, "parameters": dict, "settings": dict, "inputs": list}
+
+
+def _is_manifest(value: Any) -> bool:
+    needed = ("fingerprint", "identity", "files")
+    return (
+        isinstance(value, dict)
+        and all(key in value for key in needed)
+        and _fits(value, _KINDS)
+        and _fits(value["identity"], _KINDS_OF_IDENTITY)
+        and all(isinstance(used, str) for used in value["identity"].get("inputs", ()))
+        and all(_is_file_entry(entry) for entry in value["files"].values())
+    )
+
+
+def _is_file_entry(entry: Any) -> bool:
+    needed = {"bytes": int, "sha256": str}
+    return isinstance(entry, dict) and entry.keys() >= needed.keys() and _fits(entry, {**needed, "count": int})
+
+
+def _fits(value: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
+    """Tell whether what is there of the keys is of its kind."""
+    return all(isinstance(value[key], kind) for key, kind in kinds.items() if key in value)
+
+
+def origin_of(directory: Path) -> str:
+    """Say on what a result was made, as far as its last bits depend on it; nothing where its manifest does not tell."""
+    manifest = read_manifest(directory) or {}
+    torch_version = manifest.get("versions", {}).get("torch", "")
+    threads = f"{manifest['threads']} CPU threads" if manifest.get("threads", 1) != 1 else "1 CPU thread"
+    known = (manifest.get("device"), manifest.get("processor"), threads, f"torch {torch_version}")
+    return ", ".join(map(str, known)) if all(known) and torch_version else ""
+
+
+def is_done(directory: Path, expected: str, *, full: bool = False) -> bool:
+    """Tell whether the directory holds the finished result of this fingerprint, every file there in its full size.
+
+    Args:
+        directory: of the result.
+        expected: its fingerprint.
+        full: compare contents (sha256), too; a file is hashed once per process, until it changes.
+    """
+    manifest = read_manifest(directory)
+    if manifest is None or manifest["fingerprint"] != expected or any(_size_faults(directory, manifest)):
+        return False
+    return not (full and _content_faults(directory, manifest))
+
+
+def faults(directory: Path, manifest: Mapping[str, Any], *, full: bool) -> list[str]:
+    """Return what is wrong with a result, one phrase each; nothing if it is as its manifest says.
+
+    Args:
+        directory: of the result.
+        manifest: its manifest.
+        full: compare contents (sha256), not only sizes.
+    """
+    found = list(dict.fromkeys([*misplaced(directory), *_size_faults(directory, manifest)]))
+    if manifest["fingerprint"] != fingerprint(manifest["identity"]):
+        found.append("the manifest's identity does not belong to its fingerprint")
+    if full and not found:
+        found += _content_faults(directory, manifest)
+    return found
+
+
+def check_intact(directory: Path, expected: str) -> None:
+    """Compare a result's contents with its manifest, once per process and file: what is read next is what was made.
+
+    Raises:
+        DamagedError: names the file that has changed, and the command that mends it.
+    """
+    manifest = read_manifest(directory)
+    if manifest is None or manifest["fingerprint"] != expected:
+        raise DamagedError(f"{directory} does not hold the result that is needed. Run again: it will be made.")
+    if found := [*_size_faults(directory, manifest), *_content_faults(directory, manifest)]:
+        raise DamagedError(
+            f"{directory} is damaged: {'; '.join(found)}. Set it aside with `python -m tasks verify --full --repair`, "
+            "then run again: it will be made anew."
+        )
+
+
+def _size_faults(directory: Path, manifest: Mapping[str, Any]) -> Iterable[str]:
+    for name, entry in manifest["files"].items():
+        path = directory / name
+        try:
+            if "count" in entry:
+                sizes = [file.stat().st_size for file in files_below(path)]
+                count, size = len(sizes), sum(sizes)
+            else:
+                stat = path.stat()
+                if stat_module.S_ISDIR(stat.st_mode):
+                    yield f"{name} is a folder where a file belongs"
+                    continue
+                count, size = 1, stat.st_size
+        except (FileNotFoundError, NotADirectoryError):
+            yield f"{name} is gone"
+            continue
+        if count != entry.get("count", 1):
+            yield f"{name} has {count} files, not {entry['count']}"
+        elif size != entry["bytes"]:
+            yield f"{name} has {size:,} bytes, not {entry['bytes']:,}"
+
+
+def _content_faults(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
+    return [
+        f"the content of {name} has changed"
+        for name, entry in manifest["files"].items()
+        if _content_of(directory / name) != entry["sha256"]
+    ]
+
+
+def _content_of(path: Path) -> str:
+    if path.is_dir():
+        return sha256_of(path)
+    stat = path.stat()
+    return _known_content(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_content(path: Path, *stamp: int) -> str:
+    """Hash a file, unless this process has done so since it last changed."""
+    return sha256_of(path)
+
+
+def describe(directory: Path, identity: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of what lies in the directory.
+
+    Args:
+        directory: of a result whose every file is there.
+        identity: what it is.
+        seconds: that it took, over all attempts.
+        facts: what the stage tells of the way it ran.
+    """
+    outputs = sorted(p for p in directory.iterdir() if not p.name.startswith((SCRATCH, ".")) and p.name != LOGS)
+    return {
+        "fingerprint": fingerprint(identity),
+        "identity": identity,
+        "files": {p.name: _described(p) for p in outputs},
+        "seconds": round(seconds, 2),
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        **provenance(),
+        **facts,
+    }
+
+
+def _described(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        sizes = [file.stat().st_size for file in files_below(path)]
+        return {"count": len(sizes), "bytes": sum(sizes), "sha256": sha256_of(path)}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """Return by what code and what libraries this process makes results; what is forked from it looks no more."""
+    return {
+        "python": sys.version.split()[0],
+        "versions": library_versions(),
+        "code": code_digest(),
+        "commit": _commit(),
+    }
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide numbers."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return 12 digits of a sha256 over this package's source: another number, other code."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.jinja")]):
+        digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _commit() -> str | None:
+    """Return the commit this code stands at, with ``-dirty`` for uncommitted changes; None outside a checkout."""
+    package = str(Path(__file__).parent.parent)
+    command = ["git", "-C", package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

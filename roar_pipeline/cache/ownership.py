@@ -1,0 +1,101 @@
+"""What of the cache this project has made, and may therefore move and delete.
+
+``runs/`` holds a folder per task family, this one per result. Whatever else lies there is somebody else's: it is
+named, and left as it is. So is everything behind a link below the data folder, wherever it leads.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline.cache.attempts import ATTEMPT, read_note
+from roar_pipeline.cache.files import SCRATCH
+from roar_pipeline.cache.identity import fingerprint
+from roar_pipeline.cache.manifests import MANIFEST
+
+__all__ = ["FAMILIES", "READY", "foreign", "is_result_name", "link_on", "obstacle"]
+
+FAMILIES = (
+    "GenerateScenes",
+    "PrepareImages",
+    "FineTuneTeacher",
+    "DistillStudent",
+    "DumpMaps",
+    "RankPixels",
+    "EvaluateLocalization",
+    "Retrain",
+    "ProbeMasks",
+    "Report",
+)
+"""The task families, in the order of the chain."""
+
+READY = SCRATCH + "ready.json"
+"""The manifest of a result that is made, before it takes its name."""
+
+_NOTES = (MANIFEST, READY, ATTEMPT)
+"""What says what a directory holds, or is to hold."""
+_RESULT_NAME = re.compile(r"(.+__)?[0-9a-f]{12}", re.DOTALL)
+
+
+def is_result_name(name: str) -> bool:
+    """Tell whether a folder is called as a result is: ``label__<12 digits>``, or the digits alone."""
+    return _RESULT_NAME.fullmatch(name) is not None
+
+
+def obstacle(directory: Path, *, deleting: bool = False) -> str:
+    """Say why a directory ``runs/<family>/<name>`` must stay where it is; nothing where it may be moved.
+
+    Args:
+        directory: of a result, perhaps.
+        deleting: it is not moved to the trash but deleted for good, which takes a manifest or a note on an attempt
+            that is this very result's.
+    """
+    if link := link_on(directory):
+        return f"{link} is a link to {link.readlink()}"
+    if directory.parent.name not in FAMILIES or not is_result_name(directory.name):
+        return "it has not the name of a result"
+    if not deleting and any((directory / name).exists() for name in _NOTES):
+        return ""
+    if any(_names(identity, directory, exactly=deleting) for identity in _identities(directory)):
+        return ""
+    if deleting and (directory / MANIFEST).exists():
+        return "its manifest is damaged; `python -m tasks verify --repair` sets it aside"
+    return "" if _is_bare(directory) else "no manifest and no note on an attempt says what it is"
+
+
+def link_on(directory: Path) -> Path | None:
+    """Return the first link on the way to ``<folder>/<family>/<name>``, these three looked at; None without any."""
+    return next((path for path in (directory.parent.parent, directory.parent, directory) if path.is_symlink()), None)
+
+
+def _identities(directory: Path) -> list[Mapping[str, Any]]:
+    """Return what the directory is said to hold: by its manifest, the manifest to be, the note on the attempt."""
+    notes = [read_note(directory, name) or {} for name in _NOTES]
+    return [identity for note in notes if isinstance(identity := note.get("identity"), dict)]
+
+
+def _names(identity: Mapping[str, Any], directory: Path, *, exactly: bool) -> bool:
+    is_of_family = identity.get("stage") == directory.parent.name
+    return is_of_family and (not exactly or directory.name.endswith(fingerprint(identity)[:12]))
+
+
+def _is_bare(directory: Path) -> bool:
+    """Tell whether a directory holds nothing but its lock file, if that."""
+    return {path.name for path in directory.iterdir()} <= {".lock"}
+
+
+def foreign(runs: Path) -> list[tuple[Path, str]]:
+    """Return the folders among the results that are none, and those behind links, with the reason."""
+    if runs.is_symlink():
+        return [(runs, f"it is a link to {runs.readlink()}")]
+    left = []
+    for family in sorted(path for path in runs.glob("*") if path.is_dir()):
+        if family.is_symlink():
+            left.append((family, f"it is a link to {family.readlink()}"))
+        elif family.name not in FAMILIES:
+            left.append((family, "it has not the name of a stage"))
+        else:
+            directories = sorted(path for path in family.glob("*") if path.is_dir())
+            left += [(path, why) for path in directories if (why := obstacle(path, deleting=True))]
+    return left

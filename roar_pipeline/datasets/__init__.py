@@ -1,0 +1,1 @@
+"""Data sets: reading, checking and generating them, and ``images.h5``."""

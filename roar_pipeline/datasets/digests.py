@@ -1,0 +1,81 @@
+"""One sha256 for a whole data set, remembered between runs."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from roar_pipeline.cache.files import lock, write_json
+from roar_pipeline.config import Dataset
+from roar_pipeline.datasets.voc import ANNOTATIONS, IMAGES, LISTS, MASKS, not_in_layout
+from roar_pipeline.errors import InputError
+
+__all__ = ["content_digest"]
+
+
+def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
+    """Return a sha256 over the names and contents of all files that ``voc`` can read under ``root``.
+
+    The same files in another place have the same digest. Contents are read only when a name, size or time
+    of change (of the content, or of the entry, which nobody can set back) is not the one that ``cache``
+    remembers: a JSON file that several processes may use and anyone may delete.
+
+    Raises:
+        InputError: there is no VOC folder at ``root``.
+    """
+    if not (root / IMAGES).is_dir():
+        raise InputError(not_in_layout(root, [IMAGES]))
+    files = sorted(_list_files(root, dataset))
+    listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    key = str(root.resolve())
+    remembered = _read_cache(cache).get(key)
+    if isinstance(remembered, dict) and remembered.get("listing") == listing and "digest" in remembered:
+        return str(remembered["digest"])
+    digest = hashlib.sha256()
+    for name, *_ in files:
+        content = hashlib.sha256((root / name).read_bytes()).hexdigest()
+        digest.update(f"{name}\0{content}\n".encode())
+    _write_cache(cache, {**_read_cache(cache), key: {"listing": listing, "digest": digest.hexdigest()}})
+    return digest.hexdigest()
+
+
+def _named_lists(dataset: Dataset) -> list[str]:
+    main = {dataset.train_split, dataset.validation_split, dataset.test_split}
+    masks = {dataset.segmentation_split} - {""}
+    return sorted(
+        [f"{LISTS}/Main/{name}.txt" for name in main] + [f"{LISTS}/Segmentation/{name}.txt" for name in masks]
+    )
+
+
+def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int, int]]:
+    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are a desktop's, not the set's."""
+    for name in _named_lists(dataset):
+        if (root / name).is_file():
+            yield name, *_stamp((root / name).stat())
+    for folder in (IMAGES, ANNOTATIONS, MASKS):
+        if not (root / folder).is_dir():
+            continue
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_file():
+                    yield f"{folder}/{entry.name}", *_stamp(entry.stat())
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read_cache(cache: Path) -> dict[str, object]:
+    try:
+        remembered = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return remembered if isinstance(remembered, dict) else {}
+
+
+def _write_cache(cache: Path, value: dict[str, object]) -> None:
+    """Remember, if the folder allows it: without the cache the files are read again, and no more."""
+    with contextlib.suppress(OSError), lock(cache.parent):
+        write_json(cache, value)

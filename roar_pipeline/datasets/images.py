@@ -1,0 +1,295 @@
+"""Decoded and resized images with labels, ids and masks in one HDF5 file: what every later stage reads.
+
+Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
+
+Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
+K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
+the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. Splits that name the same
+list are one group under two names. With ``train_side`` the training split is there a second time, as photographs of
+different sizes (``photographs.py``).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from roar_pipeline.cache.files import whole_file
+from roar_pipeline.cache.hdf5 import allocate, created, reserve
+from roar_pipeline.config import Dataset
+from roar_pipeline.datasets import voc
+from roar_pipeline.datasets.faults import Faults
+from roar_pipeline.datasets.overlaps import check_disjoint
+from roar_pipeline.datasets.photographs import (
+    Photographs,
+    allocate_photographs,
+    photograph_sizes,
+    read_photographs,
+    store_photographs,
+)
+from roar_pipeline.errors import InputError
+from roar_pipeline.progress import report
+
+__all__ = [
+    "FILE",
+    "SPLITS",
+    "Info",
+    "Split",
+    "is_same_split",
+    "prepare",
+    "read_info",
+    "read_split",
+    "read_splits",
+    "read_training_photographs",
+]
+
+FILE = "images.h5"
+SPLITS = ("train", "validation", "test")
+
+_FORMAT = "roar-pipeline images 1"
+_BLOCK = 256
+"""Images read at once where a pass over a split needs no more than sums."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split in memory.
+
+    Attributes:
+        ids: N image ids in the list's order. images: (N, H, W, 3), RGB 0..255. labels: (N, K), 1 where the
+        image shows the class. segmentation: (M, H, W), 0 background, 1..K class index plus one, 255 void; M
+        > 0 in the test split only. segmentation_rows: (M,), the row in this split that each mask belongs
+        to, ascending.
+    """
+
+    ids: list[str]
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    segmentation: npt.NDArray[np.uint8]
+    segmentation_rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What all splits share; ``mean`` and ``std`` are (3,), of RGB in 0..1."""
+
+    classes: tuple[str, ...]
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    height: int
+    width: int
+
+
+def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, ...]) -> None:
+    """Decode, resize and check the splits of a VOC folder once, into ``directory/images.h5``.
+
+    ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset``
+    has them. Validation and test may be the same list; a test image among the training images
+    is an error. Masks of images outside the test split are left out and counted in the attribute
+    ``unused_masks``.
+
+    With ``dataset.train_side`` the training photographs are kept as well, for random crops.
+
+    Raises:
+        InputError: the folder, a list, a file or the class list is at fault; up to ten faults of files at once.
+    """
+    _check_classes(classes)
+    voc.check_layout(root, dataset)
+    lists = dict(zip(SPLITS, (dataset.train_split, dataset.validation_split, dataset.test_split), strict=True))
+    ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
+    check_disjoint(root, ids, dataset)
+    rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
+    faults = Faults(root)
+    sizes = photograph_sizes(ids[dataset.train_split], dataset.train_side, faults)
+    with whole_file(directory / FILE) as scratch, created(scratch) as file:
+        groups: dict[str, Any] = {}
+        for split, name in lists.items():
+            if name in groups:
+                file[split] = groups[name]
+            else:
+                groups[name] = file.create_group(split)
+                _allocate_split(groups[name], ids[name], dataset, classes)
+        _allocate_masks(file.create_group("masks"), rows, dataset)
+        if sizes:
+            allocate_photographs(file, sizes)
+        file.attrs.update({"format": _FORMAT, "classes": list(classes), "unused_masks": unused})
+        file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
+        reserve(file)
+        for name, group in groups.items():
+            _store_split(group, ids[name], dataset, classes, faults)
+        if sizes:
+            store_photographs(file, ids[dataset.train_split], sizes, dataset.train_side, faults)
+        faults.check()
+        _store_masks(file["masks"], ids[dataset.test_split], rows, dataset, classes, faults)
+        faults.check()
+        for name, value in zip(("mean", "std"), _mean_std(file["train/images"], dataset), strict=True):
+            file.attrs.modify(name, value)
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if not 0 < len(classes) < voc.VOID or len(set(classes)) != len(classes):
+        got = ", ".join(classes) or "none"
+        raise InputError(f"[dataset] classes must be 1 to {voc.VOID - 1} different names, got {got}.")
+
+
+def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:
+    """Return the rows of the test split that have a mask, ascending, and the count of other images' masks."""
+    if not dataset.segmentation_split:
+        return [], 0
+    listed = set(voc.read_split(root, dataset.segmentation_split, "Segmentation"))
+    rows = [row for row, image_id in enumerate(test_ids) if image_id in listed]
+    if not rows:
+        raise InputError(
+            f"None of the {len(listed)} masks of ImageSets/Segmentation/{dataset.segmentation_split}.txt "
+            f"belongs to a test image ({dataset.test_split}). Set [dataset] segmentation_split to a list of "
+            "test images, or to nothing: then there is no localization."
+        )
+    return rows, len(listed) - len(rows)
+
+
+def _allocate_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str]) -> None:
+    encoded = [image_id.encode() for image_id in ids]
+    group.create_dataset("ids", data=encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded))))
+    allocate(group, "images", (len(ids), dataset.height, dataset.width, 3), np.uint8)
+    allocate(group, "labels", (len(ids), len(classes)), np.uint8)
+
+
+def _allocate_masks(group: Any, rows: list[int], dataset: Dataset) -> None:
+    group.create_dataset("rows", data=np.array(rows, dtype=np.int64))
+    allocate(group, "segmentation", (len(rows), dataset.height, dataset.width), np.uint8)
+
+
+def _store_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str], faults: Faults) -> None:
+    height, width = dataset.height, dataset.width
+    for row, image_id in enumerate(ids):
+        _store_row(group["labels"], row, faults, voc.read_labels, image_id, classes)
+        _store_row(group["images"], row, faults, voc.read_image, image_id, height, width)
+        if row % _BLOCK == 0:
+            report(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
+
+
+def _store_masks(
+    group: Any, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str], faults: Faults
+) -> None:
+    where = classes, dataset.height, dataset.width
+    for mask, row in enumerate(rows):
+        _store_row(group["segmentation"], mask, faults, voc.read_segmentation, ids[row], *where)
+
+
+def _store_row(column: Any, row: int, faults: Faults, read: Callable[..., Any], *where: Any) -> None:
+    """Store what ``read`` gives, where it can be had."""
+    value = faults.read(read, *where)
+    if value is not None:
+        column[row] = value
+
+
+def _mean_std(images: Any, dataset: Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the channels' mean and std in 0..1: those of ``dataset``, else exactly those of all pixels."""
+    count = math.prod(images.shape[:3])
+    sums, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK]
+        sums += block.sum(axis=(0, 1, 2), dtype=np.int64)
+        squares += np.square(block, dtype=np.uint16).sum(axis=(0, 1, 2), dtype=np.int64)
+    # Python's integers, as the product below outgrows 64 bits on a set of VOC's size.
+    variances = [(count * int(q) - int(s) ** 2) / (count * 255) ** 2 for s, q in zip(sums, squares, strict=True)]
+    mean = np.array(dataset.mean or sums / (count * 255), dtype=np.float64)
+    std = np.array(dataset.std or np.sqrt(variances), dtype=np.float64)
+    if not (std > 0).all():
+        raise InputError(
+            f"A color channel is the same in all pixels of the training images ({dataset.train_split}), so "
+            "it cannot be normalized. Check the images, or set [dataset] std."
+        )
+    return mean, std
+
+
+def read_info(path: Path) -> Info:
+    """Read what all splits of ``images.h5`` share.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        height, width = file["train/images"].shape[1:3]
+        classes = tuple(str(name) for name in file.attrs["classes"])
+        return Info(classes, file.attrs["mean"], file.attrs["std"], int(height), int(width))
+
+
+def read_split(path: Path, split: str) -> Split:
+    """Read one of ``SPLITS`` of ``images.h5`` into memory.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote, or has no such split.
+    """
+    if split not in SPLITS:
+        raise InputError(f"There is no split '{split}'. Known: {', '.join(SPLITS)}.")
+    with _open(path) as file:
+        return _read_split(file, split, pixels=True)
+
+
+def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
+    group, masks = file[split], file["masks"]
+    count = len(masks["rows"]) if split == "test" else 0
+    return Split(
+        ids=list(group["ids"].asstr()[:]),
+        images=group["images"][:] if pixels else group["images"][:0],
+        labels=group["labels"][:],
+        segmentation=masks["segmentation"][:count],
+        segmentation_rows=masks["rows"][:count],
+    )
+
+
+def read_splits(path: Path, *, pixels: bool = True) -> dict[str, Split]:
+    """Read train, test and validation; a list that serves as two splits is read, and held, once.
+
+    Args:
+        path: of ``images.h5``.
+        pixels: without them, ``images`` of every split has no rows.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    splits: dict[str, Split] = {}
+    with _open(path) as file:
+        for name in ("train", "test", "validation"):
+            same = next((other for other in splits if file[other] == file[name]), None)
+            splits[name] = splits[same] if same else _read_split(file, name, pixels=pixels)
+    return splits
+
+
+def read_training_photographs(path: Path) -> Photographs | None:
+    """Read the training split's photographs of ``images.h5`` into memory; None where ``train_side`` was 0.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        return read_photographs(file)
+
+
+def is_same_split(path: Path, first: str, second: str) -> bool:
+    """Tell whether two of ``SPLITS`` name the same list of images, stored once; masks are the test split's in any case.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        return bool(file[first] == file[second])
+
+
+def _open(path: Path) -> Any:
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Run PrepareImages.") from None
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file: {error}. Delete it and run PrepareImages.") from error
+    if file.attrs.get("format") != _FORMAT:
+        file.close()
+        raise InputError(f"{path} was not written by PrepareImages of this version. Name another file.")
+    return file

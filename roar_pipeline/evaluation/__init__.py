@@ -1,0 +1,1 @@
+"""Scores of predictions and of maps, and the retrained networks."""

@@ -1,0 +1,48 @@
+"""Do maps point at the objects? AUC and pointing accuracy over the pairs of a map store."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roar_pipeline.attribution.map_store import read_pairs
+from roar_pipeline.datasets.images import read_split
+from roar_pipeline.evaluation.metrics import localization_auc, pointing, summarize_pairs
+
+__all__ = ["localize"]
+
+
+def localize(images_path: Path, maps_path: Path, model: str | None, method: str, void: str) -> dict[str, Any]:
+    """Score every (image with a mask, present class) pair of the test split.
+
+    Returns:
+        The pairs, and their summaries: ``all`` pairs, and ``own``, those whose class this model predicts (score above
+        0, Park et al. 2020); None for a control, which has no model. ``zero_maps`` counts maps without any positive
+        value. Pairs whose mask is empty or fills the image have no AUC: None, counted
+        as undefined.
+    """
+    split = read_split(images_path, "test")
+    pairs = read_pairs(maps_path)
+    mask_of_row = {int(row): mask for row, mask in zip(split.segmentation_rows, split.segmentation, strict=True)}
+    rows: list[dict[str, Any]] = []
+    for map_, row, class_index, score in zip(pairs.maps, pairs.rows, pairs.class_index, pairs.scores, strict=True):
+        mask, value = mask_of_row[int(row)], int(class_index) + 1
+        rows.append(
+            {
+                "id": split.ids[int(row)],
+                "class_index": int(class_index),
+                "score": None if model is None else float(score),
+                "auc": localization_auc(map_, mask, value, void),
+                "pointing": pointing(map_, mask, value, void),
+            }
+        )
+    auc, point = ([r[key] for r in rows] for key in ("auc", "pointing"))
+    everything = np.ones(len(rows), dtype=bool)
+    return {
+        "model": model,
+        "method": method,
+        "zero_maps": pairs.zero_maps,
+        "own": None if model is None else summarize_pairs(auc, point, pairs.scores > 0),
+        "all": summarize_pairs(auc, point, everything),
+        "pairs": rows,
+    }

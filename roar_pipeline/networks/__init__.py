@@ -1,0 +1,1 @@
+"""Networks: batches, architectures, training, distillation."""

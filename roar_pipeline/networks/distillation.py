@@ -1,0 +1,205 @@
+"""Distillation with attribution matching (Park et al., NeurIPS 2020).
+
+Shapes: N images, K classes, C channels, h x w cells of the matched layer. ``scores`` are logits (N, K).
+loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * soft_margin + weight * match(teacher map, student map)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roar_pipeline.config import Distillation
+from roar_pipeline.errors import InputError
+from roar_pipeline.networks.training import Loss, soft_margin
+from roar_pipeline.networks.vgg import split_at
+
+__all__ = [
+    "Targets",
+    "activation_map",
+    "bernoulli_kl",
+    "concatenate",
+    "distillation_loss",
+    "kept_channels",
+    "match",
+    "sensitivity_map",
+    "sensitivity_weights",
+    "teacher_targets",
+]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a loss needs of the teacher, for N images. None where it does not need it."""
+
+    scores: Tensor
+    """(N, K)"""
+    maps: Tensor | None = None
+    """ewa and swa: the teacher's map (N, h, w)."""
+    activations: Tensor | None = None
+    """sswa, whose map changes with the channels dropped: (N, C, h, w)."""
+    weights: Tensor | None = None
+    """sswa: (N, C)."""
+
+    def at(self, index: Tensor) -> "Targets":
+        """Return the rows at ``index``."""
+        rows = (None if value is None else value[index] for value in (self.maps, self.activations, self.weights))
+        return Targets(self.scores[index], *rows)
+
+
+def concatenate(parts: Iterable[Targets]) -> Targets:
+    """Join the targets of consecutive batches."""
+    parts = list(parts)
+    optional = ([getattr(part, name) for part in parts] for name in ("maps", "activations", "weights"))
+    joined = (None if values[0] is None else torch.cat(values) for values in optional)
+    return Targets(torch.cat([part.scores for part in parts]), *joined)
+
+
+def bernoulli_kl(teacher_scores: Tensor, student_scores: Tensor, temperature: float) -> Tensor:
+    """KL(Bernoulli(sigmoid(t/T)) || Bernoulli(sigmoid(s/T))), mean over N * K; 0 at equal scores."""
+    t, s = teacher_scores / temperature, student_scores / temperature
+    present = torch.sigmoid(t) * (F.logsigmoid(t) - F.logsigmoid(s))
+    absent = torch.sigmoid(-t) * (F.logsigmoid(-t) - F.logsigmoid(-s))
+    return (present + absent).mean()
+
+
+def match(teacher_map: Tensor, student_map: Tensor) -> Tensor:
+    """Squared difference of two maps (N, h, w), each divided by its L2 norm per image; mean over images and cells.
+
+    The teacher's map is detached. A map that is zero everywhere stays zero. The mean over cells makes the term shrink
+    with the map's size: a weight of 100 on 14 x 14 cells is one of 18 on 6 x 6.
+
+    Raises:
+        InputError: the maps have different sizes.
+    """
+    if teacher_map.shape != student_map.shape:
+        raise InputError(
+            f"The teacher's map has {_cells(teacher_map)} cells and the student's {_cells(student_map)}: they cannot "
+            "be matched. Give [teacher] and [student] the same arch, or choose another [distillation] layer."
+        )
+    teacher, student = (F.normalize(m.flatten(1), dim=1) for m in (teacher_map.detach(), student_map))
+    return (teacher - student).square().mean()
+
+
+def _cells(map_: Tensor) -> str:
+    return " x ".join(map(str, map_.shape[1:]))
+
+
+def activation_map(activations: Tensor) -> Tensor:
+    """EWA: mean over channels of the squared activation, (N, C, h, w) -> (N, h, w)."""
+    return activations.square().mean(1)
+
+
+def sensitivity_weights(
+    scores: Tensor, activations: Tensor, class_index: Tensor, *, create_graph: bool = False
+) -> Tensor:
+    """SWA's w_c: sum over cells of d score_k / d A_c, (N, C).
+
+    Args:
+        scores: (N, K), computed from ``activations`` image by image.
+        activations: (N, C, h, w), requiring gradients.
+        class_index: the class k of each image (N,).
+        create_graph: keep the weights differentiable, as the student's must be.
+    """
+    chosen = scores.gather(1, class_index[:, None]).sum()
+    (gradient,) = torch.autograd.grad(chosen, activations, create_graph=create_graph)
+    return gradient.sum((2, 3))
+
+
+def sensitivity_map(activations: Tensor, weights: Tensor) -> Tensor:
+    """SWA: relu(sum_c w_c A_c), (N, C, h, w) and (N, C) -> (N, h, w)."""
+    return torch.relu(torch.einsum("nchw,nc->nhw", activations, weights))
+
+
+def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Tensor:
+    """SSWA: 0/1 per channel (C,) on the CPU, exactly int(C * drop) zeros at random channels.
+
+    The product is rounded down as in the authors' code: 153 of 512 channels at 0.3. It is taken of ``drop`` as a
+    decimal number, since 100 * 0.29 is 28.999999999999996 in binary.
+
+    Args:
+        channels: C.
+        drop: share of the channels, 0 <= drop < 1.
+        generator: on the CPU, whatever the network's device, so that all devices drop the same channels.
+    """
+    dropped = int(Decimal(repr(drop)) * channels)
+    kept = torch.ones(channels)
+    kept[torch.randperm(channels, generator=generator)[:dropped]] = 0
+    return kept
+
+
+def teacher_targets(loss: str, teacher: nn.Sequential, images: Tensor, layer: str) -> Targets:
+    """Compute what ``loss`` needs of the teacher (in eval mode) for images (N, 3, H, W)."""
+    lower, upper = split_at(teacher, layer)
+    with torch.no_grad():
+        activations = lower(images)
+    if loss in ("plain", "naive_kd", "ewa"):
+        with torch.no_grad():
+            scores = upper(activations)
+        return Targets(scores, maps=activation_map(activations) if loss == "ewa" else None)
+    with torch.enable_grad():
+        activations.requires_grad_()
+        scores = upper(activations)
+        weights = sensitivity_weights(scores, activations, scores.argmax(1))
+    scores, activations = scores.detach(), activations.detach()
+    if loss == "swa":
+        return Targets(scores, maps=sensitivity_map(activations, weights))
+    return Targets(scores, activations=activations, weights=weights)
+
+
+def distillation_loss(
+    name: str, settings: Distillation, teacher: nn.Sequential | None, targets: Targets | None
+) -> Loss:
+    """Return the training loss of a student.
+
+    Args:
+        name: plain, naive_kd, ewa, swa or sswa.
+        settings: alpha, temperature, weight, layer, drop.
+        teacher: asked batch by batch, in eval mode, when there are no ``targets``.
+        targets: of all training images, where these are not augmented and the teacher can be asked once and for all.
+    """
+
+    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+        if name == "plain":
+            return soft_margin(model(images), labels)
+        if targets is not None:
+            wanted = targets.at(index)
+        elif teacher is not None:
+            wanted = teacher_targets(name, teacher, images, settings.layer)
+        else:
+            raise ValueError(f"loss {name} needs a teacher or its targets")
+        lower, upper = split_at(model, settings.layer)
+        activations = lower(images)
+        scores = upper(activations)
+        kl = bernoulli_kl(wanted.scores, scores, settings.temperature)
+        value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * soft_margin(scores, labels)
+        if name == "naive_kd":
+            return value
+        return value + settings.weight * _match(name, settings, wanted, activations, scores, generator)
+
+    return loss
+
+
+def _match(
+    name: str,
+    settings: Distillation,
+    wanted: Targets,
+    activations: Tensor,
+    scores: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    if name == "ewa":
+        teacher_map, student_map = wanted.maps, activation_map(activations)
+    else:
+        weights = sensitivity_weights(scores, activations, wanted.scores.argmax(1), create_graph=True)
+        student_map = sensitivity_map(activations, weights)
+        teacher_map = wanted.maps
+    if name == "sswa" and wanted.activations is not None and wanted.weights is not None:
+        kept = kept_channels(wanted.weights.shape[1], settings.drop, generator).to(wanted.weights)
+        teacher_map = sensitivity_map(wanted.activations, wanted.weights * kept)
+    if teacher_map is None:
+        raise ValueError(f"the targets were not made for {name}")
+    return match(teacher_map, student_map)

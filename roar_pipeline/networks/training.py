@@ -1,0 +1,316 @@
+"""The training loop, and prediction.
+
+Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K), ``labels`` float multi-hot (N, K).
+Order and augmentation, dropout, and what a loss draws have a random stream each, which comes from (seed, purpose,
+epoch) alone, so a resumed training is the uninterrupted one, byte for byte on the CPU.
+"""
+
+import contextlib
+import copy
+import ctypes
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roar_pipeline.cache.files import read_sealed, write_sealed
+from roar_pipeline.config import Execution, Training
+from roar_pipeline.errors import InputError
+from roar_pipeline.estimates.memory import PREDICT_BATCH
+from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.crops import CropInputs
+from roar_pipeline.progress import report
+from roar_pipeline.seeds import derived_seed
+
+__all__ = [
+    "PREDICT_BATCH",
+    "Loss",
+    "facts",
+    "is_validated",
+    "keep_freed_memory",
+    "predict",
+    "set_up_device",
+    "soft_margin",
+    "train",
+]
+
+_log = logging.getLogger("roar")
+
+_MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 64 << 20}
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of ``mallopt(3)``, in bytes."""
+
+_REPORTED = 16
+"""Steps between two reports of progress."""
+
+_VALIDATIONS = 20
+"""Validations of a training that does not need them, about."""
+
+Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split, generator) -> scalar.
+
+The generator is the loss's own, on the CPU whatever the device, and begins anew with every epoch. A loss that draws the
+same amount at every step therefore draws by (seed, epoch, step) alone.
+"""
+
+
+def set_up_device(execution: Execution) -> torch.device:
+    """Choose the device and the thread count of this process.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    torch.set_num_threads(execution.threads)
+    keep_freed_memory()
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("[execution] device = cuda, but torch finds no CUDA device. Use auto or cpu.")
+    if execution.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
+
+
+def facts(device: torch.device, execution: Execution) -> dict[str, Any]:
+    """Return what a result's last bits depend on beside its settings, for its manifest.
+
+    Another processor's vector width, another number of threads or another GPU adds in another order: the same training
+    then ends in slightly other weights.
+    """
+    on_gpu = device.type == "cuda"
+    kind = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    return {"device": str(device), "processor": kind, "threads": execution.threads}
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks instead of handing them back to the kernel and asking again at every step.
+
+    Page faults of the activations cost a small net's training on the CPU 15 to 20 % of its time (benchmarks). Elsewhere
+    than on glibc nothing happens; numbers are the same.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in _MALLOC.items():
+            libc.mallopt(parameter, value)
+
+
+def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label soft-margin loss: binary cross-entropy on scores, mean over N * K."""
+    return F.binary_cross_entropy_with_logits(scores, labels)
+
+
+def train(
+    model: nn.Sequential,
+    inputs: Inputs | CropInputs,
+    labels: Tensor,
+    recipe: Training,
+    *,
+    seed: int,
+    checkpoint: Path,
+    owner: str = "",
+    loss: Loss | None = None,
+    validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Train the model in place and return its history, one row per epoch: ``epoch``, ``loss``, ``validation``.
+
+    Args:
+        model: on the device of ``inputs``.
+        inputs: N images or photographs in memory.
+        labels: multi-hot (N, K), float, on the same device.
+        recipe: epochs, optimizer, schedule and the rest.
+        seed: of order, augmentation, dropout and what the loss draws.
+        checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
+        owner: fingerprint of the result; a checkpoint of another, or a damaged one, is not resumed from.
+        loss: ``soft_margin`` of scores and labels unless given.
+        validate: called after the epochs that ``is_validated`` names; the rows of the others hold None. With
+            ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
+
+    Raises:
+        InputError: the loss is not finite after an epoch, or there are fewer than two images.
+    """
+    if len(inputs) < 2:
+        raise InputError(f"Training needs at least two images, got {len(inputs)}.")
+    optimizer = _optimizer(model, recipe)
+    scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe))
+    history: list[dict[str, Any]] = []
+    best: dict[str, Tensor] | None = None
+    if (saved := _read_checkpoint(checkpoint, owner)) is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        history, best = saved["history"], saved["best"]
+    with _own_random_stream(inputs.device):
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            started = time.monotonic()
+            before = history[-1]["loss"] if history else None
+            value = train_epoch(
+                model,
+                inputs,
+                labels,
+                recipe,
+                optimizer,
+                scheduler,
+                loss or _classify,
+                seed=seed,
+                epoch=epoch,
+                loss_before=before,
+            )
+            pace = len(inputs) / (time.monotonic() - started)
+            if not np.isfinite(value):
+                raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
+            validation = validate(model) if validate and is_validated(epoch, recipe) else None
+            history.append({"epoch": epoch, "loss": value, "validation": validation})
+            if recipe.checkpoint == "best" and _is_best(history):
+                best = copy.deepcopy(model.state_dict())
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "history": history,
+                "best": best,
+            }
+            _write_checkpoint(checkpoint, owner, state)
+            told = _line(epoch, recipe.epochs, value, pace)
+            _log.debug("%s%s", told, f", validation {validation}" if validation else "")
+            report(epoch / recipe.epochs, told, history)
+    if best is not None:
+        model.load_state_dict(best)
+    return history
+
+
+def is_validated(epoch: int, recipe: Training) -> bool:
+    """Tell whether a training measures its validation scores after ``epoch`` (1, 2, ...).
+
+    With ``checkpoint = best`` after every epoch, as any may be the best. With ``last`` the scores are only for the
+    training curve: after every ceil(epochs / 20)-th epoch and after the last. 6 epochs are all validated, of 350 every
+    18th and the last, 20 in all.
+    """
+    every = 1 if recipe.checkpoint == "best" else -(-recipe.epochs // _VALIDATIONS)
+    return epoch % every == 0 or epoch == recipe.epochs
+
+
+def train_epoch(
+    model: nn.Sequential,
+    inputs: Inputs | CropInputs,
+    labels: Tensor,
+    recipe: Training,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    loss: Loss,
+    *,
+    seed: int,
+    epoch: int,
+    loss_before: float | None = None,
+) -> float:
+    """Train one epoch and return its loss, the mean over the images that it saw.
+
+    With ``remainder = drop``, images that fill no batch wait for another epoch's order; with ``keep`` they are the last
+    batch, as in PyTorch's ``DataLoader``, unless it is a single image, which batch normalization may not take.
+
+    ``loss_before``, the previous epoch's, is for people who look at the progress: to ask for this one's would wait for
+    a GPU.
+    """
+    started = time.monotonic()
+    device = inputs.device
+    torch.manual_seed(derived_seed(seed, "dropout", epoch))
+    generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
+    loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
+    order = torch.randperm(len(inputs), generator=generator).to(device)
+    batch = min(recipe.batch, len(inputs))
+    steps = _steps(len(inputs), recipe)
+    total = torch.zeros((), device=device)
+    model.train()
+    seen = order[: steps * batch]
+    for step, index in enumerate(seen.split(batch)):
+        images = batch_of(inputs, index, recipe.augment, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            value = loss(model, images, labels[index], index, loss_generator)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        scheduler.step()
+        total += value.detach() * (len(index) / batch)
+        if step % _REPORTED == 0:
+            pace = (step + 1) * batch / (time.monotonic() - started)
+            told = _line(epoch, recipe.epochs, loss_before, pace)
+            report((epoch - 1 + (step + 1) / steps) / recipe.epochs, told)
+    return float(total / (len(seen) / batch))
+
+
+def _line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
+    known = "" if loss is None else f", loss {loss:.4f}"
+    return f"epoch {epoch}/{epochs}{known}, {pace:,.0f} images/s"
+
+
+def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:
+    """Return the scores, float32 (N, K), of all images; the model is left in the mode it came in."""
+    device = inputs.device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            chunks = torch.arange(len(inputs), device=device).split(batch)
+            scores = torch.cat([model(batch_of(inputs, index)) for index in chunks])
+    finally:
+        model.train(was_training)
+    result: np.ndarray = scores.float().cpu().numpy()
+    return result
+
+
+def _classify(
+    model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator
+) -> Tensor:
+    return soft_margin(model(images), labels)
+
+
+def _steps(images: int, recipe: Training) -> int:
+    """Return the steps of an epoch."""
+    whole, rest = divmod(images, recipe.batch)
+    return max(1, whole + (recipe.remainder == "keep" and rest > 1))
+
+
+def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a schedule that is advanced once per step."""
+    if recipe.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(1, recipe.epochs * steps))
+    milestones = [epoch * steps for epoch in recipe.milestones] if recipe.schedule == "steps" else []
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, recipe.gamma)
+
+
+def _is_best(history: list[dict[str, Any]]) -> bool:
+    """Tell whether the last epoch beats all before it in validation ``map_samples``."""
+    values = [(row["validation"] or {}).get("map_samples") or 0.0 for row in history]
+    return values[-1] > max(values[:-1], default=-1.0)
+
+
+def _write_checkpoint(path: Path, owner: str, state: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_sealed(path, content, owner)
+
+
+def _read_checkpoint(path: Path, owner: str) -> dict[str, Any] | None:
+    """Return the checkpoint; None where there is none, or a damaged or a foreign one, and training starts anew."""
+    if (content := read_sealed(path, owner)) is None:
+        return None
+    saved: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    return saved
+
+
+@contextlib.contextmanager
+def _own_random_stream(device: torch.device) -> Iterator[None]:
+    """Give torch's global generators, which dropout draws from, back as they were."""
+    with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
+        yield

@@ -1,0 +1,1 @@
+"""Which pixels are removed, and what takes their place."""

@@ -1,0 +1,194 @@
+"""The claims of Park et al. 2020 and of Hooker et al. 2019, each held, not held or undecided by paired differences.
+
+A claim on several models holds if it holds for each of them, with p-values corrected for their number (Holm 1979). That
+two models are on par is not the absence of a difference: it holds if the interval of their difference lies within a
+margin that is set (equivalence testing, Schuirmann 1987).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+from roar_pipeline.report.overview import Overview
+from roar_pipeline.report.results import LEADING, METRICS, Curve, method_label, model_label
+from roar_pipeline.report.statistics import inference
+from roar_pipeline.report.statistics.contrasts import Scored, contrast
+from roar_pipeline.report.statistics.inference import Estimate, Verdict
+from roar_pipeline.report.statistics.localization_summaries import auc_difference
+from roar_pipeline.report.statistics.summaries import area_difference, lower_is_better, other_controls, random_curve
+
+__all__ = ["Claim", "Difference", "claims", "model_differences"]
+
+_ORDER = ("naive_kd", "ewa", "swa", "sswa")
+"""Students from worst to best, as Park et al. report them."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference in words (``Naive KD − Teacher``), its estimate and its p-value corrected for the family.
+
+    None where no test against 0 decides.
+    """
+
+    label: str
+    estimate: Estimate
+    corrected_p: float | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, by which score, whether it holds, and the differences that decide it."""
+
+    text: str
+    measure: str
+    verdict: Verdict
+    differences: tuple[Difference, ...]
+
+
+def claims(
+    overview: Overview, localizations: Sequence[Mapping[str, Any]], ids: Sequence[str], margin: float
+) -> list[Claim]:
+    """Judge every claim that the grid has the models for.
+
+    A score by which the clean retrained network has hardly learned anything decides nothing about curves.
+
+    Args:
+        overview: what was measured.
+        localizations: as ``report.build`` takes them.
+        ids: of the test images.
+        margin: within which two models are on par, as a share of 1.
+    """
+    judged: list[Claim] = []
+    for direction in overview.directions:
+        for method in overview.methods:
+            for metric in LEADING:
+                judged += _about_curves(overview, direction, method, metric, margin)
+    for metric in LEADING:
+        judged += _about_models(overview, metric)
+    for method in overview.methods:
+        judged += _about_localization(overview, localizations, ids, method)
+    return judged
+
+
+def model_differences(overview: Overview, direction: str, method: str, metric: str) -> list[Difference]:
+    """Compare the curves of every pair of models: the mean of their difference from 0 to 100 %."""
+    curves = _curves_of_models(overview, direction, method)
+    pairs = list(combinations(curves, 2))
+    return _corrected(
+        [f"{a.label} − {b.label}" for a, b in pairs],
+        [area_difference(a, b, metric, overview.resampled) for a, b in pairs],
+    )
+
+
+def _about_curves(overview: Overview, direction: str, method: str, metric: str, margin: float) -> list[Claim]:
+    curves = _curves_of_models(overview, direction, method)
+    if not curves or not overview.has_signal(metric):
+        return []
+    name, measure = method_label(method), f"mean {METRICS[metric]} over the curve"
+    doing, below = ("removal", "below") if lower_is_better(direction) else ("keeping", "above")
+    judged = [
+        _against(overview, curves, c, metric, f"{name} {doing}, every model: the curve lies {below} {label}", measure)
+        for label, c in _controls(overview, direction, method, metric).items()
+    ]
+    by_loss = _by_loss(curves)
+    for loss, on_par in (("sswa", True), ("naive_kd", False)):
+        if loss in by_loss and "teacher" in by_loss:
+            estimate = area_difference(by_loss[loss], by_loss["teacher"], metric, overview.resampled)
+            judge = inference.verdict_on_par if on_par else inference.verdict_not_on_par
+            text = f"{name} {doing}: {model_label(loss)} is {'' if on_par else 'not '}on par with the teacher"
+            difference = Difference(f"{model_label(loss)} − Teacher", estimate, None)
+            judged.append(
+                Claim(f"{text} (within {100 * margin:g} points)", measure, judge(estimate, margin), (difference,))
+            )
+    return judged
+
+
+def _controls(overview: Overview, direction: str, method: str, metric: str) -> dict[str, Curve]:
+    """Return random, and the other control whose curve is best on average."""
+    random, others = random_curve(overview.grid, direction), other_controls(overview.grid, direction, method)
+    gaps = {c.key: area_difference(c, random, metric, None).mean for c in others}
+    known = [c for c in others if gaps[c.key] is not None]
+    if not known:
+        return {"random's": random}
+    choose = min if lower_is_better(direction) else max
+    best = choose(known, key=lambda c: gaps[c.key] or 0.0)
+    return {"random's": random, f"the best control's ({best.label})": best}
+
+
+def _against(
+    overview: Overview, curves: Sequence[Curve], control: Curve, metric: str, text: str, measure: str
+) -> Claim:
+    estimates = [area_difference(curve, control, metric, overview.resampled) for curve in curves]
+    below = lower_is_better(control.direction)
+    return _ordered(text, measure, _corrected([curve.label for curve in curves], estimates), falls=below)
+
+
+def _about_models(overview: Overview, metric: str) -> list[Claim]:
+    names = _by_loss_name(list(overview.asked_models))
+    order = [names[loss] for loss in _ORDER if loss in names]
+    if len(order) < 2:
+        return []
+    labels, estimates = [], []
+    for worse, better in pairwise(order):
+        runs: dict[tuple[int, int | None], Sequence[Scored]] = {}
+        by_key = {(run.model, run.seed): run for run in overview.models}
+        for seed in sorted({run.seed for run in overview.models}):
+            pair = [by_key.get((model, seed)) for model in (worse, better)]
+            if whole := [run for run in pair if run is not None]:
+                runs |= {(seed, None): whole} if len(whole) == 2 else {}
+        asked = overview.asked_models[worse]
+        labels.append(f"{model_label(worse)} − {model_label(better)}")
+        estimates.append(contrast(runs, metric, _minus, overview.resampled, whole=len(runs) == asked))
+    return [_ordered(_order_text(order), f"{METRICS[metric]}, clean test images", _corrected(labels, estimates))]
+
+
+def _about_localization(
+    overview: Overview, localizations: Sequence[Mapping[str, Any]], ids: Sequence[str], method: str
+) -> list[Claim]:
+    names = _by_loss_name([model for model, of in overview.asked_localizations if model and of == method])
+    order = [names[loss] for loss in _ORDER if loss in names]
+    if len(order) < 2:
+        return []
+    pairs = list(pairwise(order))
+    estimates = [auc_difference(localizations, pair, method, ids, overview.resampled) for pair in pairs]
+    labels = [f"{model_label(worse)} − {model_label(better)}" for worse, better in pairs]
+    return [_ordered(_order_text(order), f"{method_label(method)} AUC, all pairs", _corrected(labels, estimates))]
+
+
+def _minus(scores: Sequence[Any]) -> Any:
+    return scores[0] - scores[1]
+
+
+def _order_text(models: Sequence[str]) -> str:
+    return " < ".join(map(model_label, models))
+
+
+def _ordered(text: str, measure: str, differences: Sequence[Difference], *, falls: bool = True) -> Claim:
+    """Judge a claim that every difference is below 0 (or above)."""
+    judge = inference.verdict_below if falls else inference.verdict_above
+    verdicts = {judge(d.estimate, d.corrected_p) for d in differences}
+    verdict: Verdict = "not held" if "not held" in verdicts else "undecided" if "undecided" in verdicts else "held"
+    return Claim(text, measure, verdict, tuple(differences))
+
+
+def _corrected(labels: Sequence[str], estimates: Sequence[Estimate]) -> list[Difference]:
+    corrected = inference.holm([estimate.p for estimate in estimates])
+    return [Difference(*row) for row in zip(labels, estimates, corrected, strict=True)]
+
+
+def _curves_of_models(overview: Overview, direction: str, method: str) -> list[Curve]:
+    return [c for c in overview.grid.curves if (c.direction, c.method) == (direction, method) and not c.is_control]
+
+
+def _by_loss(curves: Sequence[Curve]) -> dict[str, Curve]:
+    """Return the curve of each loss; of several reductions the first."""
+    names = _by_loss_name([curve.model for curve in curves if curve.model])
+    return {loss: next(c for c in curves if c.model == name) for loss, name in names.items()}
+
+
+def _by_loss_name(models: Sequence[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for model in models:
+        names.setdefault(model.partition("/")[0], model)
+    return names

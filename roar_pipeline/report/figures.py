@@ -1,0 +1,287 @@
+"""The figures but for the examples: ROAR curves and training curves.
+
+Drawn on ``Figure`` objects without global state; files hold
+no date and no version, so that the same numbers give the same bytes. Colors are those of Okabe and Ito (2008), which
+are told apart under the common color vision deficiencies; every model keeps its color and marker in all figures.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from roar_pipeline.cache.files import write_bytes
+from roar_pipeline.report.results import METRICS, Cell, Curve, method_label
+from roar_pipeline.report.statistics.curves import mean_std
+from roar_pipeline.report.statistics.summaries import Summary, probes_of
+
+__all__ = ["INK", "PALE", "color", "drawn", "roar_figure", "spread_apart", "training_curves"]
+
+_COLORS = {
+    "teacher": "#0072B2",
+    "plain": "#7A7A7A",
+    "naive_kd": "#D55E00",
+    "ewa": "#E69F00",
+    "swa": "#009E73",
+    "sswa": "#CC79A7",
+}
+_MARKERS = {"teacher": "o", "plain": "P", "naive_kd": "X", "ewa": "s", "swa": "^", "sswa": "D"}
+_OTHER_COLORS = ("#56B4E9", "#8C564B", "#B8A800")
+_VARIANT_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+_CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), "-")
+_SPREADLESS = ("no run: nothing to show", "one run: no spread")
+_MOST_TICKS = 12
+_INKS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
+INK, PALE = "#222222", "#777777"
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "pdf.fonttype": 42,
+}
+
+
+@contextlib.contextmanager
+def drawn(*paths: Path, dpi: int = 200) -> Iterator[Figure]:
+    """Yield a figure in our style and save it to the paths, whole."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure()
+        yield figure
+        for path in paths:
+            nothing = {"CreationDate": None, "Producer": None, "Creator": None}
+            metadata: Any = nothing if path.suffix == ".pdf" else {"Software": None}
+            content = io.BytesIO()
+            figure.savefig(content, dpi=dpi, format=path.suffix[1:], metadata=metadata)
+            write_bytes(path, content)
+
+
+def color(model: str | None) -> str:
+    """Return a model's color; controls are black."""
+    if model is None:
+        return "#000000"
+    loss = model.partition("/")[0]
+    return _COLORS.get(loss) or _OTHER_COLORS[sum(map(ord, loss)) % len(_OTHER_COLORS)]
+
+
+def _line_styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """Style each curve: color by loss, dashes for further reductions of a loss; controls dashed, black or pale."""
+    seen: dict[str, int] = {}
+    styles = []
+    for curve in curves:
+        base = curve.model.partition("/")[0] if curve.model is not None and not curve.is_control else "control"
+        turn = seen[base] = seen.get(base, -1) + 1
+        if curve.is_control:
+            style = {"linestyle": _CONTROL_STYLES[turn % len(_CONTROL_STYLES)], "marker": "", "linewidth": 1.8}
+        else:
+            style = {
+                "linestyle": _VARIANT_STYLES[turn % len(_VARIANT_STYLES)],
+                "marker": _MARKERS.get(base, "v"),
+                "markerfacecolor": color(curve.model) if turn == 0 else "white",
+                "linewidth": 1.6,
+            }
+        ink = color(None if curve.is_control else curve.model)
+        styles.append({"color": ink, "markersize": 4.5, "markeredgewidth": 1, **style})
+    return styles
+
+
+def roar_figure(
+    paths: Sequence[Path],
+    panels: Mapping[str, Sequence[tuple[Curve, Summary]]],
+    ends: tuple[Sequence[Cell], Sequence[Cell]],
+    probes: Sequence[Cell],
+    metric: str,
+) -> None:
+    """Draw a metric against the percentage, one panel per method: mean lines, bands of ± one standard deviation.
+
+    A line is interrupted where all runs of a point are missing; a mean over some of them is drawn like the others, and
+    the panel says over how many runs its points are. A network that saw the masks alone is a bar at its percentage, in
+    its curve's color.
+
+    Args:
+        paths: files to write, by extension.
+        panels: method to its curves, the controls among them, all of one direction.
+        ends: cells of all curves: clean, and with nothing visible.
+        probes: networks that saw the masks alone.
+        metric: a key of ``METRICS``.
+    """
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    with drawn(*paths) as figure:
+        wide, tall = 7.3 * columns, 4.1 * rows
+        figure.set_size_inches(wide, tall)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, (method, curves) in zip(grid.flat, panels.items(), strict=False):
+            _draw_panel(axes, curves, ends, probes, metric)
+            axes.set_title(method_label(method), loc="left", fontsize=10, fontweight="bold")
+            axes.set_ylabel(f"{METRICS[metric]}, %")
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        panel_wide, panel_tall = 4.95, 3.2
+        figure.subplots_adjust(
+            left=0.58 / wide,
+            right=1 - 1.77 / wide,
+            bottom=0.55 / tall,
+            top=1 - 0.35 / tall,
+            wspace=(7.3 - panel_wide) / panel_wide,
+            hspace=(4.1 - panel_tall) / panel_tall,
+        )
+
+
+def _draw_panel(
+    axes: Axes,
+    curves: Sequence[tuple[Curve, Summary]],
+    ends: tuple[Sequence[Cell], Sequence[Cell]],
+    probes: Sequence[Cell],
+    metric: str,
+) -> None:
+    clean, (blank, _) = (mean_std([cell.test[metric] for cell in cells]) for cells in ends)
+    first = curves[0][0]
+    percents = first.percents
+    removing = first.direction == "remove"
+    start = clean[0] if removing else blank
+    labels: list[tuple[float, bool, str, str]] = []
+    top = 0.0
+    for style, (curve, summary) in zip(_line_styles([c for c, _ in curves]), curves, strict=True):
+        x = np.array([0, *percents], dtype=float)
+        mean = 100 * np.array([start, *(point.mean for point in summary.points)], dtype=float)
+        std = 100 * np.array([clean[1] if removing else None, *(point.std for point in summary.points)], dtype=float)
+        if not all(curve.cells):
+            style["marker"] = style["marker"] or "."
+        order = 3 if curve.is_control else 4
+        axes.plot(x, mean, zorder=order, clip_on=False, markevery=slice(1, None), **style)
+        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.13, linewidth=0, zorder=2)
+        shown = mean[1:][~np.isnan(mean[1:])]
+        if shown.size:
+            labels.append((shown[-1], bool(curve.cells[-1]), curve.label, style["color"]))
+        top = max(top, float(np.nanmax(np.append(mean, 0))))
+        _draw_probes(axes, curve, probes, metric, style["color"])
+    for value, text in ((clean[0], "clean image"), (blank, "nothing visible")):
+        if value is not None:
+            axes.axhline(100 * value, color=PALE, linestyle=(0, (1, 2)), linewidth=1.1, zorder=1)
+            at_end = (text == "clean image") == removing
+            axes.annotate(
+                text,
+                (percents[-1] if at_end else 0, 100 * value),
+                (0, 3) if at_end else (4, 3),
+                textcoords="offset points",
+                ha="right" if at_end else "left",
+                fontsize=8,
+                color=PALE,
+            )
+            top = max(top, 100 * value)
+    axes.set_xlim(0, percents[-1])
+    axes.set_ylim(0, 1.08 * top if top else 1)
+    if len(percents) <= _MOST_TICKS:
+        axes.set_xticks([0, *percents])
+    axes.set_xlabel(f"pixels {'removed' if removing else 'kept'}, %, the most relevant first")
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.7, zorder=0)
+    axes.set_axisbelow(True)
+    _label_ends(axes, labels)
+    runs = sorted({len(point) for curve, _ in curves for point in curve.cells} - {0}) or [0]
+    note = f"mean ± s.d. of {' or '.join(map(str, runs))} runs" if runs[-1] > 1 else _SPREADLESS[runs[-1]]
+    if any(probes_of(probes, curve, percent) for curve, _ in curves for percent in percents):
+        note = f"– masks alone; {note}"
+    axes.set_title(note, loc="right", fontsize=8, color=PALE)
+
+
+def _draw_probes(axes: Axes, curve: Curve, probes: Sequence[Cell], metric: str, ink: str) -> None:
+    for percent in curve.percents:
+        value = mean_std([probe.test[metric] for probe in probes_of(probes, curve, percent)])[0]
+        if value is not None:
+            axes.plot(
+                [percent],
+                [100 * value],
+                color=ink,
+                marker="_",
+                markersize=13,
+                markeredgewidth=2,
+                linestyle="",
+                zorder=5,
+            )
+
+
+def _label_ends(axes: Axes, labels: Sequence[tuple[float, bool, str, str]]) -> None:
+    """Write each curve's name beside its end, as near as names fit above each other, with a leader line.
+
+    Labels are the last value there is, whether that is the curve's end, the name and its color. Where the end is
+    missing, no line leads to it.
+    """
+    known = sorted(labels, key=lambda label: label[0])
+    low, high = axes.get_ylim()
+    gap = 0.058 * (high - low)
+    heights = spread_apart([value for value, *_ in known], gap, low + gap / 3, high)
+    for (value, at_end, text, ink), height in zip(known, heights, strict=True):
+        ends = {"xycoords": axes.get_yaxis_transform(), "textcoords": axes.get_yaxis_transform()}
+        line = {"arrowstyle": "-", "color": ink, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        axes.annotate(
+            text,
+            (1, value),
+            (1.055, height),
+            color=ink,
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            arrowprops=line if at_end else None,
+            annotation_clip=False,
+            **ends,
+        )
+
+
+def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move rising values as little as possible (least squares) so that neighbors are ``gap`` apart, within bounds.
+
+    Pool adjacent violators on the values less their index times the gap.
+    """
+    pools: list[tuple[float, int]] = []
+    for index, value in enumerate(values):
+        pools.append((value - index * gap, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, m), (b, n) = pools[-2:]
+            pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    ceiling = max(low, high - (len(values) - 1) * gap)
+    level = [min(max(mean, low), ceiling) for mean, count in pools for _ in range(count)]
+    return [value + index * gap for index, value in enumerate(level)]
+
+
+def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the training loss and the validation scores by epoch.
+
+    Args:
+        history: rows of epoch, loss and, where measured, validation.
+        path: PNG to write.
+    """
+    with drawn(path, dpi=120) as figure:
+        figure.set_size_inches(8, 3)
+        left, right = figure.subplots(1, 2)
+        left.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=INK, marker=".")
+        left.set_title("training loss", loc="left", fontsize=10)
+        measured = [row for row in history if row.get("validation")]
+        for (metric, label), ink in zip(METRICS.items(), _INKS, strict=True):
+            values = [np.nan if (v := row["validation"].get(metric)) is None else 100 * v for row in measured]
+            if np.isnan(values).all():
+                continue
+            right.plot([row["epoch"] for row in measured], values, color=ink, marker=".", label=label)
+        right.set_title("validation, %", loc="left", fontsize=10)
+        right.set_ylim(0, 103)
+        if right.lines:
+            right.legend(frameon=False, fontsize=8, loc="lower right")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
+        figure.tight_layout()

@@ -1,0 +1,98 @@
+"""Contrasts of cells: a number made of the scores of several networks, with its uncertainty.
+
+A contrast is computed run by run, from networks that share their seeds, so that what a seed does to all of them
+cancels. Its interval covers the choice of seeds and the choice of test images (``inference``).
+
+Shapes: R runs, N test images, B resamples.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from roar_pipeline.evaluation import bootstrap
+from roar_pipeline.report.statistics import inference
+from roar_pipeline.report.statistics.inference import Estimate
+
+__all__ = ["UNDEFINED", "Resampled", "Run", "Scored", "contrast"]
+
+Floats = npt.NDArray[np.float64]
+Run = tuple[int, int | None]
+"""Seed of the retrained network, and of the explained model where there is one."""
+
+Combine = Callable[[Sequence[Floats]], Floats]
+"""From the scores of a run's networks, numbers or (B,), to the contrast in the same shape."""
+
+UNDEFINED = Estimate(mean=None, std=None, interval=None, p=None, runs=0)
+
+
+class Scored(Protocol):
+    """A network with its test scores: a cell, a probe, a teacher or a student."""
+
+    @property
+    def directory(self) -> Path:
+        """Where ``scores.npy`` is."""
+        ...
+
+    @property
+    def test(self) -> Mapping[str, float | None]:
+        """Its metrics on the test images."""
+        ...
+
+    @property
+    def tuned_threshold(self) -> float:
+        """Probability that ``f1_tuned`` is taken at."""
+        ...
+
+
+class Resampled:
+    """Every network's metrics in the same resamples of the test images; computed when first asked for, and kept."""
+
+    def __init__(self, labels: npt.NDArray[np.uint8], count: int, f1_threshold: float) -> None:
+        self.images = len(labels)
+        self.counts = bootstrap.image_counts(len(labels), count)
+        self._labels, self._threshold = labels, f1_threshold
+        self._known: dict[Path, Mapping[str, Floats]] = {}
+
+    def of(self, network: Scored, metric: str) -> Floats:
+        """Return a network's metric in every resample, (B,)."""
+        if network.directory not in self._known:
+            self._known[network.directory] = bootstrap.resampled_metrics(
+                self._labels,
+                np.load(network.directory / "scores.npy"),
+                self.counts,
+                f1_threshold=self._threshold,
+                tuned_threshold=network.tuned_threshold,
+            )
+        return self._known[network.directory][metric]
+
+
+def contrast(
+    runs: Mapping[Run, Sequence[Scored]], metric: str, combine: Combine, resampled: Resampled | None, *, whole: bool
+) -> Estimate:
+    """Estimate a contrast over runs.
+
+    Args:
+        runs: the networks of each run, in the order that ``combine`` takes them.
+        metric: a key of ``results.METRICS``.
+        combine: computes the contrast of one run.
+        resampled: metrics in resamples of the test images; None: no intervals.
+        whole: whether every run is there that the grid asks for; without one there is no interval, since networks that
+            failed need not be like the others.
+    """
+    if not runs:
+        return UNDEFINED
+    values: dict[Run, float | None] = {}
+    for run, networks in runs.items():
+        scores = [network.test[metric] for network in networks]
+        defined = [np.asarray(score, dtype=np.float64) for score in scores if score is not None]
+        values[run] = float(combine(defined)) if len(defined) == len(scores) else None
+    drawn = None
+    if resampled is not None and whole and None not in values.values():
+        of_runs = [combine([resampled.of(n, metric) for n in networks]) for networks in runs.values()]
+        drawn = np.sum(of_runs, axis=0) / len(of_runs)
+    estimate = inference.estimate(values, drawn, resampled.images if resampled is not None else 0)
+    return estimate if drawn is not None else Estimate(estimate.mean, estimate.std, None, None, estimate.runs)

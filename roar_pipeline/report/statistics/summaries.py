@@ -1,0 +1,237 @@
+"""Statistics over the runs of a curve: alone, against random removal, against the best control, against clean images.
+
+Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
+
+Where cells are missing (partial report), nothing is filled in. A point's mean and deviation are over the runs there
+are, which are counted beside it. A comparison is over the runs that have both cells, areas and RACU over the runs that
+are whole from 0 to 100 %; without any, they are undefined. Intervals are for what has every run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from roar_pipeline.methods import RANDOM
+from roar_pipeline.report.results import Cell, Curve, Grid
+from roar_pipeline.report.statistics import curves, inference
+from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled, Run, contrast
+from roar_pipeline.report.statistics.inference import Estimate
+
+__all__ = [
+    "WIDE_MARGIN",
+    "Summary",
+    "area_difference",
+    "best_control",
+    "beyond_chance",
+    "change_of",
+    "lower_is_better",
+    "other_controls",
+    "point_difference",
+    "probes_of",
+    "random_curve",
+    "summarize",
+]
+
+Floats = npt.NDArray[np.float64]
+
+WIDE_MARGIN = 0.1
+"""Seeds move a cell by .03 to .08: a difference above this is more than one seed's chance."""
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A curve's statistics of one metric; tuples have one entry per percentage.
+
+    ``gaps`` are the curve minus random's, ``above_clean`` the curve minus the clean cells, ``best`` names the control
+    other than random that does best at that percentage and the curve minus it (None where there is none), ``area`` is
+    the mean of the curve minus random's from 0 to 100 %.
+    """
+
+    points: tuple[Estimate, ...]
+    gaps: tuple[Estimate, ...]
+    above_clean: tuple[Estimate, ...]
+    best: tuple[tuple[str, Estimate] | None, ...]
+    area: Estimate
+    racu: Estimate
+
+
+def lower_is_better(direction: str) -> bool:
+    """Tell whether a good map's curve lies low: ROAR's does, KAR's lies high."""
+    return direction == "remove"
+
+
+def beyond_chance(differences: Sequence[Estimate], sign: int) -> list[bool]:
+    """Tell which differences lie on one side of 0 by more than chance.
+
+    By p-values corrected for their number (Holm), or by an uncorrected one and a wide margin, so that a large leak does
+    not hide behind many comparisons. Where there is no p-value, as with one seed, the margin decides.
+
+    Args:
+        differences: that are looked at together.
+        sign: 1 for above 0, -1 for below.
+    """
+    corrected = inference.holm([difference.p for difference in differences])
+    return [
+        difference.mean is not None and sign * difference.mean > 0 and _is_beyond_chance(difference, p)
+        for difference, p in zip(differences, corrected, strict=True)
+    ]
+
+
+def _is_beyond_chance(difference: Estimate, corrected_p: float | None) -> bool:
+    is_wide = abs(difference.mean or 0.0) > WIDE_MARGIN
+    if difference.p is None or corrected_p is None:
+        return is_wide
+    return corrected_p < _LEVEL or (is_wide and difference.p < _LEVEL)
+
+
+def probes_of(probes: Sequence[Cell], curve: Curve, percent: int) -> list[Cell]:
+    """Return the networks that saw the masks of a curve's cells alone."""
+    return [p for p in probes if (p.direction, p.method, p.model) == curve.key and p.percent == percent]
+
+
+def change_of(
+    longer: Sequence[Cell], curve: Curve, point: int, percent: int, metric: str
+) -> tuple[float | None, float | None]:
+    """Return what training twice as long changes in a cell, over the runs that have both, and the cell's spread."""
+    twice = {c.run: c for c in longer if (c.direction, c.method, c.model) == curve.key and c.percent == percent}
+    pairs = [(cell, twice[cell.run]) for cell in curve.cells[point] if cell.run in twice]
+    changes = [
+        None if a.test[metric] is None or b.test[metric] is None else b.test[metric] - a.test[metric] for a, b in pairs
+    ]
+    return curves.mean_std(changes)[0], curves.mean_std([cell.test[metric] for cell, _ in pairs])[1]
+
+
+def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Summary:
+    """Sum up one metric of a curve over its runs, alone and against the controls of its direction.
+
+    Args:
+        curve: of ``grid``.
+        grid: with the random control of the curve's direction.
+        metric: a key of ``results.METRICS``.
+        resampled: of the test images; None: no intervals.
+    """
+    random = random_curve(grid, curve.direction)
+    points = range(len(curve.percents))
+    return Summary(
+        points=tuple(_mean(curve, point, metric, resampled) for point in points),
+        gaps=tuple(point_difference(curve, random, point, metric, resampled) for point in points),
+        above_clean=tuple(_minus_shared(curve, grid.clean, point, metric, resampled) for point in points),
+        best=tuple(_minus_best(curve, grid, point, metric, resampled) for point in points),
+        area=area_difference(curve, random, metric, resampled),
+        racu=_racu(curve, random, grid, metric, resampled),
+    )
+
+
+def point_difference(a: Curve, b: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate curve ``a`` minus curve ``b`` at one percentage, over the runs that have both."""
+    runs = {cell.run: (cell, other) for cell in a.cells[point] if (other := _partner(cell.run, b.cells[point]))}
+    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(a.runs))
+
+
+def area_difference(a: Curve, b: Curve, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate the mean of curve ``a`` minus curve ``b`` from 0 to 100 %, where both have the same cells.
+
+    The trapezoidal area over the measured percentages. Only runs that have every cell of both count.
+    """
+    runs: dict[Run, Sequence[Cell]] = {}
+    for run in a.runs:
+        cells = [_partner(run, curve.cells[point]) for curve in (a, b) for point in range(len(a.percents))]
+        if whole := [cell for cell in cells if cell is not None]:
+            runs |= {run: whole} if len(whole) == len(cells) else {}
+    percents = (0, *a.percents, 100)
+
+    def combine(scores: Sequence[Floats]) -> Floats:
+        upper, lower = scores[: len(a.percents)], scores[len(a.percents) :]
+        zero = np.zeros_like(scores[0])
+        return curves.area_between(percents, curves.with_ends(zero, upper, zero), curves.with_ends(zero, lower, zero))
+
+    return contrast(runs, metric, combine, resampled, whole=len(runs) == len(a.runs))
+
+
+def best_control(curve: Curve, grid: Grid, point: int, metric: str) -> Curve | None:
+    """Return the control other than random that does best at a percentage, by its mean; None where there is none.
+
+    The choice is made on the same numbers as the comparison: it favors the control.
+    """
+    others = [
+        (mean, other)
+        for other in other_controls(grid, curve.direction, curve.method)
+        if (mean := curves.mean_std(other.values(metric)[point])[0]) is not None
+    ]
+    if not others:
+        return None
+    choose = min if lower_is_better(curve.direction) else max
+    return choose(others, key=lambda pair: pair[0])[1]
+
+
+def other_controls(grid: Grid, direction: str, method: str) -> list[Curve]:
+    """Return the controls beside random that a method's curves are held against.
+
+    Those without a model, and the method's own maps given to other images.
+    """
+    controls = [c for c in grid.curves if c.is_control and c.direction == direction and c.method != RANDOM]
+    return [curve for curve in controls if curve.model is None or curve.panel == method]
+
+
+def random_curve(grid: Grid, direction: str) -> Curve:
+    """Return random removal (or keeping), with which every curve is compared."""
+    return _control(grid, direction, RANDOM)
+
+
+def _control(grid: Grid, direction: str, method: str) -> Curve:
+    return next(curve for curve in grid.curves if (curve.direction, curve.method) == (direction, method))
+
+
+def _mean(curve: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
+    runs = {cell.run: (cell,) for cell in curve.cells[point]}
+    return contrast(runs, metric, lambda scores: scores[0], resampled, whole=len(runs) == len(curve.runs))
+
+
+def _minus_shared(
+    curve: Curve, shared: Sequence[Cell], point: int, metric: str, resampled: Resampled | None
+) -> Estimate:
+    runs = {cell.run: (cell, other) for cell in curve.cells[point] if (other := _partner(cell.run, shared))}
+    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(curve.runs))
+
+
+def _minus_best(
+    curve: Curve, grid: Grid, point: int, metric: str, resampled: Resampled | None
+) -> tuple[str, Estimate] | None:
+    if curve.is_control or (control := best_control(curve, grid, point, metric)) is None:
+        return None
+    return control.label, point_difference(curve, control, point, metric, resampled)
+
+
+def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Estimate:
+    """Estimate RACU run by run; both ends, everything visible and nothing, are networks trained like the others.
+
+    Keep-and-retrain runs from nothing to everything, and a good method lies above random: what it can gain is the area
+    between random's curve and the clean score.
+    """
+    runs: dict[Run, Sequence[Cell]] = {}
+    for run in curve.runs:
+        ends = [_partner(run, grid.clean), _partner(run, grid.blank)]
+        inner = [_partner(run, c.cells[point]) for c in (curve, random) for point in range(len(curve.percents))]
+        whole = [cell for cell in (*ends, *inner) if cell is not None]
+        runs |= {run: whole} if len(whole) == len(ends) + len(inner) else {}
+    percents, count = (0, *curve.percents, 100), len(curve.percents)
+
+    def combine(scores: Sequence[Floats]) -> Floats:
+        clean, blank, points, baseline = scores[0], scores[1], scores[2 : 2 + count], scores[2 + count :]
+        if lower_is_better(curve.direction):
+            random_line, line = (curves.with_ends(clean, inner, blank) for inner in (baseline, points))
+            return curves.racu(percents, random_line, line, blank)
+        random_line, line = (curves.with_ends(blank, inner, clean) for inner in (baseline, points))
+        return curves.racu(percents, -random_line, -line, -clean)
+
+    estimate = contrast(runs, metric, combine, resampled, whole=len(runs) == len(curve.runs))
+    return UNDEFINED if estimate.mean is None else estimate
+
+
+def _partner(run: Run, cells: Sequence[Cell]) -> Cell | None:
+    """Return the cell of a run: of the same seeds, or of the same seed where the cells know no model."""
+    by_run = {cell.run: cell for cell in cells}
+    return by_run.get(run) or by_run.get((run[0], None))

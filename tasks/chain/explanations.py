@@ -1,0 +1,261 @@
+"""From models to maps, from maps to removal levels and to localization."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from roar_pipeline.errors import InputError
+from roar_pipeline.methods import base_of, is_control, is_own, is_seeded, is_shuffled, method_keys, unshuffled
+from roar_pipeline.seeds import derived_seed
+from tasks.chain.base import StageTask
+from tasks.chain.data import PrepareImages
+from tasks.chain.models import full_name, model_task
+from tasks.configuration.parameters import NO_MODEL, MethodParameter, MethodsParameter, ModelParameter, WholeParameter
+from tasks.configuration.settings import settings
+from tasks.runtime import execution
+from tasks.runtime.priorities import urgency
+from tasks.runtime.resources import Demand, light_demand, maps_demand, maps_settings
+
+__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task", "tie_seed"]
+
+
+class ExplanationTask(StageTask):
+    """A task of one model's maps by one method; controls have no model, and only random has a seed."""
+
+    model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
+    method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
+    seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
+
+    @property
+    def priority(self) -> int:
+        """The place of the curve in the grid."""
+        return urgency(None if self.is_control else self.model, self.method, self.seed)
+
+    def demand(self) -> Demand:
+        """Return memory for images and maps."""
+        return light_demand()
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the maps depend on no model."""
+        return is_control(self.method)
+
+    def named(self) -> Mapping[str, Any]:
+        """Return method and model, or the control alone."""
+        if self.is_control:
+            return {"method": self.method, **({"seed": self.seed} if is_seeded(self.method) else {})}
+        if NO_MODEL in (self.model, self.method):
+            raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
+        return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
+
+    @property
+    def _maps(self) -> "DumpMaps":
+        return maps_task(self.model, self.method, self.seed)
+
+
+def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
+    """Return the task of the maps that a method ranks pixels by; controls have one for all models."""
+    source = (unshuffled(method),)
+    if is_control(method):
+        return DumpMaps(method=source, **({"seed": seed} if is_seeded(method) else {}))
+    return DumpMaps(model=model, method=source, seed=seed)
+
+
+def tie_seed(seed: int) -> int:
+    """Return what orders tied pixels, and draws the random control, in a seed of the grid."""
+    return derived_seed(settings().removal.tie_seed, "ties", seed)
+
+
+class DumpMaps(StageTask):
+    """Compute maps of all images, and of every pair to localize.
+
+    With several methods each keeps its own result, and they share what they have in common: the pass over the images,
+    the forward pass, the tape of the single-pass methods, the samples of the SmoothGrad family.
+    """
+
+    version = 4
+
+    model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
+    method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
+    seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
+
+    def demand(self) -> Demand:
+        """Return memory, and a GPU place where there is a model."""
+        return light_demand() if self._is_control else maps_demand(self.model)
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many methods Luigi may give to one process."""
+        return int(settings().execution.methods_per_process)
+
+    @property
+    def _is_control(self) -> bool:
+        return all(is_control(name) for name in self.method)
+
+    @property
+    def _is_seeded(self) -> bool:
+        return any(is_seeded(name) for name in self.method)
+
+    def parts(self) -> list["DumpMaps"]:
+        """Return one task per method."""
+        return [self] if len(self.method) == 1 else [self.clone(method=(name,)) for name in self.method]
+
+    def requires(self) -> list[StageTask]:
+        """Return the images, and the model where there is one."""
+        self.named()
+        return [PrepareImages()] if self._is_control else [PrepareImages(), model_task(self.model, self.seed)]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return method and model, or the control alone."""
+        names = ",".join(self.method)
+        if shuffled := [name for name in self.method if is_shuffled(name)]:
+            raise InputError(
+                f"{shuffled[0]} has no maps of its own: RankPixels gives every image another image's map of "
+                f"{unshuffled(shuffled[0])}. Dump {unshuffled(shuffled[0])} instead."
+            )
+        if self._is_control:
+            return {"method": names, **({"seed": self.seed} if self._is_seeded else {})}
+        if self.model == NO_MODEL:
+            raise InputError(f"method {names} needs a model: give --model (teacher, sswa, ...) and --method.")
+        return {"model": full_name(self.model), "method": names, "seed": self.seed}
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return what each method reads of [maps], or for controls the seed they are drawn from."""
+        if self._is_control:
+            return {"tie_seed": settings().removal.tie_seed} if self._is_seeded else {}
+        keys: dict[str, Any] = {}
+        for name in self.method:
+            if not is_control(name):
+                keys |= method_keys(name, dataclasses.asdict(maps_settings(self.model)))
+        return {"maps": keys}
+
+    @property
+    def stage(self) -> str:
+        """The control's, or the methods'."""
+        return "dump_control" if self._is_control else "dump_maps"
+
+    @property
+    def is_light(self) -> bool:
+        """Controls are."""
+        return self._is_control
+
+    def output(self) -> list[luigi.Target]:
+        """Return the manifest of every method."""
+        return [StageTask.output(part) for part in self.parts()]
+
+    def jobs(self) -> list[execution.Job]:
+        """Compute the controls one by one, the methods of the model together, each function of one's own apart.
+
+        Whatever such a function does, it does to a process in which no other method is computed.
+        """
+        parts = {part.method[0]: part for part in self.parts()}
+        controls = [parts.pop(name) for name in list(parts) if is_control(name)]
+        jobs = [execution.Job((part,), part.make) for part in controls]
+        together: dict[str, dict[str, DumpMaps]] = {}
+        for name, part in parts.items():
+            together.setdefault(base_of(name) if is_own(name) else "", {})[name] = part
+        for group in together.values():
+            jobs.append(execution.Job(tuple(group.values()), functools.partial(self._make_together, group)))
+        return jobs
+
+    def make(self) -> None:
+        """Compute a control, or one method of the model, in this process."""
+        if self._is_control:
+            super().make()
+        else:
+            self._make_together({self.method[0]: self})
+
+    def _make_together(self, parts: Mapping[str, "DumpMaps"]) -> None:
+        arguments = {
+            "images_path": PrepareImages().path,
+            "model_path": model_task(self.model, self.seed).path,
+            "maps": maps_settings(self.model),
+            "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+            "execution": settings().execution,
+        }
+        execution.run_together("dump_maps", parts, arguments)
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return a control's arguments."""
+        return {
+            "images_path": PrepareImages().path,
+            "method": self.method[0],
+            "tie_seed": tie_seed(self.seed),
+            "fingerprint": self.fingerprint,
+        }
+
+    @property
+    def path(self) -> Path:
+        """maps.h5."""
+        return self.directory / "maps.h5"
+
+
+class RankPixels(ExplanationTask):
+    """Rank every image's pixels by its map: at which percentage each is removed."""
+
+    stage = "rank_pixels"
+    is_light = True
+    version = 3
+
+    def requires(self) -> list[StageTask]:
+        """Return the images (for the masks of the audits) and the maps."""
+        return [PrepareImages(), self._maps]
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return the seed of ties."""
+        return {"tie_seed": settings().removal.tie_seed}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the images and the maps."""
+        seed = tie_seed(0 if self.is_control and not is_seeded(self.method) else self.seed)
+        return {
+            "images_path": PrepareImages().path,
+            "maps_path": self._maps.path,
+            "tie_seed": seed,
+            "shuffle_seed": seed if is_shuffled(self.method) else None,
+        }
+
+    @property
+    def path(self) -> Path:
+        """levels.h5."""
+        return self.directory / "levels.h5"
+
+
+class EvaluateLocalization(ExplanationTask):
+    """Score maps against the objects' masks."""
+
+    stage = "evaluate_localization"
+
+    def requires(self) -> list[StageTask]:
+        """Return the images (for their masks) and the maps."""
+        if is_shuffled(self.method):
+            raise InputError(f"{self.method} shows every image another image's map: there is nothing to localize.")
+        if not settings().dataset.segmentation_split:
+            raise InputError(
+                "Localization needs masks, and [dataset] segmentation_split is empty. Name a list of "
+                "ImageSets/Segmentation, or leave EvaluateLocalization out."
+            )
+        return [PrepareImages(), self._maps]
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return how void pixels count."""
+        return {"void": settings().metrics.void}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the images and the maps."""
+        return {
+            "images_path": PrepareImages().path,
+            "maps_path": self._maps.path,
+            "model": None if self.is_control else self.model,
+            "method": self.method,
+            "metrics": settings().metrics,
+        }
+
+    @property
+    def path(self) -> Path:
+        """localization.json."""
+        return self.directory / "localization.json"

@@ -1,0 +1,136 @@
+"""Teachers and students, by their names in the grid."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roar_pipeline.config import Student, distillation_keys, training_keys
+from roar_pipeline.errors import InputError
+from tasks.chain.base import StageTask
+from tasks.chain.data import PrepareImages
+from tasks.configuration.parameters import LossParameter, WholeParameter
+from tasks.configuration.settings import settings
+from tasks.runtime.resources import Demand, student_demand, teacher_demand
+
+__all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
+
+
+class ModelTask(StageTask):
+    """A task whose result is a trained model."""
+
+    seed = WholeParameter(what="seed", default=0, description="of the weights and of the training")
+
+    @property
+    def path(self) -> Path:
+        """model.pt."""
+        return self.directory / "model.pt"
+
+    @property
+    def metrics_path(self) -> Path:
+        """metrics.json."""
+        return self.directory / "metrics.json"
+
+
+class FineTuneTeacher(ModelTask):
+    """Train the teacher: the network to be explained and compressed."""
+
+    stage = "train_teacher"
+
+    def demand(self) -> Demand:
+        """Return memory for the training, and a GPU place."""
+        return teacher_demand()
+
+    version = 3
+
+    def requires(self) -> list[StageTask]:
+        """Return the images."""
+        return [PrepareImages()]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return the seed."""
+        return {"seed": self.seed}
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return what counts of [teacher]."""
+        return {"teacher": training_keys(settings().teacher)}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the recipe and the images."""
+        return {
+            "images_path": PrepareImages().path,
+            "teacher": settings().teacher,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+            "execution": settings().execution,
+        }
+
+
+class DistillStudent(ModelTask):
+    """Train a smaller network under the teacher of the same seed."""
+
+    stage = "distill_student"
+    version = 3
+
+    loss = LossParameter(description="plain (no teacher), naive_kd, ewa, swa or sswa")
+    reduction = WholeParameter(
+        what="reduction",
+        low=1,
+        unset=0,
+        unset_name="default",
+        description="divisor of every width; default: [student] reduction",
+    )
+
+    def demand(self) -> Demand:
+        """Return memory for the training beside a teacher, and a GPU place."""
+        return student_demand(self._student, self.loss)
+
+    def requires(self) -> list[StageTask]:
+        """Return the images, and the teacher where the loss has one."""
+        teacher = [] if self.loss == "plain" else [FineTuneTeacher(seed=self.seed)]
+        return [PrepareImages(), *teacher]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return loss, reduction and seed."""
+        return {"loss": self.loss, "reduction": self._student.reduction, "seed": self.seed}
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return what counts of [student], with the reduction of this one, and of [distillation]."""
+        distillation = distillation_keys(self.loss, settings().distillation)
+        return {"student": training_keys(self._student), "distillation": distillation}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the recipe, the images and the teacher."""
+        return {
+            "images_path": PrepareImages().path,
+            "teacher_path": None if self.loss == "plain" else FineTuneTeacher(seed=self.seed).path,
+            "loss": self.loss,
+            "student": self._student,
+            "distillation": settings().distillation,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+            "execution": settings().execution,
+        }
+
+    @property
+    def _student(self) -> Student:
+        student = settings().student
+        chosen = dataclasses.replace(student, reduction=self.reduction or student.reduction)
+        if chosen.width % chosen.reduction:
+            raise InputError(
+                f"reduction {chosen.reduction} does not divide [student] width {chosen.width}. Choose one that does."
+            )
+        return chosen
+
+
+def full_name(model: str) -> str:
+    """Return a model's name with its reduction, where it has one: ``sswa`` is ``sswa/4`` if [student] says 4."""
+    return model if model == "teacher" or "/" in model else f"{model}/{settings().student.reduction}"
+
+
+def model_task(model: str, seed: int) -> ModelTask:
+    """Return the task that makes a model of the grid: ``teacher``, ``sswa``, ``sswa/8``."""
+    if model == "teacher":
+        return FineTuneTeacher(seed=seed)
+    loss, _, reduction = model.partition("/")
+    return DistillStudent(loss=loss, reduction=int(reduction or 0), seed=seed)

@@ -1,0 +1,201 @@
+"""The cells of the grid, and the probes beside them."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import luigi
+
+from roar_pipeline import config
+from roar_pipeline.config import training_keys
+from roar_pipeline.errors import InputError
+from roar_pipeline.methods import is_control, masks_depend_on_image
+from tasks.chain.base import StageTask
+from tasks.chain.data import PrepareImages
+from tasks.chain.explanations import RankPixels
+from tasks.chain.models import full_name
+from tasks.configuration.parameters import (
+    NO_MODEL,
+    DirectionParameter,
+    MethodParameter,
+    ModelParameter,
+    PercentsParameter,
+    WholeParameter,
+)
+from tasks.configuration.settings import settings
+from tasks.runtime.priorities import urgency
+from tasks.runtime.resources import Demand, cell_demand
+
+__all__ = ["CellTask", "ProbeMasks", "Retrain"]
+
+_SHARED = {0, 100}
+"""Percentages at which no map has a say: everything is visible, or nothing is."""
+
+
+class CellTask(StageTask):
+    """A network trained from scratch at a percentage of one map's pixels.
+
+    With several percentages a worker trains one network after the other, and each keeps its own result.
+    """
+
+    masks_only: ClassVar[bool] = False
+    """Whether the network sees the binary masks instead of the images."""
+
+    model = ModelParameter(
+        default=NO_MODEL, description="whose maps: teacher, a loss, loss/reduction; none for controls"
+    )
+    method = MethodParameter(default=NO_MODEL, description="which maps: attribution method or control")
+    percent = PercentsParameter(
+        description="whole percentage of pixels removed (kept, if direction is keep); 0: clean, 100: nothing visible"
+    )
+    direction = DirectionParameter(default="remove", description="remove (ROAR) or keep (KAR)")
+    seed = WholeParameter(what="seed", default=0, description="of the retrained network")
+    model_seed = WholeParameter(
+        what="model_seed", unset=-1, unset_name="same", description="of the explained model; default: the same as seed"
+    )
+
+    @property
+    def priority(self) -> int:
+        """The place of the cell's curve in the grid."""
+        if self.is_shared:
+            return urgency(None, None, self.seed)
+        return urgency(None if is_control(self.method) else self.model, self.method, self.explained_seed)
+
+    def demand(self) -> Demand:
+        """Return memory for one cell at a time, and a GPU place."""
+        return cell_demand()
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many cells Luigi may give to one process."""
+        return int(settings().execution.cells_per_process)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the cell belongs to no model and no method, and to every curve of its seed."""
+        return _SHARED.issuperset(self.percent)
+
+    @property
+    def explained_seed(self) -> int:
+        """The seed of the model whose maps these are."""
+        return int(self.seed if self.model_seed < 0 else self.model_seed)
+
+    @property
+    def recipe(self) -> config.Retrain:
+        """The network and how it is trained."""
+        return settings().retrain
+
+    def parts(self) -> list[Any]:
+        """Return one task per percentage."""
+        if len(self.percent) == 1:
+            return [self]
+        return [self.clone(percent=(percent,)) for percent in self.percent]
+
+    def output(self) -> list[luigi.Target]:
+        """Return the manifest of every cell."""
+        return [StageTask.output(cell) for cell in self.parts()]
+
+    def requires(self) -> list[StageTask]:
+        """Return the images, and the removal levels unless no map has a say."""
+        return [PrepareImages()] if self.is_shared else [PrepareImages(), self._levels]
+
+    def named(self) -> Mapping[str, Any]:
+        """Return what the grid sweeps, without what has no bearing on this cell."""
+        if self.is_shared:
+            if self.direction == "keep":
+                raise InputError(
+                    "To keep 0 or 100 % is to show nothing or all: leave --direction keep out, and give --percent 100 "
+                    "or 0."
+                )
+            percent = self.percent[0] if len(self.percent) == 1 else ",".join(map(str, self.percent))
+            return {"percent": percent, "seed": self.seed}
+        if self.method == NO_MODEL:
+            raise InputError(
+                f"percent {self.percent[0]} removes pixels: give --method, and --model unless it is a control."
+            )
+        of_model = (
+            {} if is_control(self.method) else {"model": full_name(self.model), "model_seed": self.explained_seed}
+        )
+        cell = {"percent": ",".join(map(str, self.percent)), "direction": self.direction, "seed": self.seed}
+        return {"method": self.method, **of_model, **cell}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the images, the levels and the recipe."""
+        return {
+            "images_path": PrepareImages().path,
+            "levels_path": None if self.is_shared else self._levels.path,
+            "percent": self.percent[0],
+            "direction": "remove" if self.is_shared else self.direction,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+            "execution": settings().execution,
+            "masks_only": self.masks_only,
+        }
+
+    @property
+    def _levels(self) -> RankPixels:
+        if is_control(self.method):
+            return RankPixels(method=self.method, seed=self.seed)
+        return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)
+
+
+class Retrain(CellTask):
+    """Remove pixels, train a classifier from scratch on what is left, test it.
+
+    At percent 0 nothing is removed, at percent 100 everything: both belong to no model and no method.
+    """
+
+    stage = "retrain"
+    version = 2
+
+    longer = WholeParameter(
+        what="longer", low=1, default=1, description="times the epochs of [retrain]: is the training long enough?"
+    )
+
+    @property
+    def title(self) -> str:
+        """What people call it; the label does not say how long the training is."""
+        return super().title + (f" longer={self.longer}" if self.longer > 1 else "")
+
+    @property
+    def recipe(self) -> config.Retrain:
+        """The network, and how it is trained, perhaps for longer."""
+        recipe = settings().retrain
+        return recipe if self.longer == 1 else dataclasses.replace(recipe, epochs=recipe.epochs * self.longer)
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return recipe and scoring, and the fill where there is something to fill."""
+        chosen = {"retrain": _recipe_keys(self.recipe)}
+        return chosen if self.percent == (0,) else {**chosen, "fill": settings().removal.fill}
+
+
+class ProbeMasks(CellTask):
+    """Train the same classifier on the binary masks alone: what their shape gives away about the labels."""
+
+    stage = "retrain"
+    masks_only = True
+
+    def named(self) -> Mapping[str, Any]:
+        """Return what the grid sweeps."""
+        if self.is_shared or not masks_depend_on_image(self.method):
+            raise InputError(
+                f"There is nothing to probe: the masks of {self.method} at {self.percent[0]} % carry no information on "
+                "their image. Give a method whose maps depend on it, and a percentage in 1..99."
+            )
+        return super().named()
+
+    def identity_settings(self) -> Mapping[str, Any]:
+        """Return the recipe of the cells."""
+        return {"retrain": _recipe_keys(self.recipe)}
+
+
+@functools.cache
+def _kept_keys(recipe: config.Retrain) -> dict[str, Any]:
+    return training_keys(recipe)
+
+
+def _recipe_keys(recipe: config.Retrain) -> dict[str, Any]:
+    """Return what of the recipe has a bearing on a cell, a dictionary for each of the thousands of cells."""
+    return dict(_kept_keys(recipe))

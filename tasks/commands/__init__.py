@@ -1,0 +1,1 @@
+"""The commands beside Luigi's own: run, status, forecast, repair, scheduler."""

@@ -1,0 +1,126 @@
+"""``python -m tasks forecast``: what a grid still needs of time and disk, before it is started."""
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.table import Table
+
+from roar_pipeline.cache.states import duration
+from roar_pipeline.estimates.forecasting import Estimate, Need, Scope, estimate, wall_seconds
+from tasks.chain.data import PrepareImages
+from tasks.chain.report import Report
+from tasks.chain.survey import FAMILIES, Entry, Survey
+from tasks.commands.status import console
+from tasks.configuration.settings import data_folder
+from tasks.runtime.resources import MEMORY, data_size, explained_cost, network_device, resources_of_machine, shortages
+
+__all__ = ["show_forecast"]
+
+
+def show_forecast(report: Report, workers: int) -> int:
+    """Print per stage what is done and what is to be made, at what cost, and the sum."""
+    survey = Survey(report)
+    waiting = [entry for entry in survey.entries if entry.state.kind != "done"]
+    estimates = _estimates(survey, waiting)
+    out = console()
+    out.print(_table(survey, estimates))
+    if not waiting:
+        out.print("\nNothing to do: everything is there.")
+        return 0
+    seconds = {key: estimate.seconds for key, estimate in estimates.items()}
+    inputs = {e.task.fingerprint: [t.fingerprint for t in e.task.deps()] for e in waiting}
+    usable = resources_of_machine()[MEMORY]
+    wall = wall_seconds(seconds, inputs, {e.task.fingerprint: _share(e, workers, usable) for e in waiting})
+    need = sum(estimate.size for estimate in estimates.values())
+    free = shutil.disk_usage(_existing(data_folder())).free
+    out.print(
+        f"\nAbout {duration(wall)} with --workers {workers} ({duration(sum(seconds.values()))} of work), "
+        f"{_size(need)} of disk ({_size(free)} free).",
+        highlight=False,
+    )
+    if guessed := sorted({e.family for e in waiting if not estimates[e.task.fingerprint].like}, key=FAMILIES.index):
+        out.print(
+            f"Guessed for want of like results: {', '.join(guessed)}. A guess is the stage's work (of a network: its "
+            "multiply-adds) at the pace that was measured for one CPU core; a GPU is many times faster. It improves "
+            "as results come.",
+            soft_wrap=True,
+        )
+    for warning in shortages(entry.task for entry in waiting):
+        out.print(warning, style="red", soft_wrap=True, markup=False)
+    if need > free:
+        out.print("The disk will not hold it: free some space first (python -m tasks gc).", style="red")
+    return 0
+
+
+def _share(entry: Entry, workers: int, usable_mb: int) -> float:
+    """Return the part of this machine's memory, or of its workers, that a result occupies while it is made."""
+    return max(1 / max(1, workers), min(1.0, entry.task.demand().memory_mb / usable_mb))
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
+    manifests = defaultdict(list)
+    for stored in survey.stored:
+        if stored.manifest is not None:
+            manifests[stored.family].append(stored.manifest)
+    for of_family in manifests.values():
+        of_family.sort(key=lambda manifest: str(manifest.get("finished")))
+    images = PrepareImages()
+    scope = Scope(data_size(), explained_cost)
+    known: dict[str, Estimate] = {}
+    estimates = {}
+    for entry in waiting:
+        need = Need(entry.family, entry.task.identity, images.fingerprint)
+        kind = f"{entry.family} {need.identity['settings']} {_work_of(need)}"
+        if kind not in known:
+            known[kind] = estimate(need, manifests, scope, network_device())
+        estimates[entry.task.fingerprint] = known[kind]
+    return estimates
+
+
+def _work_of(need: Need) -> list[str]:
+    """Return the parameters that decide how much work a result is, beside its settings."""
+    return [str(need.identity["parameters"].get(name)) for name in ("model", "method", "loss")]
+
+
+def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    for name in ("done", "to make", "each, about", "together", "disk"):
+        table.add_column(name, justify="right")
+    table.add_column("estimated from")
+    for family in FAMILIES:
+        entries = survey.of(family)
+        kinds = Counter(entry.state.kind == "done" for entry in entries)
+        found = [estimates[e.task.fingerprint] for e in entries if e.state.kind != "done"]
+        if not entries:
+            continue
+        if not found:
+            table.add_row(family, str(kinds[True]), "0")
+            continue
+        total = sum(each.seconds for each in found)
+        texts = duration(total / len(found)), duration(total), _size(sum(each.size for each in found))
+        table.add_row(family, str(kinds[True]), str(len(found)), *texts, _source(found))
+    return table
+
+
+def _source(found: list[Estimate]) -> str:
+    if any(each.like == 0 for each in found):
+        return "a guess"
+    if any(estimate.from_others for estimate in found):
+        return f"{max(estimate.like for estimate in found)} results of other stages, scaled"
+    told = f"{max(each.like for each in found)} like results"
+    return f"{told}, scaled" if any(each.scaled for each in found) else told
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,1 @@
+"""Settings and parameters: what users give, checked."""

@@ -1,0 +1,178 @@
+"""Parameters that check what they are given, and say what would be right."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import luigi
+
+from roar_pipeline.config import LOSSES, check_model
+from roar_pipeline.errors import InputError
+from roar_pipeline.methods import check_method
+from roar_pipeline.numerals import shortened, whole_number
+
+__all__ = [
+    "NO_MODEL",
+    "AxisParameter",
+    "DirectionParameter",
+    "LossParameter",
+    "MethodParameter",
+    "MethodsParameter",
+    "ModelParameter",
+    "PercentsParameter",
+    "WholeParameter",
+]
+
+NO_MODEL = "none"
+"""The model of what depends on none: the clean cell and the controls."""
+
+
+class ModelParameter(luigi.Parameter):
+    """``teacher``; a student by its loss, or by loss and reduction (``sswa/8``); or ``none``."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x != NO_MODEL:
+            check_model(x)
+        return x
+
+
+class LossParameter(luigi.Parameter):
+    """How a student is trained."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x not in LOSSES:
+            raise InputError(f"unknown loss '{x}'. Known: {', '.join(LOSSES)}.")
+        return x
+
+
+class MethodParameter(luigi.Parameter):
+    """An attribution method, a control, or ``none`` for the clean cell."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x != NO_MODEL:
+            check_method(x)
+        return x
+
+
+class MethodsParameter(luigi.Parameter):
+    """One attribution method or control, or several between commas, which then share a process.
+
+    The value is a tuple, so that Luigi can batch methods of one model.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(batch_method=_all_names, **kwargs)
+
+    def parse(self, s: str) -> tuple[str, ...]:
+        """Read the names."""
+        return tuple(name.strip() for name in s.split(","))
+
+    def normalize(self, x: str | tuple[str, ...]) -> tuple[str, ...]:
+        """Check the names; a single one may come as it is."""
+        names = (x,) if isinstance(x, str) else x
+        for name in names:
+            check_method(name)
+        return _all_names([names])
+
+    def serialize(self, x: tuple[str, ...]) -> str:
+        """Write them as ``parse`` reads them."""
+        return ",".join(x)
+
+
+def _all_names(values: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for value in values for name in value))
+
+
+class DirectionParameter(luigi.Parameter):
+    """``remove`` (ROAR) or ``keep`` (KAR)."""
+
+    def normalize(self, x: str) -> str:
+        """Check the name."""
+        if x not in ("remove", "keep"):
+            raise InputError(f"unknown direction '{x}'. Known: remove (ROAR), keep (KAR).")
+        return x
+
+
+class WholeParameter(luigi.IntParameter):
+    """A whole number from ``low``, such as a seed.
+
+    ``unset`` is the default and stands for what the task looks up; ``unset_name`` is what people call it.
+    """
+
+    def __init__(
+        self, *, what: str, low: int = 0, unset: int | None = None, unset_name: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs if unset is None else {"default": unset, **kwargs})
+        self._what, self._low, self._unset, self._unset_name = what, low, unset, unset_name
+
+    def parse(self, s: str) -> int:
+        """Read the number."""
+        text = s.strip()
+        if self._unset is not None and text == self._unset_name:
+            return self._unset
+        try:
+            value = whole_number(text)
+        except ValueError as error:
+            raise self._refusal(s, "" if not text.isdigit() else f" ({error})") from None
+        if value < self._low:
+            raise self._refusal(s)
+        return value
+
+    def _refusal(self, got: str, why: str = "") -> InputError:
+        return InputError(f"{self._what} must be a whole number from {self._low}, got '{shortened(got)}'{why}.")
+
+    def serialize(self, x: int) -> str:
+        """Write it as ``parse`` reads it."""
+        return self._unset_name if self._unset is not None and x == self._unset else str(x)
+
+
+class AxisParameter(luigi.Parameter):
+    """An axis of the grid, between commas; empty, or ``grid``: that of the settings."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(default="", description=f"between commas; default: [grid] {key}")
+
+    def normalize(self, x: str) -> str:
+        """Take the word for what it stands for."""
+        return "" if x == "grid" else x
+
+    def serialize(self, x: str) -> str:
+        """Write it as ``parse`` reads it."""
+        return x or "grid"
+
+
+class PercentsParameter(luigi.Parameter):
+    """One whole percentage, or several between commas, which then share a process; 0 is clean, 100 shows nothing.
+
+    The value is a tuple, so that Luigi can batch cells: a batch is the cell of all its members' percentages.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(batch_method=_union, **kwargs)
+
+    def parse(self, s: str) -> tuple[int, ...]:
+        """Read the numbers."""
+        try:
+            return tuple(whole_number(text.strip()) for text in s.split(","))
+        except ValueError:
+            raise _not_a_percentage(s) from None
+
+    def normalize(self, x: tuple[int, ...]) -> tuple[int, ...]:
+        """Check the numbers, and put them in order."""
+        if not x or not all(0 <= percent <= 100 for percent in x):
+            raise _not_a_percentage(self.serialize(x))
+        return _union([x])
+
+    def serialize(self, x: tuple[int, ...]) -> str:
+        """Write them as ``parse`` reads them."""
+        return ",".join(map(str, x))
+
+
+def _not_a_percentage(got: str) -> InputError:
+    return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{shortened(got)}'.")
+
+
+def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sorted({percent for value in values for percent in value}))

@@ -1,0 +1,220 @@
+"""``luigi.cfg`` and the command line, turned into ``roar_pipeline.config.Settings``.
+
+Each section is also a ``luigi.Config``, so that any key can be given for one run: ``--retrain-lr 0.02`` is
+``[retrain] lr = 0.02``.
+"""
+
+import configparser
+import dataclasses
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import luigi
+import luigi.interface
+from luigi.configuration import get_config
+from luigi.task_register import Register
+
+from roar_pipeline import config
+from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened
+from tasks.configuration import luigi_sections
+from tasks.startup.before_luigi import BAD_INPUT
+
+__all__ = [
+    "BAD_INPUT",
+    "SCHEDULER_PORT",
+    "data_folder",
+    "families",
+    "filed",
+    "folder",
+    "install_defaults",
+    "overrides",
+    "scheduler_options",
+    "settings",
+]
+
+SCHEDULER_PORT = 8082
+"""luigid's, unless told otherwise."""
+
+_LUIGI_DEFAULTS = {
+    # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
+    # alone: it would keep two folders' runs apart, and its folder in /tmp is closed to all users but the first.
+    # A scheduler that is being restarted is waited for, two minutes long.
+    "core": {
+        "autoload_range": "false",
+        "no_lock": "true",
+        "rpc_retry_attempts": "60",
+        "rpc_retry_wait": "2",
+    },
+    "worker": {
+        "force_multiprocessing": "true",
+        "check_complete_on_run": "true",
+        "wait_interval": "0.2",
+        "ping_interval": "5",
+    },
+    "scheduler": {
+        "prune_on_get_work": "true",
+        "worker_disconnect_delay": "20",
+        "stable_done_cooldown_secs": "0",
+        "retry_delay": "-1",
+        "remove_delay": "86400",
+    },
+    "retcode": {
+        "already_running": "10",
+        "missing_data": "20",
+        "not_run": "25",
+        "task_failed": "30",
+        "scheduling_error": "35",
+        "unhandled_exception": str(BAD_INPUT),
+    },
+}
+"""What must hold wherever Luigi is started, also in a folder without our ``luigi.cfg``."""
+
+
+def _as_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _luigi_section(name: str, section: type) -> type[luigi.Config]:
+    """Declare a section to Luigi: every key a text parameter with the dataclass's default and description."""
+    parameters = {
+        f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"])
+        for f in dataclasses.fields(section)
+    }
+    own = {"__doc__": section.__doc__, "__module__": __name__}
+    return type(name, (luigi.Config,), {**own, **parameters})
+
+
+_SECTIONS = {f.name: _luigi_section(f.name, f.type) for f in dataclasses.fields(config.Settings)}  # type: ignore[arg-type]
+
+
+def install_defaults() -> None:
+    """Set what Luigi needs from us where no configuration file says otherwise."""
+    # Its RPC reads these of [core], and its settings class then warns that nobody does.
+    luigi.interface.core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
+    for section, keys in _LUIGI_DEFAULTS.items():
+        for key, value in keys.items():
+            if not get_config().has_option(section, key):
+                get_config().set(section, key, value)
+
+
+@functools.cache
+def settings() -> config.Settings:
+    """Return the settings of this run.
+
+    Raises:
+        InputError: names every unknown section, unknown key and bad value at once.
+    """
+    try:
+        texts = {
+            name: {p: getattr(section(), p) for p, _ in section.get_params()} for name, section in _SECTIONS.items()
+        }
+    except ValueError as error:
+        if isinstance(cause := error.__cause__, configparser.InterpolationError):
+            raise InputError(f"Mistakes in the settings:\n  - {cause}. Write %% for a percent sign.") from None
+        raise
+    unknown = _other_mistakes()
+    try:
+        parsed = config.parse(texts)
+    except InputError as error:
+        raise InputError("\n".join([str(error), *unknown])) from None
+    if unknown:
+        raise InputError("Mistakes in the settings:\n" + "\n".join(unknown))
+    return parsed
+
+
+@functools.cache
+def data_folder() -> Path:
+    """Return the absolute folder of the cache, links resolved.
+
+    Raises:
+        InputError: its parent is not there, or it is a link to nowhere: a disk that is not mounted, perhaps.
+    """
+    given = settings().paths.data
+    path = folder("[paths] data", given)
+    if Path(given).expanduser().is_symlink() and not path.exists():
+        raise InputError(f"[paths] data = {given} is a link to {path}, which is not there. Is its disk mounted?")
+    if not path.parent.is_dir():
+        raise InputError(f"[paths] data = {given}: there is no folder {path.parent}. Make it, or mount its disk.")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"[paths] data = {given} is a file. Name a folder.")
+    return path
+
+
+def folder(key: str, given: str) -> Path:
+    """Return the absolute path that a setting names, links resolved; ``key`` is what people call the setting.
+
+    Raises:
+        InputError: no such path can be: an unknown user's home, links in a circle, a name that is too long.
+    """
+    try:
+        path = Path(given).expanduser().resolve()
+        str(path).encode()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{key} = {given!a} lies in {str(path)!a}, a name that Python cannot read in this locale "
+            f"({sys.getfilesystemencoding()}). Set PYTHONUTF8=1, or a locale with UTF-8; or name another folder."
+        ) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
+        raise InputError(f"{key} = {shortened(given)!r} is no path: {reason}. Name a folder.") from None
+    return path
+
+
+def overrides() -> list[str]:
+    """Return the options of the command line that make this run's settings out of those of the files."""
+    found = []
+    for name, section in _SECTIONS.items():
+        own = section()
+        for key, parameter in section.get_params():
+            if getattr(own, key) != filed(name, key, parameter):
+                found.append(f"--{name}-{key.replace('_', '-')}={getattr(own, key)}")
+    return found
+
+
+def filed(section: str, key: str, parameter: luigi.Parameter) -> Any:
+    """Return what a parameter is where the command line says nothing: of the files, else its default."""
+    if get_config().has_option(section, key):
+        return parameter.normalize(parameter.parse(get_config().get(section, key)))
+    return parameter._default
+
+
+def scheduler_options() -> list[str]:
+    """Return the options that lead another command to this run's scheduler."""
+    core = luigi.interface.core()
+    if core.local_scheduler:
+        return ["--local-scheduler"]
+    if core.scheduler_url:
+        return [f"--scheduler-url={core.scheduler_url}"]
+    options = {"scheduler-host": core.scheduler_host, "scheduler-port": core.scheduler_port}
+    usual = {"scheduler-host": "localhost", "scheduler-port": SCHEDULER_PORT}
+    return [f"--{name}={value}" for name, value in options.items() if value != usual[name]]
+
+
+def _other_mistakes() -> list[str]:
+    """Find what is wrong beside our sections: what nobody reads (Luigi at most warns), and what Luigi cannot read."""
+    stages = {name: dict(cls.get_params()) for name, cls in families().items()}
+    ours = {name: dict(section.get_params()) for name, section in _SECTIONS.items()}
+    mistakes = []
+    overlay = os.environ.get("LUIGI_CONFIG_PATH")
+    if overlay and not Path(overlay).is_file():
+        mistakes.append(f"LUIGI_CONFIG_PATH names {overlay}, and there is no such file.")
+    mistakes += luigi_sections.unknown_keys({**ours, **stages})
+    mistakes += luigi_sections.wrong_values(stages)
+    return [f"  - {mistake}" for mistake in mistakes]
+
+
+def families() -> dict[str, Any]:
+    """Return the classes of the tasks that people can ask for, by name."""
+    known = {name: Register.get_task_cls(name) for name in Register.task_names()}
+    return {name: cls for name, cls in known.items() if _is_ours(cls)}
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("tasks.") and hasattr(cls, "stage")

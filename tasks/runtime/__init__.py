@@ -1,0 +1,1 @@
+"""How a run goes: Luigi's worker, processes, resources, the terminal."""

@@ -1,0 +1,228 @@
+"""What tasks share on a machine, for the scheduler: GPU places, and main memory by an estimate of each stage's peak."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from luigi.configuration import get_config
+
+from roar_pipeline import config
+from roar_pipeline.datasets import scenes, voc
+from roar_pipeline.errors import InputError
+from roar_pipeline.estimates import memory
+from roar_pipeline.estimates.cost import Cost, Size, cost_of
+from roar_pipeline.methods import METHODS
+from tasks.configuration.settings import settings
+from tasks.runtime.gpus import visible_gpus
+
+if TYPE_CHECKING:
+    from tasks.chain.base import StageTask
+
+__all__ = [
+    "MEMORY",
+    "Demand",
+    "cell_demand",
+    "data_size",
+    "explained_cost",
+    "light_demand",
+    "maps_demand",
+    "maps_settings",
+    "network_cost",
+    "network_device",
+    "resources_of_machine",
+    "shortages",
+    "stage_resources",
+    "streaming_demand",
+    "student_demand",
+    "teacher_demand",
+]
+
+MEMORY = "memory_mb"
+"""The resource's name, in 10^6 bytes."""
+
+_USABLE = 0.9
+_SAMPLE = 50
+"""Photographs whose size is looked at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """What a task takes of a machine."""
+
+    memory_mb: int
+    uses_network: bool = False
+    remedy: str = "Use smaller images or fewer."
+    """What lowers it."""
+
+
+def resources_of_machine() -> dict[str, int]:
+    """Return what tasks share here: GPU places and memory; ``[resources]`` overrules it."""
+    usable = int(psutil.virtual_memory().total * _USABLE / 1e6)
+    amounts = {MEMORY: usable, **({"gpu": len(gpus)} if (gpus := visible_gpus()) else {})}
+    section = get_config()
+    return {name: section.getint("resources", name, amount) for name, amount in amounts.items()}
+
+
+def stage_resources(demand: Demand) -> dict[str, int]:
+    """Return what the scheduler sets aside: memory, and one GPU place where a network runs and there are GPUs.
+
+    A task that needs more memory than there is gets all of it and runs alone: it would wait for ever.
+    """
+    amount = min(demand.memory_mb, resources_of_machine()[MEMORY])
+    return {MEMORY: amount, **({"gpu": 1} if demand.uses_network and _on_gpu() else {})}
+
+
+def shortages(tasks: "Iterable[StageTask]") -> list[str]:
+    """Return a warning for each stage that needs more memory than this machine has: the most that one of it needs."""
+    usable = resources_of_machine()[MEMORY]
+    most: dict[str, Demand] = {}
+    for task in tasks:
+        demand = task.demand()
+        if demand.memory_mb > max(usable, most[task.task_family].memory_mb if task.task_family in most else 0):
+            most[task.task_family] = demand
+    return [
+        f"{family} needs about {demand.memory_mb / 1e3:.1f} GB of memory, and tasks may take {usable / 1e3:.1f} GB on "
+        f"this machine: it runs alone, and may be killed. {demand.remedy}"
+        for family, demand in most.items()
+    ]
+
+
+def streaming_demand() -> Demand:
+    """Return what a stage takes that runs no network and reads a few images at a time."""
+    return Demand(_megabytes(memory.STREAMING))
+
+
+def light_demand() -> Demand:
+    """Return what a stage takes that runs no network and holds images."""
+    return Demand(_megabytes(memory.light(data_size())))
+
+
+def teacher_demand() -> Demand:
+    """Return what the training of the teacher takes."""
+    recipe = settings().teacher
+    need = memory.teacher(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [teacher] batch.")
+
+
+def student_demand(recipe: config.Student, loss: str) -> Demand:
+    """Return what the training of a student takes, beside its teacher."""
+    cost, taught_by = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
+    layer = settings().distillation.layer
+    need = memory.student(data_size(), cost, recipe, loss, layer, taught_by, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [student] batch.")
+
+
+def cell_demand() -> Demand:
+    """Return what a retrained cell takes."""
+    return _cell_demand(settings().retrain, settings().dataset, data_size(), on_gpu=_on_gpu())
+
+
+@functools.cache
+def _cell_demand(recipe: config.Retrain, dataset: config.Dataset, size: Size, *, on_gpu: bool) -> Demand:
+    """Return the demand of every cell of these settings: a grid has thousands, and asks each of them."""
+    need = memory.cell(size, _network_cost(recipe, dataset, 1), recipe, on_gpu=on_gpu)
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
+
+
+def maps_demand(model: str) -> Demand:
+    """Return what a dump of a model's maps takes, of whatever methods: the scheduler may put any of them into one.
+
+    It does so only with tasks that book the same.
+    """
+    need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, METHODS, on_gpu=_on_gpu())
+    return Demand(_megabytes(need), uses_network=True, remedy="Lower [maps] memory_mb or batch.")
+
+
+def maps_settings(model: str) -> config.Maps:
+    """Return [maps] with the batch that a model's maps are computed by: as large as ``memory_mb`` allows.
+
+    That follows from the settings alone, and stands in the identity of the maps instead of the two it comes from.
+    """
+    chosen = settings().maps
+    return dataclasses.replace(
+        chosen, batch=memory.images_per_pass(explained_cost(model), chosen.batch, chosen.memory_mb * 10**6)
+    )
+
+
+def explained_cost(model: str) -> Cost:
+    """Return the cost per image of a model of the grid: ``teacher``, a loss, or a loss and a reduction."""
+    if model == "teacher":
+        return network_cost(settings().teacher)
+    student = settings().student
+    return network_cost(student, int(model.partition("/")[2] or student.reduction))
+
+
+def network_cost(network: config.Network, reduction: int = 1) -> Cost:
+    """Return a network's cost per image on this data set."""
+    return _network_cost(network, settings().dataset, reduction)
+
+
+def _network_cost(network: config.Network, dataset: config.Dataset, reduction: int) -> Cost:
+    plain = config.Network(**{f.name: getattr(network, f.name) for f in dataclasses.fields(config.Network)})
+    return cost_of(plain, len(_class_names(dataset)), dataset.height, dataset.width, reduction=reduction)
+
+
+def data_size() -> Size:
+    """Return how much there is to work on, from the settings and the data set's lists."""
+    return _size_of(settings().dataset, settings().scenes)
+
+
+@functools.cache
+def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
+    photographs = 0
+    if dataset.root:
+        root = Path(dataset.root).expanduser()
+        ids = _listed(root, dataset.train_split)
+        test, validation = (len(_listed(root, split)) for split in (dataset.test_split, dataset.validation_split))
+        masks = len(_listed(root, dataset.segmentation_split, "Segmentation")) if dataset.segmentation_split else 0
+        train = len(ids)
+        if dataset.train_side:
+            photographs = _photograph_bytes(root, ids, dataset.train_side)
+    else:
+        train, test, validation = generated.train, generated.test, generated.validation
+        masks = test if dataset.segmentation_split else 0
+        photographs = train * 3 * min(dataset.train_side, generated.size) ** 2
+    is_shared = dataset.validation_split == dataset.test_split
+    shape = dataset.height, dataset.width, len(_class_names(dataset))
+    return Size(train, test, *shape, 0 if is_shared else validation, min(masks, test), photographs)
+
+
+def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
+    """Return a list's images; one that cannot be read has none, and fails the stage that needs it."""
+    try:
+        return voc.read_split(root, split, kind)
+    except InputError:
+        return []
+
+
+def _photograph_bytes(root: Path, ids: Sequence[str], short_side: int) -> int:
+    """Return about what photographs take in memory, by the sizes of a few of them."""
+    sizes = []
+    for image_id in ids[:: max(1, len(ids) // _SAMPLE)]:
+        with contextlib.suppress(InputError, OSError):
+            sizes.append(math.prod(voc.read_photograph_size(root, image_id, short_side)))
+    pixels = statistics.fmean(sizes) if sizes else short_side**2
+    return int(3 * len(ids) * pixels)
+
+
+def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
+    return dataset.classes or (voc.CLASSES if dataset.root else scenes.CLASSES)
+
+
+def _megabytes(count: int) -> int:
+    return -(-count // 10**6)
+
+
+def network_device() -> str:
+    """Return where networks run: ``cuda`` or ``cpu``."""
+    return "cuda" if _on_gpu() else "cpu"
+
+
+def _on_gpu() -> bool:
+    return settings().execution.device != "cpu" and bool(visible_gpus())

@@ -1,0 +1,178 @@
+"""How far a run is, in the terminal: one line per finished task, and below them bars for what is running.
+
+Luigi's own process looks at the results' folders: manifests say what is done, notes how far the rest is. So what
+another run on the same cache finishes shows, too, and worker processes need not talk to the terminal.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from roar_pipeline.cache import attempts
+from roar_pipeline.cache.files import holder
+from roar_pipeline.cache.manifests import MANIFEST, read_manifest
+from roar_pipeline.cache.states import duration
+
+if TYPE_CHECKING:
+    from tasks.chain.base import StageTask
+
+__all__ = ["Monitor", "closure", "leave_terminal", "seconds_left"]
+
+_LOOK_SECONDS = 0.5
+_LIKE = 5
+"""Finished tasks of a family that the time left is estimated from."""
+
+_log = logging.getLogger("roar")
+
+
+class Monitor:
+    """Within its context, shows the terminal how far a run is; a terminal gets bars, a file or pipe plain lines."""
+
+    def __init__(self, tasks: Iterable["StageTask"], workers: int) -> None:
+        self._planned = {key: task for root in tasks for key, task in closure(root).items()}
+        self._waiting = {key: task for key, task in self._planned.items() if not _is_there(task)}
+        self._workers = workers
+        self._started = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._bars = _Bars(len(self._planned)) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> "Monitor":
+        if self._bars:
+            self._bars.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._look()
+        if self._bars:
+            self._bars.stop()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        finished = {key: found for key, task in self._waiting.items() if (found := _finished(task)) is not None}
+        for key, (_, seconds) in sorted(finished.items(), key=lambda pair: pair[1]):
+            self._tell(self._waiting.pop(key), seconds)
+        if self._bars:
+            self._bars.show(len(self._planned) - len(self._waiting), list(self._waiting.values()))
+
+    def _tell(self, task: "StageTask", seconds: float) -> None:
+        done, every = len(self._planned) - len(self._waiting), len(self._planned)
+        left = seconds_left(list(self._planned.values()), list(self._waiting.values()), self._workers)
+        rest = f", about {duration(left)} left" if self._waiting and left is not None else ""
+        elapsed = duration(time.monotonic() - self._started)
+        _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, every, task.title, seconds, elapsed, rest)
+
+
+def leave_terminal() -> None:
+    """Have a forked process write to the plain streams: the bars, and their lock, are its parent's."""
+    bars = sys.stderr
+    sys.stdout, sys.stderr = (getattr(stream, "rich_proxied_file", stream) for stream in (sys.stdout, sys.stderr))
+    for handler in _log.handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is bars:
+            handler.setStream(sys.stderr)
+
+
+class _Bars:
+    """A bar for the whole run, and one for each task that is being made."""
+
+    def __init__(self, every: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True))
+        self._all = self._progress.add_task("all", total=every, text="")
+        self._rows: dict[str, TaskID] = {}
+        self._moved: list[logging.StreamHandler[Any]] = []
+
+    def start(self) -> None:
+        """Take the terminal's last lines, and have log lines appear above them."""
+        streams = [h for h in _log.handlers if isinstance(h, logging.StreamHandler) and h.stream is sys.stderr]
+        self._progress.start()
+        for handler in streams:
+            handler.setStream(sys.stderr)
+            self._moved.append(handler)
+
+    def stop(self) -> None:
+        """Give the terminal back."""
+        self._progress.stop()
+        for handler in self._moved:
+            handler.setStream(sys.stderr)
+
+    def show(self, done: int, waiting: Sequence["StageTask"]) -> None:
+        """Draw the bars anew."""
+        self._progress.update(self._all, completed=done)
+        running = {}
+        for task in waiting:
+            note = attempts.read_note(task.directory, attempts.PROGRESS)
+            if note is not None and holder(task.directory) is not None:
+                running[task.fingerprint] = (task, note)
+        for key in self._rows.keys() - running.keys():
+            self._progress.remove_task(self._rows.pop(key))
+        for key, (task, note) in running.items():
+            if key not in self._rows:
+                self._rows[key] = self._progress.add_task(escape(task.title), total=100, text="")
+            left = note.get("seconds_left")
+            text = escape(note["text"]) + (f", {duration(left)} left" if left is not None else "")
+            self._progress.update(self._rows[key], completed=round(100 * note["share"]), text=text)
+
+
+def _finished(task: "StageTask") -> tuple[int, float] | None:
+    """Return when a result was finished, and the seconds that it took; None if it is not there, or out of reach."""
+    try:
+        return (task.directory / MANIFEST).stat().st_mtime_ns, _seconds(task)
+    except OSError:
+        return None
+
+
+def _seconds(task: "StageTask") -> float:
+    """Return what a finished result took; 0 where its manifest cannot be read."""
+    try:
+        return float((read_manifest(task.directory) or {}).get("seconds", 0.0))
+    except OSError:
+        return 0.0
+
+
+def _is_there(task: "StageTask") -> bool:
+    try:
+        return (task.directory / MANIFEST).exists()
+    except OSError:
+        return False
+
+
+def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
+    """Estimate the wall time of what waits, from what finished tasks of the same family (else of any) took."""
+    unfinished = {t.fingerprint for t in waiting}
+    taken: dict[str, list[float]] = defaultdict(list)
+    for task in planned:
+        if task.fingerprint not in unfinished and len(taken[task.task_family]) < _LIKE:
+            taken[task.task_family].append(_seconds(task))
+    known = [seconds for family in taken.values() for seconds in family]
+    if not known:
+        return None
+    usual = sum(known) / len(known)
+    means = {family: sum(values) / len(values) for family, values in taken.items() if values}
+    return sum(means.get(t.task_family, usual) for t in waiting) / max(1, workers)
+
+
+def closure(root: "StageTask") -> dict[str, "StageTask"]:
+    """Return the task and everything it is built on, each result once, by fingerprint."""
+    found: dict[str, StageTask] = {}
+    stack: list[StageTask] = [root]
+    while stack:
+        for task in stack.pop().parts():
+            if task.fingerprint not in found:
+                found[task.fingerprint] = task
+                stack += task.deps()
+    return found

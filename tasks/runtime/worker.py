@@ -1,0 +1,223 @@
+"""Luigi's worker, taught five things that a cache shared by several runs needs.
+
+1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
+   stays whenever something is pending, for ever if an upstream task has failed.) A run that was killed is such another
+   run until the scheduler gives it up, ``[scheduler] worker_disconnect_delay`` later: then its work, which the
+   scheduler calls failed, is taken over. What has really failed has left word of it, and stays failed.
+2. What another run has made counts as done, so that the exit code tells the truth.
+3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
+4. A scheduler that was restarted and has forgotten the run is told of it again.
+5. A task whose process was killed is tried again, as a stage is whose process was.
+"""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import signal
+import socket
+import time
+import urllib.parse
+from collections import Counter
+from typing import Any
+
+import luigi.interface
+import luigi.worker
+from luigi.task_status import DONE, FAILED, PENDING
+
+from roar_pipeline.cache import attempts
+from roar_pipeline.errors import InputError
+from tasks.configuration.settings import families, settings
+from tasks.runtime.execution import failure_text, is_worth_another_try, open_cache, warm_process
+from tasks.runtime.grouping import GroupedScheduler
+from tasks.runtime.processes import keep_warm
+from tasks.runtime.refusals import no_task
+from tasks.runtime.resources import resources_of_machine, shortages
+from tasks.runtime.terminal import Monitor
+
+__all__ = ["install"]
+
+_log = logging.getLogger("roar")
+
+_ANSWER_SECONDS = 5.0
+_ASKED_SECONDS = 1.0
+"""An idle run asks the scheduler for others' work this often at most."""
+
+
+class Worker(luigi.worker.Worker):
+    """See the module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._others, self._asked = False, 0.0
+        self._roots: list[Any] = []
+        self._tries: Counter[str] = Counter()
+        """Times that a task whose process was killed was begun again."""
+
+    def run(self) -> bool:
+        """Run all that can be run, here or by others; tell whether all of it succeeded."""
+        open_cache()
+        self._offer_resources()
+        waiting = [part for task, status, _ in self._add_task_history if status == PENDING for part in task.parts()]
+        for warning in shortages(waiting):
+            _log.warning("%s", warning)
+        is_worth_it = sum(not part.is_light for part in waiting) > 1
+        warm = warm_process() if is_worth_it else contextlib.nullcontext()
+        with warm, Monitor(self._scheduled_tasks.values(), self.worker_processes):
+            succeeded = self._run_all()
+        latest = {task: status for task, status, _ in self._add_task_history}
+        for task in [task for task, status in latest.items() if status == PENDING]:
+            if task.complete():
+                self._add_task_history.append((task, DONE, True))
+        done = {task.task_id for task, status, _ in self._add_task_history if status == DONE}
+        for response in self._get_work_response_history:
+            response["running_tasks"] = [t for t in response["running_tasks"] if t["task_id"] not in done]
+        return succeeded
+
+    def _run_all(self) -> bool:
+        try:
+            return bool(super().run())
+        except BaseException:
+            # Before the warm process ends: they would take their stages' end for a failure.
+            for process in filter(multiprocessing.Process.is_alive, self._running_tasks.values()):
+                process.kill()
+            raise
+
+    def _offer_resources(self) -> None:
+        """Tell the scheduler what it does not know of this machine: it takes an unknown resource for a single place."""
+        known = {resource["name"] for resource in self._scheduler.resource_list()}
+        if missing := {k: v for k, v in resources_of_machine().items() if k not in known}:
+            self._scheduler.update_resources(**missing)
+
+    def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
+        """Schedule a task and all that it needs."""
+        if task.task_family not in families():
+            raise no_task(task.task_family)
+        if task not in self._roots:
+            self._roots.append(task)
+        return bool(super().add(task, multiprocess, processes))
+
+    def _keep_alive(self, get_work_response: Any) -> bool:
+        if self._stop_requesting_work or self._assistant:
+            return bool(super()._keep_alive(get_work_response))
+        if time.monotonic() - self._asked > _ASKED_SECONDS:
+            self._offer_resources()  # a luigid that was restarted has forgotten them
+            others = self._others_are_at_work()
+            self._others = self._takes_over() or self._introduces_itself_again(get_work_response) or others
+            self._asked = time.monotonic()
+        return self._others
+
+    def _introduces_itself_again(self, get_work_response: Any) -> bool:
+        """Schedule everything anew if the scheduler was restarted and has forgotten this run; tell whether it had."""
+        if not self._scheduler.is_central or get_work_response.n_pending_tasks:
+            return False
+        lost = [root for root in self._roots if not root.complete()]
+        if not lost or lost[0].task_id in self._scheduler.task_list("", "", limit=False):
+            return False
+        failed = [task for task, status, _ in self._add_task_history if status == FAILED]
+        self._batch_families_sent.clear()
+        for root in lost:
+            super().add(root)
+        for part in {part.task_id: part for task in failed for part in task.parts()}.values():
+            self._settle(part)  # what has failed stays failed
+        return True
+
+    def _others_are_at_work(self) -> bool:
+        """Tell whether the scheduler has anything of this run's in the hands of another."""
+        needed = self._scheduled_tasks.keys()
+        return any(
+            not needed.isdisjoint(self._scheduler.task_list(status, "", limit=False) or ())
+            for status in ("RUNNING", "BATCH_RUNNING")
+        )
+
+    def _takes_over(self) -> bool:
+        """Have the scheduler hand out again what dead runs had and this one needs; tell whether there was anything."""
+        failed = self._scheduler.task_list(FAILED, "", limit=False) or {}
+        tried = [task for task, status, _ in self._add_task_history if status == FAILED]
+        own = {each.task_id for task in tried for each in (task, *task.parts())}
+        abandoned = [
+            task_id
+            for task_id in failed.keys() & self._scheduled_tasks.keys() - own
+            if not _has_failed(self._scheduled_tasks[task_id], failed[task_id]["time_running"] or 0.0)
+        ]
+        for task_id in abandoned:
+            self._scheduler.forgive_failures(task_id=task_id)
+        return bool(abandoned)
+
+    def _add_task(self, *args: Any, **kwargs: Any) -> None:
+        task = self._scheduled_tasks.get(kwargs["task_id"])
+        parts = list(self._batch_running_tasks.get(kwargs["task_id"], ()))
+        if parts:  # Luigi keeps an iterator there, for one reading
+            self._batch_running_tasks[kwargs["task_id"]] = parts
+        if kwargs["status"] == FAILED and task is not None and kwargs.get("expl"):
+            unmade = [part for part in task.parts() if not part.complete()]
+            told = [failure_text(part, None) for part in unmade]
+            kwargs["expl"] = json.dumps("\n".join(told) or json.loads(kwargs["expl"]))
+        if task is not None and not parts:
+            kwargs["tracking_url"] = self._scheduler.page_of(task.fingerprint)
+        super()._add_task(*args, **kwargs)
+        if kwargs["status"] == FAILED:
+            for part in parts:
+                self._settle(part)
+
+    def _purge_children(self) -> None:
+        """See which processes have ended; begin again the tasks whose process was killed, as a killed stage is."""
+        keep_warm()
+        killed = [(key, process) for key, process in self._running_tasks.items() if self._may_pass(key, process)]
+        for task_id, process in killed:
+            _log.warning(
+                "%s: its process was killed (%s). This may pass: it is tried again, %d times at most.",
+                process.task.title,
+                signal.Signals(-process.exitcode).name,
+                settings().execution.retries - self._tries[task_id],
+            )
+            self._tries[task_id] += 1
+            del self._running_tasks[task_id]
+            self._run_task(task_id)
+        if not killed:  # what is begun just now is looked at the next time
+            super()._purge_children()
+
+    def _may_pass(self, task_id: str, process: Any) -> bool:
+        """Tell whether a task's process was killed, and may be begun again."""
+        code = None if process.is_alive() else process.exitcode
+        has_tries = self._tries[task_id] < settings().execution.retries
+        return code is not None and code < 0 and has_tries and is_worth_another_try(process.task.parts()[0], code)
+
+    def _settle(self, part: Any) -> None:
+        """Tell the scheduler how a task that was tried has ended: it is done, or failed with its own reason."""
+        done = part.complete()
+        self._add_task(
+            worker=self._id,
+            task_id=part.task_id,
+            status=DONE if done else FAILED,
+            expl=None if done else json.dumps(""),
+            resources=part.process_resources(),
+            runnable=True,
+        )
+
+
+def _has_failed(task: Any, since: float) -> bool:
+    """Tell whether an attempt at the task has left word of a failure since then (seconds of the epoch)."""
+    notes = [attempts.read_note(part.directory, attempts.FAILURE) for part in task.parts()]
+    return any(note is not None and note["failed"] >= since for note in notes)
+
+
+class _Factory(luigi.interface._WorkerSchedulerFactory):
+    def create_remote_scheduler(self, url: str) -> Any:
+        place = urllib.parse.urlsplit(url)
+        try:
+            socket.create_connection((place.hostname or "", place.port or 80), _ANSWER_SECONDS).close()
+        except OSError as error:
+            raise InputError(
+                f"No scheduler answers at {url} ({error.strerror or error}). Start one with `make scheduler`, or run "
+                "without one: --local-scheduler."
+            ) from error
+        return super().create_remote_scheduler(url)
+
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
+        return Worker(scheduler=GroupedScheduler(scheduler), worker_processes=worker_processes, assistant=assistant)
+
+
+def install() -> None:
+    """Have ``luigi`` on the command line use this worker; Luigi offers its programs no other way in."""
+    luigi.interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]

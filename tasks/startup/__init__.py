@@ -1,0 +1,1 @@
+"""What happens before Luigi is imported: output streams and configuration files."""

@@ -1,0 +1,127 @@
+"""The grid as people look at it: blocks of one method and direction, models down, percentages across."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from roar_pipeline.cache.states import KINDS
+from roar_pipeline.methods import is_control, is_shuffled, unshuffled
+from roar_pipeline.report.results import method_label, model_label
+from tasks.chain.retraining import Retrain
+from tasks.chain.survey import FAMILIES
+from tasks.web.watch import DIGITS, Snapshot
+
+__all__ = ["Block", "Square", "blocks", "label", "layout_digest", "stages"]
+
+_CLEAN = "Clean"
+_CONTROLS = "Clean and controls"
+_ENDS = {(0,): _CLEAN, (100,): "Nothing visible"}
+_LINE = 10
+"""Squares of a cell side by side, at most."""
+_WIDE = 12
+"""Squares of a row, up to which there is room to write values into them."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """A result as a square."""
+
+    digits: str
+    run: str
+    """What tells it from the others of its cell, or its title."""
+
+
+@dataclass
+class Block:
+    """A table of squares: name of a row to percentage to its runs."""
+
+    title: str
+    direction: str
+    percents: list[int] = field(default_factory=list)
+    rows: dict[str, dict[int, list[Square]]] = field(default_factory=dict)
+
+    def add(self, row: str, percent: int, square: Square) -> None:
+        """Add a run to a cell."""
+        self.rows.setdefault(row, {}).setdefault(percent, []).append(square)
+        if percent not in self.percents:
+            self.percents = sorted([*self.percents, percent])
+
+    def lines(self, row: str, percent: int) -> list[list[Square]]:
+        """Return the squares of a cell, line by line."""
+        squares = self.rows[row].get(percent, [])
+        return [squares[start : start + _LINE] for start in range(0, len(squares), _LINE)]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether values can be written into the squares."""
+        return all(sum(map(len, cells.values())) <= _WIDE for cells in self.rows.values())
+
+    @property
+    def squares(self) -> list[Square]:
+        """All of them."""
+        return [square for cells in self.rows.values() for of_cell in cells.values() for square in of_cell]
+
+
+def blocks(cells: Iterable[Retrain]) -> list[Block]:
+    """Set cells in order; per direction the controls come first, and the cells of all curves with the first of them."""
+    cells = sorted(cells, key=lambda cell: (cell.longer, cell.explained_seed, cell.seed))
+    order = {"remove": 0, "keep": 1}
+    directions = sorted({cell.direction for cell in cells if not cell.is_shared}, key=lambda name: order[name])
+    grouped: dict[tuple[str, str], Block] = {}
+    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, not is_control(cell.method))):
+        beside = cell.is_shared or is_control(cell.method)
+        direction = directions[0] if cell.is_shared and directions else cell.direction
+        title = _CONTROLS if beside else method_label(unshuffled(cell.method))
+        block = grouped.setdefault((direction, title), Block(title, direction))
+        block.add(_row(cell), cell.percent[0], Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
+    return sorted(grouped.values(), key=lambda block: order[block.direction])
+
+
+def _row(cell: Retrain) -> str:
+    if cell.is_shared:
+        return _ENDS[cell.percent]
+    name = method_label(cell.method) if is_control(cell.method) else model_label(cell.model)
+    shuffled = ", shuffled" if is_shuffled(cell.method) and not is_control(cell.method) else ""
+    return f"{name}{shuffled}" + (f", {cell.longer} x epochs" if cell.longer > 1 else "")
+
+
+def _run(cell: Retrain, beside: bool) -> str:
+    if beside or cell.explained_seed == cell.seed:
+        return f"seed {cell.seed}"
+    return f"model seed {cell.explained_seed}, seed {cell.seed}"
+
+
+def layout_digest(cells: Iterable[Retrain]) -> str:
+    """Return what another grid does not have."""
+    return hashlib.sha256("".join(cell.fingerprint for cell in cells).encode()).hexdigest()[:DIGITS]
+
+
+def label(run: str, facts: Mapping[str, Any]) -> str:
+    """Say in a few words how it is with a result: ``seed 0: done, F1 83.8 %``."""
+    text = f"{run}: {facts['state']}"
+    if facts.get("score") is not None:
+        text += f", mAP {100 * facts['score']:.1f} %"
+    if facts["state"] == "running" and facts["share"] is not None:
+        text += f", {100 * facts['share']:.0f} %"
+    return text
+
+
+def stages(snapshot: Snapshot) -> Sequence[dict[str, Any]]:
+    """Return name, count of each state, sum, and squares of every stage; the cells' squares are in the blocks."""
+    counts = snapshot.counts
+    squares: dict[str, list[Square]] = {family: [] for family in FAMILIES}
+    for digits, facts in snapshot.facts.items():
+        if facts["family"] != Retrain.__name__:
+            parameters = facts["title"].removeprefix(facts["family"]).strip()
+            squares[facts["family"]].append(Square(digits, parameters or facts["family"]))
+    return [
+        {
+            "family": family,
+            "counts": [counts[family].get(kind, 0) for kind in KINDS],
+            "all": sum(counts[family].values()),
+            "squares": squares[family],
+        }
+        for family in FAMILIES
+        if family in counts
+    ]

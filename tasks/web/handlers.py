@@ -1,0 +1,305 @@
+"""What answers at which address."""
+
+import contextlib
+import http.client
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import tornado.web
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+
+from roar_pipeline.cache.manifests import MANIFEST
+from tasks.chain.survey import FAMILIES
+from tasks.web import details, grid
+from tasks.web.curves import HEIGHT, WIDTH
+from tasks.web.safety import is_below, is_own_host, open_below, read_piece
+from tasks.web.templates import STATIC
+from tasks.web.watch import DIGITS, Snapshot
+
+if TYPE_CHECKING:
+    from tasks.web.server import Pages
+
+__all__ = ["ROUTES", "Nothing"]
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+)
+_POLICY_OF_RESULTS = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; base-uri 'none'; "
+    "form-action 'none'; sandbox allow-downloads"
+)
+"""For HTML that a result holds: it brings its own styles and pictures, and runs nothing."""
+_TYPES = {
+    ".png": "image/png",
+    ".json": "application/json",
+    ".csv": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".log": "text/plain; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""Of what a browser shows; everything else is to be saved."""
+_BLOCK = 1 << 18
+_REPORT_FILE = "report.html"
+T = TypeVar("T")
+
+
+class _Handler(tornado.web.RequestHandler):
+    """Answers GET and HEAD of this machine's browsers, and says what they may do with it."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD")
+
+    def initialize(self, pages: "Pages") -> None:
+        self.pages = pages
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Frame-Options", "SAMEORIGIN")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Allow", "GET, HEAD")
+
+    def prepare(self) -> None:
+        """Refuse names under which another site could have led a browser here (DNS rebinding)."""
+        if not is_own_host(self.request.headers.get("Host")):
+            raise HTTPError(403)
+
+    async def head(self, *arguments: str) -> None:
+        await self.get(*arguments)  # type: ignore[misc]
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, HTTPError):
+            super().log_exception(typ, value, tb)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        reason = http.client.responses.get(status_code, "")
+        self.finish(self.pages.templates.render("message", status=status_code, reason=reason))
+
+    async def render_page(self, name: str, **values: Any) -> None:
+        """Answer with a page."""
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.write(await self.pages.work(lambda: self.pages.templates.render(name, **values)))
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in a thread; what is not there, or not to be had, is 404."""
+        try:
+            return await self.pages.work(function, *arguments)
+        except FileNotFoundError:
+            raise HTTPError(404) from None
+
+    async def item(self, address: str) -> tuple[Snapshot, details.Item]:
+        """Return the grid's state, and the result that an address names."""
+        snapshot = await self.pages.snapshot()
+        found = await self.read(details.find, self.pages.watch.runs, snapshot, address)
+        if found is None:
+            raise HTTPError(404)
+        return snapshot, found
+
+    async def send(self, path: Path, kind: str | None = None) -> None:
+        """Answer with a file, piece by piece."""
+        file: BinaryIO = await self.read(open_below, self.pages.watch.runs, path)
+        with file:
+            self.set_header("Content-Type", kind or "application/octet-stream")
+            if kind is None:
+                self.set_header("Content-Disposition", "attachment")
+            left = os.fstat(file.fileno()).st_size
+            self.set_header("Content-Length", left)
+            if self.request.method == "HEAD":
+                return
+            # Who asked may be gone. A log that grows meanwhile is sent as long as it was.
+            with contextlib.suppress(StreamClosedError):
+                while left and (block := await self.pages.work(file.read, min(left, _BLOCK))):
+                    left -= len(block)
+                    self.write(block)
+                    await self.flush()
+
+
+class Nothing(_Handler):
+    """Every other address."""
+
+    async def get(self) -> None:
+        """Say that there is nothing."""
+        raise HTTPError(404)
+
+
+class Index(_Handler):
+    """The grid."""
+
+    async def get(self) -> None:
+        """Show every result of the grid with its state."""
+        watch, snapshot = self.pages.watch, await self.pages.snapshot()
+        await self.render_page(
+            "index",
+            data=watch.data,
+            snapshot=snapshot,
+            revision=f"{watch.boot}-{snapshot.revision}",
+            layout=grid.layout_digest(watch.cells),
+            stages=grid.stages(snapshot),
+            blocks=grid.blocks(watch.cells),
+            explained={digits: facts for digits, facts in snapshot.facts.items() if "why" in facts},
+        )
+
+
+class Status(_Handler):
+    """The grid for machines."""
+
+    async def get(self) -> None:
+        """Answer with the state of every result, or of those that have changed.
+
+        ``/status.json?since=<revision>`` leaves out what has not changed since an earlier answer. The answer holds:
+
+        - ``revision``: text, for ``since``; ``whole``: whether nothing is left out (also if the server has been
+          restarted since, or the revision is none of its own);
+        - ``grid``: text, another one for another grid; ``data``: the folder of the cache;
+        - ``counts``: stage to state to number of results;
+        - ``tasks``: first 12 digits of the fingerprint to ``family``, ``title``, ``state`` (done, running, failed,
+          interrupted, damaged, missing), of done networks ``score`` (0..1, mAP over classes), and of those that
+          are neither done nor missing ``why`` (one line), ``share`` (of the work done, 0..1, or null) and ``command``
+          (that makes it alone).
+        """
+        watch, snapshot = self.pages.watch, await self.pages.snapshot()
+        boot, _, number = self.get_query_argument("since", "").partition("-")
+        since = int(number) if boot == watch.boot and re.fullmatch(r"[0-9]{1,12}", number) else 0
+        tasks = {digits: facts for digits, facts in snapshot.facts.items() if snapshot.changed[digits] > since}
+        self.write(
+            {
+                "revision": f"{watch.boot}-{snapshot.revision}",
+                "whole": since == 0,
+                "grid": grid.layout_digest(watch.cells),
+                "data": str(watch.data),
+                "counts": snapshot.counts,
+                "tasks": tasks,
+            }
+        )
+
+
+class Task(_Handler):
+    """A result."""
+
+    async def get(self, address: str) -> None:
+        """Show everything that is known of it."""
+        snapshot, item = await self.item(address)
+        shown = await self.read(details.read_details, self.pages.watch.runs, snapshot, item)
+        await self.render_page("task", shown=shown, W=WIDTH, H=HEIGHT)
+
+
+class TaskStatus(_Handler):
+    """A result for machines."""
+
+    async def get(self, address: str) -> None:
+        """Answer with state, why, share, number of epochs and logs."""
+        _, item = await self.item(address)
+        self.write(await self.read(details.live, self.pages.watch.runs, item))
+
+
+class Log(_Handler):
+    """The log of one attempt."""
+
+    async def get(self, address: str, number: str, as_json: str | None) -> None:
+        """Answer with the whole log; as JSON with a piece of it, from the byte ``offset`` or near the end."""
+        _, item = await self.item(address)
+        path = (await self.read(item.logs)).get(int(number))
+        if path is None:
+            raise HTTPError(404)
+        if as_json is None:
+            await self.send(path, _TYPES[".log"])
+            return
+        offset = self.get_query_argument("offset", None)
+        if offset is not None and not re.fullmatch(r"[0-9]{1,15}", offset):
+            raise HTTPError(400)
+        with await self.read(open_below, self.pages.watch.runs, path) as file:
+            self.write(await self.pages.work(read_piece, file, None if offset is None else int(offset)))
+
+
+class File(_Handler):
+    """A file of a result."""
+
+    async def get(self, address: str, name: str) -> None:
+        """Answer with the file, if the result's manifest names it."""
+        _, item = await self.item(address)
+        path = item.file(name)
+        if path is None:
+            raise HTTPError(404)
+        if path.suffix == ".html":
+            self.set_header("Content-Security-Policy", _POLICY_OF_RESULTS)
+        await self.send(path, _TYPES.get(path.suffix))
+
+
+class ReportPage(_Handler):
+    """The report."""
+
+    async def get(self) -> None:
+        """Show the grid's report; while there is none, the newest one of the cache, and say so."""
+        snapshot = await self.pages.snapshot()
+        (own,) = snapshot.survey.of("Report")
+        done = own.state.kind == "done"
+        directory, made = await self.read(self._newest, own.task.directory.parent, own.task.directory if done else None)
+        counts = [facts["state"] for facts in snapshot.facts.values() if facts["family"] != "Report"]
+        await self.render_page(
+            "shown_report",
+            digits=directory.name[-DIGITS:] if directory else None,
+            made=made,
+            is_own=done,
+            ready=counts.count("done"),
+            wanted=len(counts),
+        )
+
+    def _newest(self, family: Path, own: Path | None) -> tuple[Path | None, float]:
+        """Return the directory of the newest report, or the own one, and when it was made (seconds of the epoch)."""
+        manifests = [own / MANIFEST] if own else family.glob(f"*/{MANIFEST}")
+        found = {
+            path.parent: path.stat().st_mtime
+            for path in manifests
+            if is_below(self.pages.watch.runs, path) and (path.parent / _REPORT_FILE).is_file()
+        }
+        return max(found.items(), key=lambda each: each[1], default=(None, 0.0))
+
+
+class Others(_Handler):
+    """What else there is."""
+
+    async def get(self) -> None:
+        """List the results of the cache that are not of this grid."""
+        snapshot = await self.pages.snapshot()
+        rows: dict[str, list[tuple[str, str]]] = {family: [] for family in FAMILIES}
+        for digits, directory in snapshot.others.items():
+            rows[directory.parent.name].append((digits, directory.name))
+        await self.render_page("others", rows={family: found for family, found in rows.items() if found})
+
+
+class Static(_Handler):
+    """Style, script and icon."""
+
+    async def get(self, name: str) -> None:
+        """Answer with one of them."""
+        if name not in STATIC:
+            raise HTTPError(404)
+        self.set_header("Content-Type", _TYPES[Path(name).suffix])
+        self.set_header("Cache-Control", "no-cache")
+        self.write(STATIC[name])
+
+
+_TASK = r"/task/([0-9a-f]{12}|[0-9a-f]{64})"
+ROUTES: list[tuple[str, type[_Handler]]] = [
+    (r"/", Index),
+    (r"/status\.json", Status),
+    (_TASK, Task),
+    (_TASK + r"/status\.json", TaskStatus),
+    (_TASK + r"/log/([0-9]{1,9})(\.json)?", Log),
+    (_TASK + r"/files/([^/]+)", File),
+    (r"/report", ReportPage),
+    (r"/others", Others),
+    (r"/static/([^/]+)", Static),
+]
+"""Pattern of an address, and who answers there."""

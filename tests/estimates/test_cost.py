@@ -1,0 +1,110 @@
+"""What a network costs, against the network itself."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from roar_pipeline.attribution.relevance import walk
+from roar_pipeline.attribution.relevance.sequential import layers_of
+from roar_pipeline.config import Network
+from roar_pipeline.estimates.cost import Cost, cost_of
+from roar_pipeline.networks import vgg
+
+CLASSES = 7
+CASES = [
+    (Network(), 1, 48, 48),
+    (Network(width=8), 4, 33, 40),
+    (Network(arch="vgg11_bn", width=16, pool=2), 2, 64, 50),
+    (Network(arch="vgg16_bn", width=64, pool=7), 4, 100, 99),
+    (Network(arch="vgg16_bn", width=8, pool=3), 1, 71, 64),
+]
+cases = pytest.mark.parametrize(("network", "reduction", "height", "width"), CASES)
+
+
+def built(network: Network, reduction: int, height: int, width: int) -> tuple[nn.Sequential, Cost]:
+    model = vgg.build(network, CLASSES, reduction=reduction)
+    return model, cost_of(network, CLASSES, height, width, reduction=reduction)
+
+
+@cases
+def test_parameters(network: Network, reduction: int, height: int, width: int) -> None:
+    model, cost = built(network, reduction, height, width)
+    assert cost.parameters == sum(p.numel() for p in model.parameters())
+
+
+@cases
+@pytest.mark.parametrize("images", [1, 3])
+def test_multiply_adds(network: Network, reduction: int, height: int, width: int, images: int) -> None:
+    model, cost = built(network, reduction, height, width)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.to("meta").eval()(torch.empty(images, 3, height, width, device="meta"))
+    assert cost.multiply_adds * images == counter.get_total_flops() / 2
+
+
+@cases
+def test_a_backward_pass_is_two_forward_passes(network: Network, reduction: int, height: int, width: int) -> None:
+    """But for the first convolution, whose input needs no gradient."""
+    model, cost = built(network, reduction, height, width)
+    with FlopCounterMode(display=False) as counter:
+        model.to("meta")(torch.empty(2, 3, height, width, device="meta")).sum().backward()
+    first = 27 * network.width // reduction * height * width
+    assert counter.get_total_flops() / 2 == 2 * (3 * cost.multiply_adds - first)
+
+
+@cases
+def test_bytes_kept_for_the_backward_pass(network: Network, reduction: int, height: int, width: int) -> None:
+    model, cost = built(network, reduction, height, width)
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    images = torch.randn(8, 3, height, width).contiguous(memory_format=torch.channels_last)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        scores = model.train()(images)
+    assert scores.requires_grad
+    assert sum(kept.values()) / 8 == pytest.approx(cost.saved_bytes, rel=0.03)
+
+
+@cases
+@pytest.mark.parametrize("keep", [False, True])
+def test_bytes_of_the_walks_tape(network: Network, reduction: int, height: int, width: int, keep: bool) -> None:
+    model, cost = built(network, reduction, height, width)
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    images = torch.randn(4, 3, height, width)
+    with torch.no_grad():
+        tape = walk._tape(layers_of(model.eval()), keep=keep)
+        walk._up(tape, images, 0, forget=False)
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors(tape)}
+    found = sum(count for pointer, count in storages.items() if pointer not in own)
+    weights = sum(m.weight.nbytes for m in model.modules() if isinstance(m, nn.Conv2d))
+    wanted = 4 * (cost.tape_bytes + (cost.sums_bytes if keep else 0)) + weights  # BatchNorm is folded into copies
+    assert found == pytest.approx(wanted, rel=0.03)
+
+
+def tensors(tape: list[walk.Step]) -> Iterator[Tensor]:
+    for step in tape:
+        yield from (value for value in vars(step).values() if isinstance(value, Tensor))
+
+
+@cases
+def test_matched_layers_and_the_widest_activation(network: Network, reduction: int, height: int, width: int) -> None:
+    model, cost = built(network, reduction, height, width)
+    image, sizes = torch.randn(1, 3, height, width), []
+    for layer, count in cost.matched.items():
+        lower, _ = vgg.split_at(model.eval(), layer)
+        assert lower(image).numel() == count
+    with torch.no_grad():
+        for module in model.get_submodule("features").children():  # type: ignore[union-attr]
+            image = module(image)
+            sizes.append(image.nbytes)
+    assert max(sizes) == cost.widest_bytes

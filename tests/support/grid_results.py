@@ -1,0 +1,224 @@
+"""A grid's results written as the stages write them, with made-up scores: what the report reads."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from roar_pipeline import config
+from roar_pipeline.attribution import map_store
+from roar_pipeline.datasets import images, scenes
+from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation.localization import localize
+from roar_pipeline.methods import is_shuffled, masks_depend_on_image
+
+PERCENTS = (10, 50)
+TUNED = 0.3
+"""The threshold that all networks have found on validation images."""
+KEY = ("model", "method", "percent", "direction", "seed", "model_seed")
+SEPARATION = {None: 6.0, "teacher": 0.5, "naive_kd": 2.0, "sswa": 0.7, "sswa/8": 1.0}
+"""How far apart the retrained network's scores of present and absent classes are, by explained model; None: random."""
+PLACES = {
+    "cells": "directory",
+    "probes": "directory",
+    "longer": "directory",
+    "models": "metrics",
+    "localizations": "path",
+    "examples": "levels",
+}
+"""Argument of ``report.build`` to the key that is None where something is missing."""
+
+
+def write_images(directory: Path) -> Path:
+    """Write a small images.h5 of generated scenes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    scenes.generate(directory / "voc", config.Scenes(train=24, validation=2, test=12, size=16))
+    dataset = config.Dataset(height=16, width=16)
+    images.prepare(directory, directory / "voc", dataset, scenes.CLASSES)
+    return directory / images.FILE
+
+
+def write_grid(
+    root: Path,
+    images_path: Path,
+    *,
+    seeds: tuple[int, ...] = (0, 1),
+    model_seeds: tuple[int, ...] = (),
+    models: tuple[str, ...] = ("teacher", "naive_kd"),
+    methods: tuple[str, ...] = ("gradcam",),
+    directions: tuple[str, ...] = ("remove",),
+    controls: tuple[str, ...] = (),
+    localized: bool = True,
+    audited: int | None = None,
+) -> dict[str, Any]:
+    """Write every file and return the arguments of ``report.build``.
+
+    ``methods`` may hold shuffled ones; ``audited`` is the percentage of the probes and of the longer cells.
+    """
+    split = images.read_split(images_path, "test")
+    pairs = [(s, s) for s in seeds] if not model_seeds else [(m, s) for m in model_seeds for s in seeds]
+    cells = []
+    for seed in seeds:
+        cells.append(_write_cell(root, split, None, None, 0, "remove", seed, None))
+        cells.append(_write_cell(root, split, None, None, 100, "remove", seed, None))
+        for method in ("random", *controls):
+            for direction in directions:
+                for percent in PERCENTS:
+                    cells.append(_write_cell(root, split, None, method, percent, direction, seed, None))
+    for model_seed, seed in pairs:
+        for method in methods:
+            for model in models:
+                for direction in directions:
+                    for percent in PERCENTS:
+                        cells.append(_write_cell(root, split, model, method, percent, direction, seed, model_seed))
+    explained = dict.fromkeys(m for m, _ in pairs)
+    sources = [(m, method, seed) for seed in explained for method in methods for m in models if not is_shuffled(method)]
+    beside = [cell for cell in cells if cell["percent"] == audited]
+    stores = {key: _write_maps(root, images_path, *key) for key in [(None, "random", 0), *sources]}
+    settings = config.Settings()
+    return {
+        "settings": {
+            name: dataclasses.asdict(getattr(settings, name))
+            for name in ("dataset", "maps", "retrain", "grid", "report")
+        },
+        "models": [_write_model(root, split, model, seed) for seed in explained for model in models],
+        "cells": cells,
+        "probes": [
+            _write_cell(root / "probes", split, *(cell[key] for key in KEY))
+            for cell in beside
+            if masks_depend_on_image(cell["method"])
+        ],
+        "longer": [
+            _write_cell(root / "longer", split, *(cell[key] for key in KEY))
+            for cell in beside
+            if cell["method"] == "random" or cell["model"] == models[0]
+        ],
+        "localizations": [
+            _write_localization(root, images_path, *key, path=paths[0]) for key, paths in stores.items() if localized
+        ],
+        "images": images_path,
+        "examples": [
+            {"model": model, "method": method, "maps": paths[0], "levels": paths[1]}
+            for (model, method, seed), paths in stores.items()
+            if seed == next(iter(explained), 0) or model is None
+        ],
+        "report": config.Report(examples=1, bootstrap=50),
+        "f1_threshold": 0.5,
+        "classes": scenes.CLASSES,
+    }
+
+
+def _scores(split: images.Split, separation: float, *key: Any) -> np.ndarray:
+    """Draw scores whose present classes lie ``separation`` above the absent ones; the same key, the same scores."""
+    generator = np.random.default_rng(zlib.crc32(repr(key).encode()))
+    noise = generator.normal(size=split.labels.shape)
+    return (separation * (split.labels - 0.5) + noise).astype(np.float32)
+
+
+def _write_cell(
+    root: Path,
+    split: images.Split,
+    model: str | None,
+    method: str | None,
+    percent: int,
+    direction: str,
+    seed: int,
+    model_seed: int | None,
+) -> dict[str, Any]:
+    key = (model, method, percent, direction, seed, model_seed)
+    directory = root / "cells" / "_".join(str(part).replace("/", "-") for part in key)
+    directory.mkdir(parents=True)
+    of_curve = 6.0 if method and is_shuffled(method) else SEPARATION[model]
+    separation = {0: 8.0, 100: 0.0}.get(percent, of_curve)
+    scores = _scores(split, 0.0 if root.name == "probes" else separation, *key, root.name in ("probes", "longer"))
+    removal = {
+        "asked_percent": percent,
+        "actual_percent_train": percent + 0.05,
+        "actual_percent_test": percent + 0.05,
+        "tied_share_train": 0.0,
+        "tied_share_test": 0.25 if model and percent == 50 else 0.0,
+        "empty_maps_train": 3,
+        "empty_maps_test": 1,
+        "explained_as_labels_train": 0.75 if model else None,
+        "explained_as_labels_test": 0.5 if model else None,
+        "object_share": None if model == "sswa" else percent / 100,
+        "total_variation": 0.0125,
+    }
+    np.save(directory / "scores.npy", scores)
+    measured = {
+        "percent": percent,
+        "direction": direction,
+        "seed": seed,
+        "test": metrics.evaluate(split.labels, scores, 0.5, TUNED),
+        "tuned_threshold": TUNED,
+        "history": [{"epoch": 1, "loss": 0.5}],
+        "removal": None if method is None else removal,
+    }
+    (directory / "metrics.json").write_text(json.dumps(measured))
+    return {
+        "model": model,
+        "method": method,
+        "percent": percent,
+        "direction": direction,
+        "seed": seed,
+        "model_seed": model_seed,
+        "directory": directory,
+        "settings": {"retrain.lr": 0.01, "dataset.mean": (0.5, 0.25)},
+        "fingerprint": f"{zlib.crc32(repr(key).encode()):08x}",
+    }
+
+
+def _write_model(root: Path, split: images.Split, model: str, seed: int) -> dict[str, Any]:
+    path = root / f"model_{model.replace('/', '-')}_{seed}" / "metrics.json"
+    path.parent.mkdir()
+    scores = _scores(split, 4.0, model, seed)
+    np.save(path.parent / "scores.npy", scores)
+    test = metrics.evaluate(split.labels, scores, 0.5, TUNED)
+    path.write_text(json.dumps({"test": test, "tuned_threshold": TUNED, "parameters": 12345, "history": []}))
+    return {"model": model, "seed": seed, "metrics": path}
+
+
+def _write_maps(root: Path, images_path: Path, model: str | None, method: str, seed: int) -> tuple[Path, Path]:
+    stem = f"{model}_{method}_{seed}".replace("/", "-")
+    paths = root / f"maps_{stem}.h5", root / f"levels_{stem}.h5"
+    generator = np.random.default_rng(zlib.crc32(stem.encode()))
+    splits = images.read_splits(images_path)
+    test = splits["test"]
+    with h5py.File(paths[0], "w") as file:
+        for name, split in splits.items():
+            group = file.create_group(name)
+            group["ids"] = np.array([i.encode() for i in split.ids])
+            group["maps"] = generator.random((len(split.ids), 16, 16), dtype=np.float32)
+            group["explained"] = split.labels
+            group["scores"] = _scores(split, 4.0, model, seed, name)
+            group.attrs["zero_maps"] = 0
+        rows, class_index = np.nonzero(test.labels[test.segmentation_rows])
+        group = file.create_group("localization")
+        group["rows"] = test.segmentation_rows[rows]
+        group["class_index"] = class_index
+        group["maps"] = generator.random((len(rows), 16, 16), dtype=np.float32)
+        group["scores"] = _scores(test, 4.0, model, seed, "test")[test.segmentation_rows[rows], class_index]
+        group.attrs["zero_maps"] = 0
+    map_store.write_levels(paths[1], paths[0], 0, splits)
+    return paths
+
+
+def _write_localization(
+    root: Path, images_path: Path, model: str | None, method: str, seed: int, *, path: Path
+) -> dict[str, Any]:
+    found = localize(images_path, path, model, method, "ignore")
+    stem = f"{model}_{method}_{seed}".replace("/", "-")
+    written = root / f"localization_{stem}.json"
+    written.write_text(json.dumps(found))
+    return {"model": model, "method": method, "seed": None if model is None else seed, "path": written}
+
+
+def without(arguments: dict[str, Any], kind: str, chosen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the arguments with the chosen cells, models, localizations or examples named as missing."""
+    kept = [{**entry, PLACES[kind]: None} if chosen(entry) else entry for entry in arguments[kind]]
+    return {**arguments, kind: kept}

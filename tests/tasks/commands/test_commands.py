@@ -1,0 +1,323 @@
+"""``python -m tasks ...``: seeing, forecasting, repairing and cleaning a cache, on the finished small chain."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.workplace import Workplace, contents
+
+BAD_INPUT = 40
+CLEAN = ("Retrain", "--percent", "0", "--seed", "7", "--retrain-epochs", "2000")
+"""A cell of no grid, which takes long."""
+
+
+def ask(place: Workplace, *words: str, code: int = 0) -> str:
+    got, output = place.run(sys.executable, "-m", "tasks", *words)
+    assert got == code, output
+    assert "Traceback" not in output
+    return output
+
+
+def counts(output: str) -> dict[str, str]:
+    """Return the rows of the overview: stage to its counts."""
+    rows = [line.split() for line in output.splitlines() if re.match(r"[A-Z]\w+ +\d", line)]
+    return {row[0]: " ".join(row[1:]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def chain(pristine: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A small chain of these tests' own."""
+    place = Workplace(tmp_path_factory.mktemp("commands ü"))
+    shutil.copytree(pristine.folder, place.folder, dirs_exist_ok=True)
+    return place
+
+
+@pytest.fixture
+def running(chain: Workplace) -> Iterator[Path]:
+    """The directory of a cell that is being made."""
+    process = chain.start(*CLEAN)
+    deadline = time.monotonic() + 60
+    found: list[Path] = []
+    while not found and time.monotonic() < deadline:
+        notes = (chain.folder / "data/runs/Retrain").glob("percent=0,seed=7__*/partial-progress.json")
+        found = [note for note in notes if json.loads(note.read_text(encoding="utf-8"))["seconds_left"]]
+        time.sleep(0.05)
+    yield found[0].parent
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize("command", ["run", "status", "forecast", "logs", "invalidate", "restore", "gc", "verify"])
+def test_every_command_has_help(workplace: Workplace, command: str) -> None:
+    output = ask(workplace, command, "--help")
+    assert output.startswith(f"usage: python -m tasks {command}")
+    assert not (workplace.folder / "data").exists()
+
+
+def test_status_of_nothing_says_what_everything_waits_for(workplace: Workplace) -> None:
+    output = ask(workplace, "status")
+    assert counts(output)["Retrain"] == "8 8"
+    assert "missing     21 x: waits for GenerateScenes (missing)" in output
+    assert "missing     1 x: not made yet" in output
+    assert not (workplace.folder / "data").exists()
+
+
+def test_status_of_a_finished_grid(chain: Workplace) -> None:
+    output = ask(chain, "status")
+    assert counts(output) == {
+        **dict.fromkeys(("GenerateScenes", "PrepareImages", "FineTuneTeacher", "DistillStudent", "Report"), "1 1"),
+        **dict.fromkeys(("DumpMaps", "RankPixels", "EvaluateLocalization"), "3 3"),
+        "Retrain": "8 8",
+    }
+    assert ask(chain, "status", "Retrain").count("done        Retrain ") == 8
+
+
+def test_status_tree(chain: Workplace) -> None:
+    lines = ask(chain, "status", "--depth", "1").splitlines()
+    assert lines[0] == "done Report"
+    assert "├── done DistillStudent loss=sswa reduction=2 seed=0" in lines
+    assert len(lines) == 1 + 17
+    assert "│   ├── done PrepareImages" in ask(chain, "status", "Retrain", "--depth", "2")
+
+
+def test_status_says_what_other_settings_there_are(chain: Workplace) -> None:
+    output = ask(chain, "status", "Retrain", "--retrain-lr", "0.05")
+    assert "there is one with other settings: retrain.lr 0.04 -> 0.05" in output
+    assert "done " not in output
+
+
+def test_status_says_when_code_or_libraries_have_changed(chain: Workplace) -> None:
+    manifest = chain.results("FineTuneTeacher")[0] / "manifest.json"
+    before = manifest.read_text(encoding="utf-8")
+    assert "Changed since" not in ask(chain, "status", "FineTuneTeacher")
+    changed = json.loads(before)
+    changed["versions"]["torch"], changed["code"] = "2.0", "0123456789ab"
+    manifest.write_text(json.dumps(changed), encoding="utf-8")
+    try:
+        output = ask(chain, "status", "FineTuneTeacher")
+    finally:
+        manifest.write_text(before, encoding="utf-8")
+    assert output.startswith("done        FineTuneTeacher seed=0")
+    assert re.search(r"torch 2\.0 -> \d", output)
+    assert "code 0123456789ab" in output
+
+
+def test_status_and_logs_of_a_running_cell(chain: Workplace, running: Path) -> None:
+    options = ("--percents", "30", "--seeds", "7", "--models", "teacher", "--retrain-epochs", "2000")
+    output = ask(chain, "status", "Retrain", *options)
+    line = next(line for line in output.splitlines() if line.startswith("running"))
+    assert re.search(
+        r"percent=0 seed=7: pid \d+ on \S+ since \d\d:\d\d:\d\d: epoch \d+/2000.*, about [\d:]+ left", line
+    )
+    log = ask(chain, "logs", running.name)
+    assert "again, alone: " in log
+    assert re.search(r"epoch 1/2000, loss [\d.]+, [\d,]+ images/s", log)
+    refused = ask(chain, "invalidate", "Retrain", "--where", "seed=7", "--yes", code=1)
+    assert f"left, as somebody is making it or has made it anew: Retrain/{running.name}" in refused
+
+
+def test_logs_can_be_followed(chain: Workplace, running: Path) -> None:
+    command = [sys.executable, "-m", "tasks", "logs", running.name, "-f"]
+    follower = subprocess.Popen(
+        command, cwd=chain.folder, env=chain.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert follower.stdout is not None
+    epochs = 0
+    while epochs < 5 and (line := follower.stdout.readline()):
+        epochs += "epoch " in line
+    follower.send_signal(signal.SIGINT)
+    _, errors = follower.communicate(timeout=10)
+    assert epochs == 5
+    assert errors == ""
+    assert follower.returncode == 0
+
+
+def test_an_interrupted_cell_says_how_far_it_came(chain: Workplace) -> None:
+    options = ("--percents", "30", "--seeds", "7", "--models", "teacher", "--retrain-epochs", "2000")
+    process = chain.start(*CLEAN)
+    reached = 0.0
+    while not reached:
+        time.sleep(0.05)
+        for note in (chain.folder / "data/runs/Retrain").glob("percent=0,seed=7__*/partial-progress.json"):
+            reached = json.loads(note.read_text(encoding="utf-8"))["share"]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(0.5)
+    output = ask(chain, "status", "Retrain", *options)
+    assert re.search(r"interrupted +Retrain percent=0 seed=7: began .*, reached epoch \d+/2000", output)
+    listed = ask(chain, "gc")
+    assert re.search(r"MB  Retrain/percent=0,seed=7__\w+  \(of another grid, unfinished\)", listed)
+
+
+def test_logs_of_a_stage_and_of_nothing(chain: Workplace) -> None:
+    assert ask(chain, "logs", "DumpMaps").count("==> ") == 3
+    assert "is neither a stage" in ask(chain, "logs", "nonsense", code=BAD_INPUT)
+
+
+def test_forecast_from_like_results_and_from_none(chain: Workplace, workplace: Workplace) -> None:
+    output = ask(chain, "forecast", "--seeds", "0,1", "--workers", "2")
+    row = next(line for line in output.splitlines() if line.startswith("Retrain"))
+    assert re.match(r"Retrain +8 +8 +\d\d:\d\d +\d\d:\d\d +\d+ .?B +7 like results", row)
+    assert re.search(r"About [\d:]+ with --workers 2 \([\d:]+ of work\), \d+ .?B of disk \(\d+ .B free\)", output)
+    assert re.search(r"DumpMaps +3 +3 .*2 like results", output)
+    assert re.search(r"Retrain .* like results, scaled", ask(chain, "forecast", "--retrain-epochs", "3"))
+    assert "Nothing to do" in ask(chain, "forecast")
+    guessed = ask(workplace, "forecast")
+    assert "Guessed for want of like results: GenerateScenes" in guessed
+    assert not (workplace.folder / "data").exists()
+
+
+def test_forecast_adds_up_what_like_cells_took(chain: Workplace) -> None:
+    """A clean cell is like the clean one; the others take the median of theirs."""
+    output = ask(chain, "forecast", "--seeds", "0,1")
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for directory in chain.results("Retrain"):
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        took[directory.name.startswith("percent=0,")].append(manifest["seconds"])
+    expected = took[True][0] + 7 * statistics.median(took[False])
+    found = re.search(r"Retrain +8 +8 +\S+ +(\d\d):(\d\d)", output)
+    assert found is not None
+    assert int(found[1]) * 60 + int(found[2]) == pytest.approx(expected, abs=1)
+
+
+def test_invalidate_and_restore(chain: Workplace) -> None:
+    (teacher,) = chain.results("FineTuneTeacher")
+    before, everything = contents(teacher), chain.counts()
+    shown = ask(chain, "invalidate", "FineTuneTeacher", "--dry-run")
+    assert "Sets aside: 1 FineTuneTeacher" in shown
+    assert "and what was built on it: 1 DistillStudent, 2 DumpMaps, 2 RankPixels, 2 EvaluateLocalization" in shown
+    assert chain.counts() == everything
+    assert "add --yes" in ask(chain, "invalidate", "FineTuneTeacher", code=BAD_INPUT)
+    assert chain.counts() == everything
+    done = ask(chain, "invalidate", "FineTuneTeacher", "--yes")
+    name = done.split("tasks restore ")[1].strip()
+    try:
+        assert chain.counts()["FineTuneTeacher"] == 0
+        assert chain.counts()["PrepareImages"] == 1
+        status = ask(chain, "status", "FineTuneTeacher")
+        assert f"set aside: invalidate FineTuneTeacher (python -m tasks restore {name})" in status
+        assert f"{name} " in ask(chain, "restore", "list")
+    finally:
+        assert "Brought back" in ask(chain, "restore")
+    assert chain.counts() == everything
+    assert contents(teacher) == before
+    assert "Nothing to do" in ask(chain, "run")
+    assert not list((chain.folder / "data/trash").iterdir())
+
+
+def test_invalidate_by_condition_and_without_downstream(chain: Workplace) -> None:
+    words = ("invalidate", "RankPixels", "--where", "model=sswa", "--no-downstream")
+    assert "Sets aside: 1 RankPixels\n" in ask(chain, *words, "--dry-run")
+    assert "built on it" not in ask(chain, *words, "--dry-run")
+    assert "2 Retrain" in ask(chain, *words[:-1], "--dry-run")
+    setting = ask(chain, "invalidate", "Retrain", "--where", "retrain.lr=0.04", "percent=30", "--dry-run")
+    assert "percent=30" in setting
+    assert "percent=60" not in setting
+    wrong = ask(chain, "invalidate", "Retrain", "--where", "color=red", code=BAD_INPUT)
+    assert "--where color: no such parameter or setting. Known: direction," in wrong
+    assert "give key=value" in ask(chain, "invalidate", "Retrain", "--where", "percent", code=BAD_INPUT)
+    assert "unknown stage 'Retrian'" in ask(chain, "invalidate", "Retrian", code=BAD_INPUT)
+    assert "No result of Retrain is like that" in ask(
+        chain, "invalidate", "Retrain", "--where", "percent=99", code=BAD_INPUT
+    )
+
+
+def test_what_was_made_anew_is_not_overwritten_by_restore(chain: Workplace) -> None:
+    (directory,) = [d for d in chain.results("Retrain") if d.name.startswith("percent=0,seed=0__")]
+    before = contents(directory)
+    ask(chain, "invalidate", "Retrain", "--where", "percent=0", "seed=0", "--no-downstream", "--yes")
+    assert chain.luigi("Retrain", "--percent", "0", "--seed", "0")[0] == 0
+    made = (directory / "manifest.json").read_bytes()
+    assert contents(directory) == before
+    output = ask(chain, "restore")
+    assert "Brought back 0 results" in output
+    assert f"left in the trash: Retrain/{directory.name}: it has been made anew" in output
+    assert (directory / "manifest.json").read_bytes() == made
+    ask(chain, "gc", "--remove", "--trash", "--yes", "--config", str(chain.folder / "overlay.cfg"))
+    assert ask(chain, "restore", "list") == ""
+
+
+def test_gc_removes_what_no_settings_reach(chain: Workplace) -> None:
+    assert chain.luigi("Retrain", "--method", "random", "--percent", "44", "--seed", "0")[0] == 0
+    other = chain.folder / "other ü.cfg"
+    overlay = (chain.folder / "overlay.cfg").read_text(encoding="utf-8")
+    other.write_text(overlay.replace("percents = 30, 60", "percents = 44"), encoding="utf-8")
+    listed = ask(chain, "gc")
+    assert "Retrain/method=random,percent=44" in listed
+    assert "percent=30" not in listed
+    assert "percent=44" not in ask(chain, "gc", "--config", str(other))
+    assert "there is no such file" in ask(chain, "gc", "--config", "nowhere.cfg", code=BAD_INPUT)
+    before = chain.counts()
+    assert "Deleted" in ask(chain, "gc", "--remove", "--yes")
+    after = chain.counts()
+    assert after["Retrain"] == 8
+    assert {k: v for k, v in before.items() if k not in ("Retrain", "Report", "RankPixels", "DumpMaps")} == {
+        k: v for k, v in after.items() if k not in ("Retrain", "Report", "RankPixels", "DumpMaps")
+    }
+    assert "Nothing to do" in ask(chain, "run")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "manifest", "rows"])
+def test_verify_names_what_is_damaged_and_repairs_just_that(chain: Workplace, damage: str) -> None:
+    (directory,) = [d for d in chain.results("RankPixels") if d.name.startswith("method=random")]
+    path = directory / "levels.h5"
+    content, manifest = path.read_bytes(), (directory / "manifest.json").read_bytes()
+    middle = len(content) // 2
+    stamps = {p: p.stat().st_mtime_ns for p in (chain.folder / "data/runs").rglob("manifest.json")}
+    assert "are whole (sizes and shapes)" in ask(chain, "verify")
+    assert "are whole (contents and sizes)" in ask(chain, "verify", "--full")
+    spoil = {
+        "cut": lambda: path.write_bytes(content[:-1]),
+        "flip": lambda: path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]),
+        "empty": lambda: path.write_bytes(b""),
+        "gone": path.unlink,
+        "manifest": lambda: (directory / "manifest.json").write_bytes(manifest[:100]),
+        "rows": lambda: (directory / "manifest.json").write_bytes(manifest.replace(b'"tie_seed": 0', b'"tie_seed": 1')),
+    }[damage]
+    spoil()
+    if damage == "flip":
+        ask(chain, "verify")
+    output = ask(chain, "verify", "--full", code=1)
+    assert output.startswith(f"RankPixels/{directory.name}: ")
+    assert "1 of " in output
+    ask(chain, "verify", "--full", "--repair", "--yes")
+    ask(chain, "verify", "--full")
+    code, output = chain.run(sys.executable, "-m", "tasks", "run")
+    assert code == 0, output
+    assert path.read_bytes() == content
+    again = {p for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
+    assert again == {directory / "manifest.json"}
+    ask(chain, "gc", "--remove", "--trash", "--yes")
+
+
+def test_status_of_damage(chain: Workplace) -> None:
+    (directory,) = chain.results("DistillStudent")
+    content = (directory / "model.pt").read_bytes()
+    (directory / "model.pt").write_bytes(content[:-1])
+    try:
+        output = ask(chain, "status")
+    finally:
+        (directory / "model.pt").write_bytes(content)
+    assert re.search(r"damaged +DistillStudent .*model\.pt has [\d,]+ bytes, not [\d,]+", output)
+    assert "verify --repair" in output
+
+
+def test_unknown_options_and_stages_are_named(workplace: Workplace) -> None:
+    assert "unknown stage 'retrain'. Known: GenerateScenes" in ask(workplace, "status", "retrain", code=BAD_INPUT)
+    assert "nothing set aside" in ask(workplace, "restore", code=BAD_INPUT)
+    assert ask(workplace, "verify") == "0 results are whole (sizes and shapes). 0 are unfinished.\n"
+
+
+def test_the_package_of_commands_stays_free_of_torch() -> None:
+    code = "import sys, tasks.__main__; print(sorted({'torch', 'h5py', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

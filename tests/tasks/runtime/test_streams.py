@@ -1,0 +1,98 @@
+"""Standard output and error that are closed, full, in ASCII, or read by somebody who goes: real processes."""
+
+import errno
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from support.workplace import Workplace
+
+from tasks.configuration.settings import BAD_INPUT
+from tasks.startup import streams
+
+STATUS = f"'{sys.executable}' -m tasks status --depth 2"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    (tmp_path / "für uns").mkdir()
+    there = Workplace(tmp_path / "für uns")
+    there.configure()
+    return there
+
+
+def test_a_reader_that_goes_is_no_failure(place: Workplace) -> None:
+    script = f"{STATUS} | head -1; echo ${{PIPESTATUS[0]}}"
+    assert place.run("bash", "-c", script)[1] == "missing Report: waits for GenerateScenes (missing)\n0\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
+def test_closed_streams(place: Workplace, closed: str) -> None:
+    code, output = place.shell(f"{STATUS} {closed}")
+    assert code == 0
+    assert "Traceback" not in output
+
+
+def test_a_stage_writes_to_its_own_files_where_streams_are_closed(place: Workplace) -> None:
+    code, _ = place.shell("luigi --module tasks GenerateScenes --local-scheduler >&- 2>&- <&-")
+    assert code == 0
+    (made,) = place.results("GenerateScenes")
+    assert list((made / "log").iterdir())
+
+
+def test_a_full_device_is_named_and_not_the_data_folder(place: Workplace) -> None:
+    code, output = place.shell(f"{STATUS} > /dev/full")
+    assert code == BAD_INPUT
+    assert output.startswith("Standard output cannot be written: No space left on device. ")
+    assert output.count("\n") == 1
+
+
+def test_letters_that_a_stream_lacks_are_escaped(place: Workplace) -> None:
+    code, output = place.shell(f"PYTHONIOENCODING=ascii {STATUS.replace(' --depth 2', '')}")
+    assert code == 0
+    assert "f\\xfcr uns/data" in output
+
+
+def test_a_locale_that_cannot_spell_the_folder_is_named(place: Workplace) -> None:
+    code, output = place.shell(f"LC_ALL=POSIX PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 {STATUS}")
+    assert code == BAD_INPUT
+    assert "a name that Python cannot read in this locale (ascii). Set PYTHONUTF8=1" in output
+    assert "Traceback" not in output
+    assert place.shell(f"LC_ALL=POSIX {STATUS}")[0] == 0
+
+
+def write_into_pipe(monkeypatch: pytest.MonkeyPatch, text: str, *, is_read: bool = True) -> int:
+    """Write to standard output, which is a pipe, and return the end to read from."""
+    reader, writer = os.pipe()
+    output = streams._Output(writer)
+    monkeypatch.setitem(streams._protected, "stdout", output)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(output), "ascii", "backslashreplace"))
+    if not is_read:
+        os.close(reader)
+    sys.stdout.write(text)
+    return reader
+
+
+def test_what_is_written_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = write_into_pipe(monkeypatch, "für\n")
+    assert streams.outcome(7, 40) == 7
+    assert os.read(reader, 99) == b"f\\xfcr\n"
+
+
+@pytest.mark.parametrize("code", [0, 30])
+def test_a_closed_pipe_keeps_the_exit_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    write_into_pipe(monkeypatch, "x" * 100_000, is_read=False)
+    assert streams.outcome(code, 40) == code
+    assert isinstance(streams._protected["stdout"].error, BrokenPipeError)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 40), (30, 30)])
+def test_another_error_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, expected: int
+) -> None:
+    write_into_pipe(monkeypatch, "x")
+    streams._protected["stdout"].error = OSError(errno.ENOSPC, "No space left on device")
+    assert streams.outcome(code, 40) == expected
+    assert "cannot be written: No space left on device" in capsys.readouterr().err

@@ -1,0 +1,278 @@
+"""One scheduler for several runs: what a killed run had is taken over, what another makes is waited for."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from luigi.configuration import get_config
+from luigi.scheduler import Scheduler
+from luigi.task_register import Register
+from luigi.task_status import DONE, FAILED, PENDING
+from support.servers import running, until
+from support.workplace import BIN, Workplace
+
+import tasks
+from roar_pipeline.cache.attempts import note_failure
+from tasks.configuration.settings import data_folder, settings
+from tasks.runtime.grouping import GroupedScheduler
+from tasks.runtime.worker import Worker
+
+CELL = ("Retrain", "--percent", "0", "--retrain-epochs", "100")
+TAKEN_OVER_SECONDS = 30
+"""After the kill; ``[scheduler] worker_disconnect_delay`` of luigi.cfg is 20, and Luigi starts in a few."""
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def scheduler_url(workplace: Workplace) -> Iterator[str]:
+    """A luigid of this test's own, with the settings of luigi.cfg."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    state = workplace.folder / "scheduler-state.pickle"
+    command = [str(BIN / "luigid"), "--address", "127.0.0.1", "--port", str(port), "--state-path", str(state)]
+    with (workplace.folder / "luigid.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=workplace.folder, env=workplace.environment(), stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        until(lambda: answers(port), 60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _, left = psutil.wait_procs(family, timeout=5)
+        assert not left
+
+
+def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_url: str) -> None:
+    code, output = workplace.luigi("PrepareImages")
+    assert code == 0, output
+    cells = workplace.folder / "data" / "runs" / "Retrain"
+    killed = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
+    until(lambda: any("epoch 1/100," in log.read_text() for log in cells.glob("*/log/attempt-1.log")), 120)
+    family = psutil.Process(killed.pid).children(recursive=True)
+    os.kill(killed.pid, signal.SIGKILL)
+    at = time.monotonic()
+    killed.communicate()
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert family
+    assert not left
+    assert not workplace.results("Retrain"), "the kill came too late"
+    rerun = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
+    try:
+        until(lambda: list(cells.glob("*/log/attempt-2.log")), TAKEN_OVER_SECONDS - (time.monotonic() - at))
+        output, _ = rerun.communicate(timeout=120)
+    finally:
+        if rerun.poll() is None:
+            os.killpg(rerun.pid, signal.SIGKILL)
+            rerun.wait()
+    assert rerun.returncode == 0, output
+    (cell,) = workplace.results("Retrain")
+    log = (cell / "log" / "attempt-2.log").read_text(encoding="utf-8")
+    assert "epoch 1/100," not in log
+    assert "epoch 100/100," in log
+
+
+def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: Workplace, tmp_path: Path) -> None:
+    """First a process that trains is killed, then its whole run; another, on the same cache, makes the rest."""
+    settings: dict[str, dict[str, object]] = {
+        "paths": {"data": tmp_path / "data"},
+        "scheduler": {"worker_disconnect_delay": 12},
+        "teacher": {"epochs": 200},
+        "retrain": {"epochs": 200},
+        "grid": {"models": "teacher", "percents": "10, 30, 50"},
+    }
+    elsewhere = Workplace(tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    with running(workplace, **settings, cells_per_process=1) as servers:
+        shutil.copy(workplace.folder / "overlay.cfg", elsewhere.folder)
+        shutil.copy(workplace.folder / "luigi.cfg", elsewhere.folder)
+        first = servers.luigi("Report")
+        until(lambda: at_work(workplace, "FineTuneTeacher", first.pid, trains=True)).kill()
+        until(lambda: at_work(workplace, "Retrain", first.pid))
+        other = servers.run_in(elsewhere, "Report")
+        until(
+            lambda: at_work(workplace, "Retrain", other.pid) and at_work(workplace, "Retrain", first.pid, trains=True)
+        )
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        output, _ = other.communicate(timeout=120)
+    assert other.returncode == 0, output
+    again = []
+    for result in (each for family in workplace.counts() for each in workplace.results(family)):
+        logs = [log.read_text(encoding="utf-8") for log in sorted(result.glob("log/attempt-*.log"))]
+        epochs = re.findall(r"epoch (\d+)/", "".join(logs))
+        assert len(epochs) - len(set(epochs)) <= len(logs) - 1, f"{result} was trained twice"
+        again += [result.parent.name] * (len(logs) - 1)
+    assert sorted(again) == ["FineTuneTeacher", "Retrain"], "what the two kills hit, and nothing else"
+    assert workplace.counts()["Report"] == 1
+
+
+def at_work(place: Workplace, family: str, run: int, *, trains: bool = False) -> psutil.Process | None:
+    """Return a process in which a run makes a result of a family, and has trained it for an epoch if need be."""
+    for note in (place.folder / "data" / "runs" / family).glob("*/partial-attempt.json"):
+        with contextlib.suppress(psutil.Error, FileNotFoundError, ValueError):
+            process = psutil.Process(json.loads(note.read_text(encoding="utf-8"))["pid"])
+            trained = (note.parent / "partial-checkpoint.pt").exists()
+            if trained >= trains and run in {parent.pid for parent in process.parents()}:
+                return process
+    return None
+
+
+def test_of_two_runs_at_once_one_works_and_both_succeed(workplace: Workplace, scheduler_url: str) -> None:
+    """Commands that differ: of the same command Luigi itself starts no second one."""
+    runs = [
+        workplace.start("PrepareImages", "--workers", n, scheduler=("--scheduler-url", scheduler_url))
+        for n in ("1", "2")
+    ]
+    ended = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
+    assert [code for _, code in ended] == [0, 0], ended
+    (images,) = workplace.results("PrepareImages")
+    assert [log.name for log in (images / "log").iterdir()] == ["attempt-1.log"]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Iterator[tasks.GenerateScenes]:
+    """A task that needs nothing, with its empty directory."""
+
+    def forget() -> None:
+        for cached in (settings, data_folder):
+            cached.cache_clear()
+        Register.clear_instance_cache()
+
+    known = dict(get_config()["paths"]) if get_config().has_section("paths") else {}
+    get_config().set("paths", "data", str(tmp_path / "data"))
+    forget()
+    task = tasks.GenerateScenes()
+    task.directory.mkdir(parents=True)
+    yield task
+    get_config().remove_section("paths")
+    get_config().read_dict({"paths": known})
+    forget()
+
+
+@pytest.mark.parametrize("ending", ["killed", "failed", "failed once, then killed"])
+def test_what_has_failed_elsewhere_is_not_taken_over(scenes: tasks.GenerateScenes, ending: str) -> None:
+    scheduler = Scheduler(retry_delay=-1.0, worker_disconnect_delay=0.5)
+    if ending == "failed once, then killed":
+        note_failure(scenes.directory, "no luck")
+    scheduler.add_task(worker="other", task_id=scenes.task_id)
+    assert scheduler.get_work(worker="other")["task_id"] == scenes.task_id
+    ours = Worker(scheduler=GroupedScheduler(scheduler))
+    assert ours.add(scenes)
+    assert ours._keep_alive(None), "the other is at work"
+    if ending == "failed":
+        note_failure(scenes.directory, "no luck")
+        scheduler.add_task(worker="other", task_id=scenes.task_id, status=FAILED, expl="no luck")
+    time.sleep(1.1)
+    scheduler.ping(worker=ours._id)
+    scheduler.prune()
+    assert list(scheduler.task_list(FAILED, "")) == [scenes.task_id]
+    assert ours._keep_alive(None) == (ending != "failed")
+    assert list(scheduler.task_list(FAILED if ending == "failed" else PENDING, "")) == [scenes.task_id]
+
+
+def test_a_scheduler_that_has_forgotten_a_run_is_told_of_it_again_and_of_its_failures(
+    scenes: tasks.GenerateScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GroupedScheduler, "is_central", True)
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    assert worker.add(scenes)
+    note_failure(scenes.directory, "no luck")
+    worker._settle(scenes)
+    restarted = Scheduler()
+    worker._scheduler = GroupedScheduler(restarted)
+    nothing = types.SimpleNamespace(n_pending_tasks=0)
+    assert worker._introduces_itself_again(nothing)
+    ((_, told),) = restarted.task_list(FAILED, "").items()
+    assert told["name"] == "roar.GenerateScenes"
+    assert not worker._introduces_itself_again(nothing), "it knows"
+
+
+@pytest.mark.parametrize(("code", "begun"), [(-signal.SIGKILL, 2), (-signal.SIGSEGV, 2), (1, 0)])
+def test_a_task_whose_process_was_killed_is_begun_again_as_a_stage_is(
+    scenes: tasks.GenerateScenes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    begun: int,
+) -> None:
+    """As often as ``[execution] retries`` allows, 2 by default; a process that ends by itself is no matter of luck."""
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    assert worker.add(scenes)
+    process = types.SimpleNamespace(task=scenes, exitcode=code, is_alive=lambda: False, timeout_time=None)
+    again: list[str] = []
+
+    def begin(task_id: str) -> None:
+        again.append(task_id)
+        worker._running_tasks[task_id] = process
+
+    monkeypatch.setattr(worker, "_run_task", begin)
+    worker._running_tasks[scenes.task_id] = process
+    with caplog.at_level("WARNING", logger="roar"):
+        for number in range(begun):
+            worker._purge_children()
+            assert worker._task_result_queue.empty()
+            assert len(again) == number + 1
+        worker._purge_children()
+    assert worker._task_result_queue.get(timeout=10)[:2] == (scenes.task_id, FAILED)
+    assert again == [scenes.task_id] * begun
+    assert caplog.text.count("This may pass: it is tried again") == begun
+    assert (f"was killed ({signal.Signals(-code).name})" in caplog.text) if begun else True
+
+
+def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> None:
+    """Of a seed, of a model, of a method: so the first curves are there early."""
+    scheduler = Scheduler()
+    worker = Worker(scheduler=GroupedScheduler(scheduler))
+    assert worker.add(
+        tasks.Report(
+            models="teacher,sswa",
+            methods="gradcam,lrp",
+            shuffled="none",
+            percents="10,50",
+            longer_percents="none",
+            seeds="0,1",
+            model_seeds="",
+        )
+    )
+    worker._offer_resources()
+    order = []
+    while (work := scheduler.get_work(worker=worker._id))["task_id"] or "batch_task_ids" in work:
+        for task_id in work.get("batch_task_ids", [work["task_id"]]):
+            order.append(worker._scheduled_tasks[task_id])
+            scheduler.add_task(worker=worker._id, task_id=task_id, status=DONE)
+    assert order[-1].task_family == "Report"
+    cells = [task for task in order if isinstance(task, tasks.Retrain) and not task.is_shared]
+    curves = [(cell.seed, cell.model, cell.method) for cell in cells]
+    expected = [
+        (seed, *curve)
+        for seed in (0, 1)
+        for curve in [("none", "random"), *((m, k) for m in ("teacher", "sswa") for k in ("gradcam", "lrp"))]
+    ]
+    assert [curve for curve, _ in itertools.groupby(curves)] == expected
+    student = next(number for number, task in enumerate(order) if isinstance(task, tasks.DistillStudent))
+    (last,) = (cell for cell in cells if (cell.seed, cell.model, cell.method) == expected[2] and cell.percent == (50,))
+    assert order.index(last) < student, "no model before the curves of the one before it"
