@@ -81,7 +81,8 @@ def _as_text(value: Any) -> str:
 def _luigi_section(name: str, section: type) -> type[luigi.Config]:
     """Declare a section to Luigi: every key a text parameter with the dataclass's default and description."""
     parameters = {
-        f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"])
+        # argparse, which prints the help, formats it with %.
+        f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"].replace("%", "%%"))
         for f in dataclasses.fields(section)
     }
     own = {"__doc__": section.__doc__, "__module__": __name__}

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from roar_pipeline.errors import InputError
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -13,11 +15,15 @@ __all__ = ["open_closed", "outcome", "protect"]
 
 
 class _Output(io.FileIO):
-    """Writes to a descriptor; the first error is kept in ``error``, and what comes after it is dropped."""
+    """Writes to a descriptor; the first error is kept in ``error``, and what comes after it is dropped.
 
-    def __init__(self, descriptor: int) -> None:
+    With ``is_strict`` an error is raised as InputError, but for a reader that has gone. argparse drops an OSError.
+    """
+
+    def __init__(self, descriptor: int, *, is_strict: bool = False) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.error: OSError | None = None
+        self._is_strict = is_strict
 
     def write(self, data: "Buffer") -> int:
         if self.error is None:
@@ -25,6 +31,8 @@ class _Output(io.FileIO):
                 return super().write(data) or 0
             except OSError as error:
                 self.error = error
+                if self._is_strict and error.errno != errno.EPIPE:
+                    raise InputError(_named(error)) from None
         return memoryview(data).nbytes
 
 
@@ -46,13 +54,17 @@ def open_closed() -> None:
             setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def protect() -> None:
-    """Have standard output and error never raise: letters that they lack are escaped, and errors are kept."""
+def protect(*, is_strict: bool = False) -> None:
+    """Have standard output and error never raise: letters that they lack are escaped, and errors are kept.
+
+    Args:
+        is_strict: nobody asks for the ``outcome``; errors of standard output are raised, but for a lost reader.
+    """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         stream.flush()
-        output = _protected[name] = _Output(descriptor)
-        is_by_line = name == "stderr" or output.isatty()
+        output = _protected[name] = _Output(descriptor, is_strict=is_strict and name == "stdout")
+        is_by_line = name == "stderr" or is_strict or output.isatty()
         text = io.TextIOWrapper(
             io.BufferedWriter(output), stream.encoding, "backslashreplace", line_buffering=is_by_line
         )
@@ -72,7 +84,9 @@ def outcome(code: int, lost: int) -> int:
     error = _protected["stdout"].error
     if error is None or error.errno == errno.EPIPE:
         return code
-    sys.stderr.write(
-        f"Standard output cannot be written: {error.strerror}. What was computed is kept. Have it written elsewhere.\n"
-    )
+    sys.stderr.write(f"{_named(error)}\n")
     return code or lost
+
+
+def _named(error: OSError) -> str:
+    return f"Standard output cannot be written: {error.strerror}. What was computed is kept. Have it written elsewhere."

@@ -1,5 +1,6 @@
 """Standard output and error that are closed, full, in ASCII, or read by somebody who goes: real processes."""
 
+import dataclasses
 import errno
 import io
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.workplace import Workplace
 
+from roar_pipeline.config import Settings
 from tasks.configuration.settings import BAD_INPUT
 from tasks.startup import streams
 
@@ -28,6 +30,31 @@ def test_a_reader_that_goes_is_no_failure(place: Workplace) -> None:
     assert place.run("bash", "-c", script)[1] == "missing Report: waits for GenerateScenes (missing)\n0\n"
 
 
+HELP = [
+    f"'{sys.executable}' -m tasks --help",
+    f"'{sys.executable}' -m tasks run --help",
+    f"'{sys.executable}' -m tasks status --help-all",
+    "luigi --module tasks Report --help",
+    "luigi --module tasks Report --help-all",
+]
+
+
+@pytest.mark.parametrize("command", HELP)
+@pytest.mark.parametrize("reader", ["true", "head -1 > /dev/null"])
+def test_a_reader_of_the_help_that_goes_is_no_failure(place: Workplace, command: str, reader: str) -> None:
+    script = f"(sleep .1; unset PYTHONUNBUFFERED; exec {command}) | {reader}; echo ${{PIPESTATUS[0]}}"
+    assert place.run("bash", "-c", script)[1] == "0\n"
+
+
+def test_the_help_of_all_options_names_every_setting(place: Workplace) -> None:
+    code, output = place.shell("luigi --module tasks Report --help-all")
+    assert code == 0
+    for name, keys in dataclasses.asdict(Settings()).items():
+        for key in keys:
+            assert f"--{name}-{key.replace('_', '-')} " in output
+    assert "another noise seed changes 29 % of" in " ".join(output.split())
+
+
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
 def test_closed_streams(place: Workplace, closed: str) -> None:
     code, output = place.shell(f"{STATUS} {closed}")
@@ -44,6 +71,14 @@ def test_a_stage_writes_to_its_own_files_where_streams_are_closed(place: Workpla
 
 def test_a_full_device_is_named_and_not_the_data_folder(place: Workplace) -> None:
     code, output = place.shell(f"{STATUS} > /dev/full")
+    assert code == BAD_INPUT
+    assert output.startswith("Standard output cannot be written: No space left on device. ")
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_a_full_device_does_not_swallow_the_help(place: Workplace, option: str) -> None:
+    code, output = place.shell(f"unset PYTHONUNBUFFERED; luigi --module tasks Report {option} > /dev/full")
     assert code == BAD_INPUT
     assert output.startswith("Standard output cannot be written: No space left on device. ")
     assert output.count("\n") == 1
