@@ -1,4 +1,4 @@
-"""luigid as this project runs it: its state is data, foreign host names are refused, its dialogs show our commands."""
+"""luigid as this project runs it: its state is data, foreign pages are refused, its dialogs show our commands."""
 
 import asyncio
 import collections
@@ -27,7 +27,7 @@ from tornado.ioloop import PeriodicCallback
 from roar_pipeline.cache.files import whole_file
 from tasks.runtime.execution import AGAIN
 from tasks.runtime.grouping import NAMESPACE
-from tasks.web.safety import is_own_host
+from tasks.web.safety import is_own_host, is_own_page
 
 __all__ = ["STATE_FILE", "StoredScheduler", "serve"]
 
@@ -195,10 +195,11 @@ def _filled(empty: Any, values: Mapping[str, Any]) -> Any:
     return empty
 
 
-class _OwnHosts(tornado.routing.Router):
-    """Passes requests on that were sent to a name of this machine's own loopback; refuses every other.
+class _OwnRequests(tornado.routing.Router):
+    """Passes requests on that were sent to this machine's own loopback, and by no foreign page; refuses every other.
 
-    A foreign site can have its name resolve to 127.0.0.1, and then read and command in a browser (DNS rebinding).
+    A foreign site can have its name resolve to 127.0.0.1, and then read and command in a browser (DNS rebinding). And
+    its pages can have a browser send commands here without reading the answers (cross-site request forgery).
     """
 
     def __init__(self, application: tornado.web.Application) -> None:
@@ -207,7 +208,9 @@ class _OwnHosts(tornado.routing.Router):
 
     def find_handler(self, request: tornado.httputil.HTTPServerRequest, **kwargs: Any) -> Any:
         """Return what answers a request."""
-        chosen = self._application if is_own_host(request.headers.get("Host")) else self._refusing
+        headers = request.headers
+        is_own = is_own_host(headers.get("Host")) and is_own_page(request.method or "", request.path, headers)
+        chosen = self._application if is_own else self._refusing
         return chosen.find_handler(request, **kwargs)
 
 
@@ -230,7 +233,7 @@ async def _serve(state: Path, host: str, port: int) -> None:
         loop.add_signal_handler(number, asked_to_stop.set)
     scheduler = StoredScheduler(state)
     scheduler.load()
-    server = tornado.httpserver.HTTPServer(_OwnHosts(luigi.server.app(scheduler)))
+    server = tornado.httpserver.HTTPServer(_OwnRequests(luigi.server.app(scheduler)))
     server.add_sockets(tornado.netutil.bind_sockets(port, address=host))
     repeated = [
         PeriodicCallback(scheduler.dump, _STATE_SECONDS * 1000),

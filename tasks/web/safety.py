@@ -5,10 +5,11 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["is_below", "is_own_host", "open_below", "read_json_below", "read_piece"]
+__all__ = ["is_below", "is_own_host", "is_own_page", "open_below", "read_json_below", "read_piece"]
 
 _PIECE = 1 << 16
 """Bytes of a log that one answer holds."""
@@ -23,6 +24,23 @@ def is_own_host(host: str | None) -> bool:
     Under any other name another site could have led a browser here (DNS rebinding).
     """
     return host is None or _HOSTS.fullmatch(host) is not None
+
+
+def is_own_page(method: str, path: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether a request comes from a page of the server that it is for, or from no page at all.
+
+    A page of any other origin can have a browser send requests here, and luigid takes commands by GET, too. Browsers
+    name the origin in ``Origin``, or in ``Sec-Fetch-Site`` how it relates to the server (W3C, Fetch Metadata Request
+    Headers). Other clients send neither. A link on another page may open what only shows something: ``/`` and
+    ``/static/``.
+    """
+    origin = headers.get("Origin")
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("Host", "").lower():
+        return False
+    if headers.get("Sec-Fetch-Site", "none").lower() in ("none", "same-origin"):
+        return True
+    opens_page = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+    return opens_page and method in ("GET", "HEAD") and (path == "/" or path.startswith("/static/"))
 
 
 def is_below(root: Path, path: Path) -> bool:

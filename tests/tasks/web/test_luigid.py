@@ -15,7 +15,7 @@ from support.servers import Servers, running
 from support.workplace import Workplace
 
 from tasks.web.luigid import STATE_FILE, StoredScheduler
-from tasks.web.safety import is_own_host
+from tasks.web.safety import is_own_host, is_own_page
 
 
 def busy(path: Path) -> StoredScheduler:
@@ -176,11 +176,54 @@ def test_foreign_names(host: str) -> None:
     assert not is_own_host(host)
 
 
-def status_of(servers: Servers, method: str, path: str, host: str) -> int:
+OWN = "localhost:8082"
+OTHERS = (
+    *("https://evil.example", "http://evil.example:8082", "null", "", "http://localhost", "http://localhost:8888"),
+    *("http://127.0.0.1:8082", "http://localhost:8082.evil.example", "file://"),
+)
+VISUALISER = "/static/visualiser/index.html"
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "strange"])
+def test_a_foreign_page_commands_nothing(site: str) -> None:
+    """As images, scripts, forms and frames of it would."""
+    foreign = {"Host": OWN, "Sec-Fetch-Site": site}
+    for path in ("/api/pause", "/", VISUALISER, "/metrics"):
+        assert not is_own_page("GET", path, foreign)
+        assert not is_own_page("GET", path, {**foreign, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"})
+        assert not is_own_page("GET", path, {**foreign, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"})
+        assert not is_own_page("POST", path, {**foreign, **LINK})
+    assert not is_own_page("GET", "/api/pause", {"Host": OWN, **LINK})
+
+
+@pytest.mark.parametrize("origin", OTHERS)
+def test_a_foreign_origin_commands_nothing(origin: str) -> None:
+    """Also of a browser that does not send how the page relates to the server."""
+    for headers in ({}, {"Sec-Fetch-Site": "same-origin"}, LINK):
+        assert not is_own_page("POST", "/api/pause", {"Host": OWN, "Origin": origin, **headers})
+        assert not is_own_page("GET", "/", {"Host": OWN, "Origin": origin, **headers})
+
+
+def test_own_pages_links_and_programs_are_served() -> None:
+    assert is_own_page("POST", "/api/pause", {"Host": OWN})
+    assert is_own_page("GET", "/api/pause", {})
+    for host in (OWN, "LOCALHOST:8082", "[::1]:8082"):
+        own = {"Host": host, "Origin": f"http://{host}".lower()}
+        assert is_own_page("POST", "/api/pause", own)
+        assert is_own_page("POST", "/api/pause", {**own, "Sec-Fetch-Site": "same-origin"})
+    assert is_own_page("GET", "/api/task_list", {"Host": OWN, "Sec-Fetch-Site": "none"})
+    for path in ("/", VISUALISER):
+        assert is_own_page("GET", path, {"Host": OWN, **LINK})
+
+
+def status_of(servers: Servers, method: str, path: str, host: str, **headers: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", servers.ports[0], timeout=10)
     connection.putrequest(method, path, skip_host=True)
     connection.putheader("Host", host)
     connection.putheader("Content-Length", "0")
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
     connection.endheaders()
     answer = connection.getresponse()
     answer.read()
@@ -188,7 +231,7 @@ def status_of(servers: Servers, method: str, path: str, host: str) -> int:
     return answer.status
 
 
-def test_the_server_begins_anew_from_a_damaged_state_and_refuses_foreign_hosts(workplace: Workplace) -> None:
+def test_the_server_begins_anew_from_a_damaged_state_and_refuses_foreign_hosts_and_pages(workplace: Workplace) -> None:
     (workplace.folder / "data").mkdir()
     state = workplace.folder / "data" / STATE_FILE
     state.write_bytes(b"\x80\x04damaged")
@@ -204,7 +247,11 @@ def test_the_server_begins_anew_from_a_damaged_state_and_refuses_foreign_hosts(w
             for method in ("GET", "POST", "HEAD", "OPTIONS"):
                 for host in ("evil.example", f"evil.example:{port}", f"127.0.0.1.nip.io:{port}", ""):
                     assert status_of(servers, method, path, host) == 403, (method, path, host)
+                own = f"localhost:{port}"
+                assert status_of(servers, method, path, own, Origin="http://evil.example") == 403, (method, path)
+                assert status_of(servers, method, path, own, Sec_Fetch_Site="cross-site") == 403, (method, path)
         assert not servers.ask("is_paused")["paused"]
+        assert status_of(servers, "POST", "/api/is_pause_enabled", own, Origin=f"http://{own}") == 200
         for host in (f"localhost:{port}", f"127.0.0.1:{port}", "[::1]:9"):
             assert status_of(servers, "GET", "/static/visualiser/index.html", host) == 200
             assert status_of(servers, "GET", "/", host) == 302
