@@ -31,6 +31,8 @@ _STORAGE = {
     errno.ENODEV: f"the device is gone. {_DISK}",
     errno.EISDIR: "a folder lies where a file should be. Set the result aside with `python -m tasks verify --repair`, "
     "and run again",
+    errno.ENXIO: "a pipe, socket or device lies where a file should be. Set the result aside with "
+    "`python -m tasks verify --repair`, and run again",
     errno.ENOTDIR: "a file lies where a folder should be. Move it away",
     errno.EEXIST: "a file lies where a folder should be. Move it away",
 }

@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from roar_pipeline.cache.files import LOGS, SCRATCH
+from roar_pipeline.cache.files import LOGS, SCRATCH, check_is_file, read_json
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import code_digest
 from roar_pipeline.progress import History, Listener
 
-__all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_note", "spent_seconds"]
+__all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_log", "read_note", "spent_seconds"]
 
 ATTEMPT = SCRATCH + "attempt.json"
 PROGRESS = SCRATCH + "progress.json"
@@ -45,6 +45,16 @@ def logs(directory: Path) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
+def read_log(log: Path) -> str:
+    """Return the text of a log; letters that are none are marked.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    check_is_file(log)
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
 def newest_log(directory: Path) -> Path | None:
     """Return the log of the latest attempt; None where there was none."""
     return next(iter(reversed(logs(directory))), None)
@@ -53,7 +63,7 @@ def newest_log(directory: Path) -> Path | None:
 def read_note(directory: Path, name: str) -> dict[str, Any] | None:
     """Return a note; None where there is none, or half of one."""
     try:
-        note = json.loads((directory / name).read_text(encoding="utf-8"))
+        note = read_json(directory / name)
     except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ import numpy as np
 __all__ = [
     "LOGS",
     "SCRATCH",
+    "SpecialFileError",
+    "check_is_file",
     "files_below",
     "holder",
     "lock",
@@ -54,6 +57,25 @@ _LOCK = ".lock"
 _SEAL = "roar-pipeline sealed 1"
 _SLACK = 1 << 20
 """Bytes that must be free beside what is about to be written."""
+
+
+class SpecialFileError(OSError):
+    """A pipe, a socket or a device lies where a file belongs: whoever opens it may wait for ever."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.ENXIO, "It is a pipe, socket or device", str(path))
+
+
+def check_is_file(path: Path) -> None:
+    """Make sure that opening a path for reading does not wait for anybody; a folder, or nothing there, is no matter.
+
+    Raises:
+        SpecialFileError: it does, or could.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SpecialFileError(path)
 
 
 @contextlib.contextmanager
@@ -110,7 +132,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read what ``write_json`` wrote."""
+    """Read what ``write_json`` wrote.
+
+    Raises:
+        OSError: there is no file, or it cannot be read.
+        ValueError, RecursionError: it is no JSON.
+    """
+    check_is_file(path)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -123,6 +151,7 @@ def write_sealed(path: Path, content: io.BytesIO, owner: str) -> None:
 
 def read_sealed(path: Path, owner: str) -> io.BytesIO | None:
     """Return what ``write_sealed`` wrote for this owner; None where there is no such file, whole and unchanged."""
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             head = [file.readline().decode(errors="replace").rstrip("\n") for _ in range(3)]
@@ -142,6 +171,7 @@ def sha256_of(path: Path) -> str:
         for file in files_below(path):
             digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
         return digest.hexdigest()
+    check_is_file(path)
     with path.open("rb") as opened:
         while block := opened.read(1 << 20):
             digest.update(block)
@@ -161,15 +191,34 @@ def misplaced(directory: Path) -> list[str]:
     """Return what lies in a result's directory where it cannot be, one phrase each.
 
     Files of results have an extension, or are the lock file, and folders have none: no file can be written where a
-    folder has its name.
+    folder has its name. A pipe, a socket or a device (or a link to one) is never right.
     """
     wrong = [
-        f"{Path(folder, name).relative_to(directory)} is a folder where a file belongs"
-        for folder, names, _ in os.walk(directory)
-        for name in sorted(names)
-        if name == _LOCK or Path(name).suffix
+        f"{Path(entry.path).relative_to(directory)} {kind}"
+        for entry in _entries_below(directory)
+        if (kind := _wrong_kind(entry))
     ]
     return [*wrong, *([f"{LOGS} is a file where a folder belongs"] if (directory / LOGS).is_file() else [])]
+
+
+def _entries_below(folder: Path | str) -> Iterator["os.DirEntry[str]"]:
+    """Yield everything below a folder, sorted, a folder before what it holds; what cannot be read is left out."""
+    try:
+        with os.scandir(folder) as opened:
+            entries = sorted(opened, key=lambda entry: entry.name)
+    except OSError:
+        return
+    yield from entries
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _entries_below(entry.path)
+
+
+def _wrong_kind(entry: "os.DirEntry[str]") -> str:
+    if entry.is_dir():
+        has_name_of_file = entry.name == _LOCK or Path(entry.name).suffix
+        return "is a folder where a file belongs" if has_name_of_file else ""
+    return "" if entry.is_file() or not Path(entry.path).exists() else "is a pipe, socket or device, and no file"
 
 
 def _raise(error: OSError) -> None:
@@ -208,6 +257,7 @@ def try_lock(directory: Path, patience: float | None = 0.1) -> Iterator[bool]:
     deadline = time.monotonic() + (patience or 0)
     while True:
         directory.mkdir(parents=True, exist_ok=True)
+        check_is_file(directory / _LOCK)
         with (directory / _LOCK).open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if patience is None else fcntl.LOCK_NB))
@@ -245,6 +295,7 @@ def _sign(handle: Any) -> None:
 def holder(directory: Path) -> dict[str, Any] | None:
     """Return who is making the directory's result now: pid, host, since (seconds of the epoch); None if nobody is."""
     try:
+        check_is_file(directory / _LOCK)
         with (directory / _LOCK).open("r", encoding="utf-8") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline.cache import attempts
-from roar_pipeline.cache.files import misplaced, try_lock, write_json
+from roar_pipeline.cache.files import SpecialFileError, misplaced, try_lock, write_json
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST, faults, read_manifest
 from roar_pipeline.cache.ownership import FAMILIES, READY, is_result_name, obstacle
@@ -250,8 +250,8 @@ def _alone(directory: Path, *, deleting: bool = False) -> Iterator[bool]:
     with contextlib.ExitStack() as held:
         free = not obstacle(directory, deleting=deleting)
         if free:
-            # Where a folder lies in the lock file's place nobody can be at work.
-            with contextlib.suppress(IsADirectoryError):
+            # Where a folder or a pipe lies in the lock file's place nobody can be at work.
+            with contextlib.suppress(IsADirectoryError, SpecialFileError):
                 free = held.enter_context(try_lock(directory))
         yield free
 

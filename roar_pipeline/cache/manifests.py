@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.cache.files import LOGS, SCRATCH, files_below, misplaced, read_json, sha256_of
+from roar_pipeline.cache.files import LOGS, SCRATCH, SpecialFileError, files_below, misplaced, read_json, sha256_of
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.errors import InputError
 
@@ -54,7 +54,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     """
     try:
         manifest = read_json(directory / MANIFEST)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, SpecialFileError, ValueError, RecursionError):
         return None
     return manifest if _is_manifest(manifest) else None
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from roar_pipeline.cache import attempts
+from roar_pipeline.cache.files import check_is_file
 from roar_pipeline.cache.states import KINDS, changes
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
@@ -176,7 +177,7 @@ def show_logs(report: Report, what: str, follow: bool) -> int:
         return _follow(out, latest)
     for log in shown:
         _note(out, f"==> {log} <==")
-        _note(out, log.read_text(encoding="utf-8", errors="replace").rstrip())
+        _note(out, attempts.read_log(log).rstrip())
     return 0
 
 
@@ -200,6 +201,7 @@ def _directories(report: Report, what: str) -> list[Path]:
 
 def _follow(out: Console, log: Path) -> int:
     """Print a log and what is added to it, until somebody interrupts."""
+    check_is_file(log)
     with contextlib.suppress(KeyboardInterrupt), log.open(encoding="utf-8", errors="replace") as opened:
         while True:
             if text := opened.read():

@@ -1,9 +1,10 @@
-"""A folder where a file belongs, and manifests that are none: one bad result is one line, and can be repaired."""
+"""A folder or pipe where a file belongs, manifests that are none: one bad result is one line, and can be repaired."""
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,46 @@ def kinds_of(directory: Path) -> list[Path]:
     return list(found.values())
 
 
+@pytest.fixture(autouse=True)
+def _nothing_waits_for_ever() -> Iterator[None]:
+    """Interrupt who waits for the writer of a pipe."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError("waited for somebody to write into a pipe")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def replace_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "inside.txt").write_text("somebody's")
 
 
-def test_a_folder_in_the_place_of_any_file_is_one_line_and_is_set_aside(copied: Results, ask: Ask) -> None:
-    """In every round one result of each family has a folder in the place of its next file."""
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_link_to_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+FOLDER = "is a folder where a file belongs"
+SPECIAL = "is a pipe, socket or device, and no file"
+REPLACEMENTS = [(replace_by_folder, FOLDER), (replace_by_pipe, SPECIAL), (replace_by_link_to_device, SPECIAL)]
+
+
+@pytest.mark.parametrize(("replace", "message"), REPLACEMENTS)
+def test_what_is_no_file_in_the_place_of_any_is_one_line_and_is_set_aside(
+    copied: Results, ask: Ask, replace: Callable[[Path], None], message: str
+) -> None:
+    """In every round one result of each family has something else in the place of its next file."""
     whole = copied.data.parent / "whole"
     shutil.copytree(copied.data, whole)
     kinds = {d.parent.name: kinds_of(d) for d in sorted((copied.data / "runs").glob("*/*"))}
@@ -45,7 +78,7 @@ def test_a_folder_in_the_place_of_any_file_is_one_line_and_is_set_aside(copied: 
     for number in range(max(map(len, kinds.values()))):
         files = [of_family[number] for of_family in kinds.values() if number < len(of_family)]
         for path in files:
-            replace_by_folder(path)
+            replace(path)
         spoiled = {copied.data.joinpath(*path.relative_to(copied.data).parts[:3]) for path in files}
         entries = Survey(tasks.Report()).entries
         assert {entry.task.directory for entry in entries if entry.state.kind == "damaged"} == spoiled, files
@@ -53,19 +86,22 @@ def test_a_folder_in_the_place_of_any_file_is_one_line_and_is_set_aside(copied: 
         ask("gc", "--percents", "30")
         lines = ask("verify", code=1).splitlines()
         assert {line.partition(": ")[0] for line in lines[:-2]} == {f"{d.parent.name}/{d.name}" for d in spoiled}
-        assert all(": " in line and "is a folder where a file belongs" in line for line in lines[:-2]), lines
+        assert all(": " in line and message in line for line in lines[:-2]), lines
         assert f"Set aside {len(spoiled)} results" in ask("verify", "--repair", "--yes")
         assert not any(map(Path.exists, spoiled))
         for directory in spoiled:
             shutil.copytree(whole / directory.relative_to(copied.data), directory)
 
 
-def test_what_was_repaired_is_made_again(copied: Results, ask: Ask) -> None:
+@pytest.mark.parametrize(("replace", "message"), REPLACEMENTS)
+def test_what_was_repaired_is_made_again(
+    copied: Results, ask: Ask, replace: Callable[[Path], None], message: str
+) -> None:
     cell = copied.task("Retrain", {"percent": (0,)})
     before = contents(cell.directory)
     for name in ("scores.npy", MANIFEST):
-        replace_by_folder(cell.directory / name)
-        with pytest.raises(InputError, match=rf"{name} is a folder where a file belongs\. Set it aside with"):
+        replace(cell.directory / name)
+        with pytest.raises(InputError, match=rf"{name} {message}[;.].*Set it aside with"):
             cell.make()
         assert f"failed      {cell.title}: " in ask("status", "Retrain")
         ask("verify", "--repair", "--yes")
@@ -87,16 +123,25 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The note on the failure takes the place of a pipe of its name, and with it the damage has gone.
+PLACED = [
+    *((name, Path.mkdir, FOLDER) for name in NAMES),
+    *((name, os.mkfifo, SPECIAL) for name in NAMES if name != "partial-failure.json"),
+]
+
+
+@pytest.mark.parametrize(("name", "create", "message"), PLACED)
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_rerun_takes_nothing_away_and_says_what_to_do(tmp_path: Path, name: str, finished: bool) -> None:
+def test_a_rerun_takes_nothing_away_and_says_what_to_do(
+    tmp_path: Path, name: str, create: Callable[[Path], None], message: str, finished: bool
+) -> None:
     wanted = Wanted(tmp_path / "runs/Retrain" / fingerprint(IDENTITY)[:12], IDENTITY)
     produce(wanted, make, {})
     (wanted.directory / "out.txt").write_text("not as long as it was")
     if not finished:
         (wanted.directory / MANIFEST).rename(wanted.directory / "partial-attempt.json")
     (wanted.directory / name).unlink(missing_ok=True)
-    (wanted.directory / name).mkdir()
+    create(wanted.directory / name)
     before = contents(wanted.directory)
     for _ in range(2):
         with pytest.raises(InputError, match=r"`python -m tasks verify --repair`"):
@@ -106,7 +151,7 @@ def test_a_rerun_takes_nothing_away_and_says_what_to_do(tmp_path: Path, name: st
     assert (wanted.directory / MANIFEST).exists() is (finished or name == MANIFEST)
     stored = inventory.scan(tmp_path)
     ((directory, told),) = inventory.verify(stored, full=True, workers=1).items()
-    assert (directory, told[0]) == (wanted.directory, f"{name} is a folder where a file belongs")
+    assert (directory, told[0]) == (wanted.directory, f"{name} {message}")
     _, busy = inventory.put_aside(tmp_path, stored, "verify --repair", damaged=True)
     assert not busy
     produce(wanted, make, {})
@@ -198,3 +243,12 @@ def test_notes_that_hold_something_else_stop_nothing(copied: Results, ask: Ask) 
         if entry.task.directory in cells[:2]:
             entry.task.make()
             assert entry.task.complete()
+
+
+def test_a_log_that_is_a_pipe_is_named(copied: Results, ask: Ask) -> None:
+    cell = copied.task("Retrain", {"percent": (0,)})
+    log = cell.directory / "log" / "attempt-1.log"
+    replace_by_pipe(log)
+    for words in ((), ("-f",)):
+        output = ask("logs", str(cell.directory), *words, code=40)
+        assert f"{log} cannot be used: a pipe, socket or device lies where a file should be" in output
