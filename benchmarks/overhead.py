@@ -41,7 +41,6 @@ examples = 0
 bootstrap = 0
 [execution]
 device = cpu
-cells_per_process = {batch}
 """
 _PERCENTS = range(2, 100, 2)
 CELLS_PER_SEED = 1 + 2 * len(_PERCENTS)
@@ -52,14 +51,13 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=50, help="cells per process")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cells = trivial_grid(folder, given.cells, given.batch)
-        print(f"{cells} cells, {given.workers} workers, {given.batch} cells per process")
+        cells = trivial_grid(folder, given.cells)
+        print(f"{cells} cells, {given.workers} workers")
         first = _timed(folder, "run", "--workers", str(given.workers))
         print(f"the whole grid     {first:8.1f} s, {1000 * first * given.workers / cells:.0f} ms of a worker per cell")
         commands = (
@@ -76,12 +74,10 @@ def main() -> None:
             print(f"{' '.join(command):18} {statistics.median(seconds):8.2f} s, median of {given.rounds}")
 
 
-def trivial_grid(folder: Path, at_least: int, batch: int) -> int:
+def trivial_grid(folder: Path, at_least: int) -> int:
     """Write the settings of a grid of whole seeds to a folder; return its number of cells."""
     seeds = -(-at_least // CELLS_PER_SEED)
-    text = _SETTINGS.format(
-        percents=", ".join(map(str, _PERCENTS)), seeds=", ".join(map(str, range(seeds))), batch=batch
-    )
+    text = _SETTINGS.format(percents=", ".join(map(str, _PERCENTS)), seeds=", ".join(map(str, range(seeds))))
     (folder / "overlay.cfg").write_text(text, encoding="utf-8")
     shutil.copy(_ROOT / "luigi.cfg", folder)
     return seeds * CELLS_PER_SEED

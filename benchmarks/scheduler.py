@@ -1,8 +1,8 @@
-"""What Luigi and its central scheduler cost for each cell of a grid, batched and not.
+"""What Luigi and its central scheduler cost for each cell of a grid.
 
 ``python -m benchmarks.scheduler --cells 500``: both servers of ``python -m tasks scheduler``, and a grid whose cells
-train nothing. Prints, for several cells in a process and for one, the CPU milliseconds per cell of luigid and of the
-run's own process (what schedules, asks for work and starts processes), and the seconds of the whole grid.
+train nothing. Prints the CPU milliseconds per cell of luigid, of the run's own process (what schedules, asks for work
+and starts processes) and of the run with all its processes, and the seconds of the whole grid.
 """
 
 import argparse
@@ -24,22 +24,20 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=500)
-    parser.add_argument("--batches", type=int, nargs="+", default=(50, 3, 1), help="cells per process, one grid each")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     given = parser.parse_args()
     seeds = -(-given.cells // CELLS_PER_SEED)
     print(f"{seeds * CELLS_PER_SEED} cells, {given.workers} workers; CPU ms per cell, seconds of the whole grid")
-    print(f"{'cells per process':>18} {'luigid':>8} {'run':>8} {'grid':>8}")
-    for batch in given.batches:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            cells = trivial_grid(folder, given.cells, batch)
-            luigid, own, seconds = _timed(folder, given.workers)
-        print(f"{batch:18} {1000 * luigid / cells:8.1f} {1000 * own / cells:8.1f} {seconds:8.1f}", flush=True)
+    print(f"{'luigid':>8} {'run':>8} {'all':>8} {'grid':>8}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cells = trivial_grid(folder, given.cells)
+        *cpu, seconds = _timed(folder, given.workers)
+    print("".join(f"{1000 * used / cells:8.1f} " for used in cpu) + f"{seconds:8.1f}")
 
 
-def _timed(folder: Path, workers: int) -> tuple[float, float, float]:
-    """Make the grid; return CPU seconds of luigid and of the run's own process, and seconds of the whole."""
+def _timed(folder: Path, workers: int) -> tuple[float, float, float, float]:
+    """Make the grid; return CPU seconds of luigid, of the run's own process and of all its processes, and seconds."""
     port, page_port = _free_ports()
     words = ("scheduler", "--port", str(port), "--page-port", str(page_port))
     with subprocess.Popen(
@@ -67,11 +65,13 @@ def _timed(folder: Path, workers: int) -> tuple[float, float, float]:
                 own = sum(run.cpu_times()[:2])
             time.sleep(0.1)
         seconds = time.monotonic() - started
+        ended = os.times()
+        everything = ended.children_user + ended.children_system
         after = sum(luigid.cpu_times()[:2])
         servers.send_signal(signal.SIGTERM)
     if run.returncode:
         raise SystemExit(f"the run failed:\n{(folder / 'output.txt').read_text(encoding='utf-8')[-2000:]}")
-    return after - before, own, seconds
+    return after - before, own, everything, seconds
 
 
 def _free_ports() -> tuple[int, int]:

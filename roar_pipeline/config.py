@@ -265,7 +265,6 @@ class Execution:
     retries: int = setting(2, "times that a stage is tried again after what may pass: a killed process, ...", low=0)
     page_port: int = setting(8083, "of the results' page on 127.0.0.1, beside luigid", low=1, high=65535)
     methods_per_process: int = setting(20, "methods of one model that share one pass over the images", low=1)
-    cells_per_process: int = setting(3, "retrained cells that a worker takes from the scheduler at a time", low=1)
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ class Report(StageTask):
         for model_seed, seed in self.replicates:
             of_seed = [_shared_cell(0, seed), _shared_cell(100, seed)]
             for place in self._places(model_seed, seed):
-                of_seed += [Retrain(percent=(percent,), longer=1, **place) for percent in self.grid.percents]
+                of_seed += [Retrain(percent=percent, longer=1, **place) for percent in self.grid.percents]
             cells |= {cell.fingerprint: cell for cell in of_seed}
         return list(cells.values())
 
@@ -261,7 +261,7 @@ class Report(StageTask):
         """Return the networks trained on masks alone, where masks can tell anything."""
         percents = [percent for percent in self.grid.percents if percent in self.grid.probe_percents]
         probes = [
-            ProbeMasks(percent=(percent,), **place)
+            ProbeMasks(percent=percent, **place)
             for model_seed, seed in self.replicates
             for place in self._places(model_seed, seed)
             if masks_depend_on_image(place["method"])
@@ -277,7 +277,7 @@ class Report(StageTask):
         blind = [RANDOM, *(m for m in self.grid.methods if is_control(m) and not masks_depend_on_image(m))]
         audited = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
         cells = [
-            Retrain(percent=(percent,), longer=2, **place)
+            Retrain(percent=percent, longer=2, **place)
             for model_seed, seed in self.replicates
             for place in self._places(model_seed, seed)
             if (place["model"], place["method"]) in audited
@@ -301,7 +301,7 @@ class Report(StageTask):
 def _shared_cell(percent: int, seed: int) -> Retrain:
     """Return the cell of all curves; what is given need not be looked up in the configuration files."""
     where = {"model": NO_MODEL, "method": NO_MODEL, "direction": "remove", "model_seed": -1, "longer": 1}
-    return Retrain(percent=(percent,), seed=seed, **where)
+    return Retrain(percent=percent, seed=seed, **where)
 
 
 def _shown_settings() -> dict[str, Any]:
@@ -325,7 +325,7 @@ def _describe(cell: CellTask) -> dict[str, Any]:
     return {
         "model": cell.model if of_model else None,
         "method": None if cell.is_shared else cell.method,
-        "percent": cell.percent[0],
+        "percent": cell.percent,
         "direction": cell.direction,
         "seed": cell.seed,
         "model_seed": cell.explained_seed if of_model else None,

@@ -5,8 +5,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import luigi
-
 from roar_pipeline import config
 from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
@@ -20,7 +18,7 @@ from tasks.configuration.parameters import (
     DirectionParameter,
     MethodParameter,
     ModelParameter,
-    PercentsParameter,
+    PercentParameter,
     WholeParameter,
 )
 from tasks.configuration.settings import settings
@@ -34,10 +32,7 @@ _SHARED = {0, 100}
 
 
 class CellTask(StageTask):
-    """A network trained from scratch at a percentage of one map's pixels.
-
-    With several percentages a worker trains one network after the other, and each keeps its own result.
-    """
+    """A network trained from scratch at a percentage of one map's pixels."""
 
     masks_only: ClassVar[bool] = False
     """Whether the network sees the binary masks instead of the images."""
@@ -46,7 +41,7 @@ class CellTask(StageTask):
         default=NO_MODEL, description="whose maps: teacher, a loss, loss/reduction; none for controls"
     )
     method = MethodParameter(default=NO_MODEL, description="which maps: attribution method or control")
-    percent = PercentsParameter(
+    percent = PercentParameter(
         description="whole percentage of pixels removed (kept, if direction is keep); 0: clean, 100: nothing visible"
     )
     direction = DirectionParameter(default="remove", description="remove (ROAR) or keep (KAR)")
@@ -63,18 +58,13 @@ class CellTask(StageTask):
         return urgency(None if is_control(self.method) else self.model, self.method, self.explained_seed)
 
     def demand(self) -> Demand:
-        """Return memory for one cell at a time, and a GPU place."""
+        """Return memory for one cell, and a GPU place."""
         return cell_demand()
-
-    @property
-    def max_batch_size(self) -> int:
-        """How many cells Luigi may give to one process."""
-        return int(settings().execution.cells_per_process)
 
     @property
     def is_shared(self) -> bool:
         """Whether the cell belongs to no model and no method, and to every curve of its seed."""
-        return _SHARED.issuperset(self.percent)
+        return self.percent in _SHARED
 
     @property
     def explained_seed(self) -> int:
@@ -85,16 +75,6 @@ class CellTask(StageTask):
     def recipe(self) -> config.Retrain:
         """The network and how it is trained."""
         return settings().retrain
-
-    def parts(self) -> list[Any]:
-        """Return one task per percentage."""
-        if len(self.percent) == 1:
-            return [self]
-        return [self.clone(percent=(percent,)) for percent in self.percent]
-
-    def output(self) -> list[luigi.Target]:
-        """Return the manifest of every cell."""
-        return [StageTask.output(cell) for cell in self.parts()]
 
     def requires(self) -> list[StageTask]:
         """Return the images, and the removal levels unless no map has a say."""
@@ -108,16 +88,15 @@ class CellTask(StageTask):
                     "To keep 0 or 100 % is to show nothing or all: leave --direction keep out, and give --percent 100 "
                     "or 0."
                 )
-            percent = self.percent[0] if len(self.percent) == 1 else ",".join(map(str, self.percent))
-            return {"percent": percent, "seed": self.seed}
+            return {"percent": self.percent, "seed": self.seed}
         if self.method == NO_MODEL:
             raise InputError(
-                f"percent {self.percent[0]} removes pixels: give --method, and --model unless it is a control."
+                f"percent {self.percent} removes pixels: give --method, and --model unless it is a control."
             )
         of_model = (
             {} if is_control(self.method) else {"model": full_name(self.model), "model_seed": self.explained_seed}
         )
-        cell = {"percent": ",".join(map(str, self.percent)), "direction": self.direction, "seed": self.seed}
+        cell = {"percent": str(self.percent), "direction": self.direction, "seed": self.seed}
         return {"method": self.method, **of_model, **cell}
 
     def arguments(self) -> Mapping[str, Any]:
@@ -125,7 +104,7 @@ class CellTask(StageTask):
         return {
             "images_path": PrepareImages().path,
             "levels_path": None if self.is_shared else self._levels.path,
-            "percent": self.percent[0],
+            "percent": self.percent,
             "direction": "remove" if self.is_shared else self.direction,
             "recipe": self.recipe,
             "seed": self.seed,
@@ -168,7 +147,7 @@ class Retrain(CellTask):
     def identity_settings(self) -> Mapping[str, Any]:
         """Return recipe and scoring, and the fill where there is something to fill."""
         chosen = {"retrain": _recipe_keys(self.recipe)}
-        return chosen if self.percent == (0,) else {**chosen, "fill": settings().removal.fill}
+        return chosen if self.percent == 0 else {**chosen, "fill": settings().removal.fill}
 
 
 class ProbeMasks(CellTask):
@@ -181,7 +160,7 @@ class ProbeMasks(CellTask):
         """Return what the grid sweeps."""
         if self.is_shared or not masks_depend_on_image(self.method):
             raise InputError(
-                f"There is nothing to probe: the masks of {self.method} at {self.percent[0]} % carry no information on "
+                f"There is nothing to probe: the masks of {self.method} at {self.percent} % carry no information on "
                 "their image. Give a method whose maps depend on it, and a percentage in 1..99."
             )
         return super().named()

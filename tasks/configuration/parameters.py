@@ -18,7 +18,7 @@ __all__ = [
     "MethodParameter",
     "MethodsParameter",
     "ModelParameter",
-    "PercentsParameter",
+    "PercentParameter",
     "WholeParameter",
 ]
 
@@ -143,36 +143,22 @@ class AxisParameter(luigi.Parameter):
         return x or "grid"
 
 
-class PercentsParameter(luigi.Parameter):
-    """One whole percentage, or several between commas, which then share a process; 0 is clean, 100 shows nothing.
+class PercentParameter(luigi.Parameter):
+    """A whole percentage: 0 is the clean cell, at 100 nothing is visible."""
 
-    The value is a tuple, so that Luigi can batch cells: a batch is the cell of all its members' percentages.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(batch_method=_union, **kwargs)
-
-    def parse(self, s: str) -> tuple[int, ...]:
-        """Read the numbers."""
+    def parse(self, s: str) -> int:
+        """Read the number."""
         try:
-            return tuple(whole_number(text.strip()) for text in s.split(","))
+            return whole_number(s.strip())
         except ValueError:
             raise _not_a_percentage(s) from None
 
-    def normalize(self, x: tuple[int, ...]) -> tuple[int, ...]:
-        """Check the numbers, and put them in order."""
-        if not x or not all(0 <= percent <= 100 for percent in x):
-            raise _not_a_percentage(self.serialize(x))
-        return _union([x])
-
-    def serialize(self, x: tuple[int, ...]) -> str:
-        """Write them as ``parse`` reads them."""
-        return ",".join(map(str, x))
+    def normalize(self, x: int) -> int:
+        """Check the number."""
+        if not 0 <= x <= 100:
+            raise _not_a_percentage(str(x))
+        return x
 
 
 def _not_a_percentage(got: str) -> InputError:
     return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{shortened(got)}'.")
-
-
-def _union(values: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(sorted({percent for value in values for percent in value}))

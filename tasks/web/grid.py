@@ -16,7 +16,7 @@ __all__ = ["Block", "Square", "blocks", "label", "layout_digest", "stages"]
 
 _CLEAN = "Clean"
 _CONTROLS = "Clean and controls"
-_ENDS = {(0,): _CLEAN, (100,): "Nothing visible"}
+_ENDS = {0: _CLEAN, 100: "Nothing visible"}
 _LINE = 10
 """Squares of a cell side by side, at most."""
 _WIDE = 12
@@ -74,7 +74,7 @@ def blocks(cells: Iterable[Retrain]) -> list[Block]:
         direction = directions[0] if cell.is_shared and directions else cell.direction
         title = _CONTROLS if beside else method_label(unshuffled(cell.method))
         block = grouped.setdefault((direction, title), Block(title, direction))
-        block.add(_row(cell), cell.percent[0], Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
+        block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
     return sorted(grouped.values(), key=lambda block: order[block.direction])
 
 

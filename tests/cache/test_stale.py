@@ -211,7 +211,7 @@ def test_a_raised_version_of_a_stage_makes_it_and_what_follows_anew(
     configure("retrain")
     todo = {task.task_family for task in closure(tasks.Report()).values() if not task.complete()}
     assert todo == {"RankPixels", "Retrain", "Report"}
-    assert tasks.Retrain(percent=(0,)).complete()
+    assert tasks.Retrain(percent=0).complete()
 
 
 @pytest.mark.parametrize("name", ["JPEGImages/train_1.jpg", "Annotations/test_2.xml", "SegmentationClass/test_0.png"])

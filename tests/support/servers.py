@@ -106,10 +106,10 @@ class Servers:
 
 
 @contextlib.contextmanager
-def running(place: Workplace, cells_per_process: int = 3, **sections: dict[str, object]) -> Iterator[Servers]:
+def running(place: Workplace, **sections: dict[str, object]) -> Iterator[Servers]:
     """Start both servers in a workplace with these settings, and end them in any case."""
     found = Servers(place)
-    execution = {"page_port": found.ports[1], "cells_per_process": cells_per_process, **SMALL["execution"]}
+    execution = {"page_port": found.ports[1], **SMALL["execution"]}
     place.configure(**sections, execution=execution)
     found.start()
     try:

@@ -106,7 +106,7 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
     }
     elsewhere = Workplace(tmp_path / "elsewhere")
     elsewhere.folder.mkdir()
-    with running(workplace, **settings, cells_per_process=1) as servers:
+    with running(workplace, **settings) as servers:
         shutil.copy(workplace.folder / "overlay.cfg", elsewhere.folder)
         shutil.copy(workplace.folder / "luigi.cfg", elsewhere.folder)
         first = servers.luigi("Report")
@@ -274,5 +274,5 @@ def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> 
     ]
     assert [curve for curve, _ in itertools.groupby(curves)] == expected
     student = next(number for number, task in enumerate(order) if isinstance(task, tasks.DistillStudent))
-    (last,) = (cell for cell in cells if (cell.seed, cell.model, cell.method) == expected[2] and cell.percent == (50,))
+    (last,) = (cell for cell in cells if (cell.seed, cell.model, cell.method) == expected[2] and cell.percent == 50)
     assert order.index(last) < student, "no model before the curves of the one before it"

@@ -188,7 +188,6 @@ def test_another_learning_rate_makes_a_new_result_beside_the_old(chain: Workplac
 
 
 def test_the_same_cell_again_gives_the_same_bytes(chain: Workplace) -> None:
-    """Alone in its process or third in a batch of cells."""
     directory = cells(chain)["method=gradcam,model=sswa-2,model_seed=0,percent=60,direction=remove,seed=0"]
     before = contents(directory)
     (directory / "manifest.json").unlink()
@@ -212,15 +211,6 @@ def test_one_cell_makes_just_what_it_needs(workplace: Workplace) -> None:
     }
     (cell,) = workplace.results("Retrain")
     assert cell.name.startswith("method=gradcam,model=plain-2,model_seed=3,percent=50,direction=remove,seed=3__")
-
-
-def test_several_percentages_in_one_command_are_several_results(chain: Workplace) -> None:
-    code, output = chain.luigi("Retrain", "--method", "random", "--percent", "5,15", "--seed", "0")
-    assert code == 0, output
-    assert {
-        "method=random,percent=5,direction=remove,seed=0",
-        "method=random,percent=15,direction=remove,seed=0",
-    } <= set(cells(chain))
 
 
 def test_keep_and_remove_are_complements(chain: Workplace) -> None:

@@ -69,10 +69,12 @@ def stamps(place: Workplace) -> dict[Path, int]:
 
 
 def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplace) -> None:
-    """As the kernel kills when memory runs out; the three cells share a process that forks one for each."""
+    """As the kernel kills when memory runs out."""
     cells = place.folder / "data/runs/Retrain"
     before = stamps(place)
-    run = place.start("Retrain", "--method", "random", "--percent", "35,45,55", "--retrain-epochs", "60")
+    run = place.start(
+        "Report", "--models", "teacher", "--methods", "random", "--percents", "35,45,55", "--retrain-epochs", "60"
+    )
     deadline = time.monotonic() + 60
     found: list[Path] = []
     while not found and time.monotonic() < deadline:
@@ -85,8 +87,9 @@ def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplac
     assert run.returncode == TASK_FAILED, output
     assert output.count(" failed: ") == 1
     assert "Traceback" not in output
-    made = stamps(place).keys() - before.keys()
-    assert sorted(path.parent.name.split("percent=")[1][:2] for path in made) == ["35", "55"]
+    made = {path.parent for path in stamps(place).keys() - before.keys()}
+    assert {path.parent.name for path in made} == {"Retrain"}
+    assert sorted(path.name.split("percent=")[1].split(",")[0] for path in made) == ["0", "100", "35", "55"]
     note = failure(victim)
     assert "The worker process was killed (SIGKILL): by hand, or for want of memory" in note["message"]
     assert "epoch 1/60" in note["text"]

@@ -31,7 +31,7 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
 
 
 def cell(**changes: object) -> tasks.Retrain:
-    return tasks.Retrain(**{"model": "sswa", "method": "gradcam", "percent": (50,), "seed": 0, **changes})
+    return tasks.Retrain(**{"model": "sswa", "method": "gradcam", "percent": 50, "seed": 0, **changes})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_changes_a_number_changes_the_fingerprint(
     [
         ("execution", "threads", 2),
         ("execution", "device", "cpu"),
-        ("execution", "cells_per_process", 9),
+        ("execution", "retries", 9),
         ("grid", "percents", "1, 2"),
         ("report", "examples", 0),
         ("paths", "data", "/elsewhere"),
@@ -90,10 +90,10 @@ def test_a_raised_version_changes_all_that_is_built_on_it(
 
 
 def test_the_clean_cell_belongs_to_no_model_and_controls_neither(configure: Configure) -> None:
-    clean = tasks.Retrain(percent=(0,), seed=0)
-    assert cell(percent=(0,)).fingerprint == clean.fingerprint
+    clean = tasks.Retrain(percent=0, seed=0)
+    assert cell(percent=0).fingerprint == clean.fingerprint
     with pytest.raises(InputError, match="To keep 0 or 100 % is to show nothing or all"):
-        cell(percent=(0,), direction="keep")
+        cell(percent=0, direction="keep")
     assert [type(t).__name__ for t in clean.requires()] == ["PrepareImages"]
     random = cell(model="none", method="random")
     assert cell(model="teacher", method="random").directory == random.directory
@@ -214,30 +214,23 @@ def test_kept_photographs_are_part_of_the_images_and_none_are_not(configure: Con
     assert tasks.PrepareImages().fingerprint != before
 
 
-def test_several_percentages_are_batched_into_one_task(configure: Configure) -> None:
-    percent = dict(tasks.Retrain.get_params())["percent"]
-    batch = tasks.Retrain.from_str_params(
-        {**cell().to_str_params(), "percent": ["50", "10", "30"]}  # as Luigi's scheduler sends a batch
-    )
-    assert batch.percent == (10, 30, 50)
-    assert percent.serialize(batch.percent) == "10,30,50"
-    assert [Path(t.path).parent for t in luigi.task.flatten(batch.output())] == [
-        cell(percent=(p,)).directory for p in (10, 30, 50)
-    ]
-    assert batch.max_batch_size == settings().execution.cells_per_process
+def test_cells_are_not_batched(configure: Configure) -> None:
+    """A process for each costs next to nothing, see benchmarks/scheduler.py."""
+    assert not cell().batchable
+    assert tasks.DumpMaps(model="sswa", method="gradcam").batchable
 
 
 def test_python_callers_get_the_same_checks(configure: Configure) -> None:
     with pytest.raises(InputError, match="unknown model"):
         cell(model="resnet")
     with pytest.raises(InputError, match=r"1\.\.99"):
-        cell(percent=(101,))
+        cell(percent=101)
     with pytest.raises(InputError, match=r"one model twice: sswa, sswa/4"):
         tasks.Report(models="sswa, sswa/4")
 
 
 def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure, tmp_path: Path) -> None:
-    done, waiting = cell(percent=(10,)), [cell(percent=(p,)) for p in (20, 30, 40)]
+    done, waiting = cell(percent=10), [cell(percent=p) for p in (20, 30, 40)]
     assert terminal.seconds_left([done, *waiting], [done, *waiting], 2) is None
     done.directory.mkdir(parents=True)
     (done.directory / "manifest.json").write_text(
@@ -249,17 +242,17 @@ def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure,
 def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert gpus.visible_gpus() == ["3", "5"]
-    assert tasks.Retrain(percent=(0,)).resources["gpu"] == 1
+    assert tasks.Retrain(percent=0).resources["gpu"] == 1
     assert "gpu" not in tasks.PrepareImages().resources
     assert resources.resources_of_machine()["gpu"] == 2
     configure("resources", gpu=6)
     assert resources.resources_of_machine()["gpu"] == 6
     configure("execution", device="cpu")
-    assert "gpu" not in tasks.Retrain(percent=(0,)).resources
+    assert "gpu" not in tasks.Retrain(percent=0).resources
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.visible_gpus() == []
     configure("execution", device="auto")
-    assert "gpu" not in tasks.Retrain(percent=(0,)).resources
+    assert "gpu" not in tasks.Retrain(percent=0).resources
 
 
 def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
@@ -338,15 +331,15 @@ def test_controls_probes_and_longer_cells_of_the_grid(configure: Configure) -> N
     }
     assert len(cells) == 2 + 6 * 2
     assert [(t.model, t.method, t.percent) for t in required if isinstance(t, tasks.ProbeMasks)] == [
-        ("none", "sobel", (60,)),
-        ("teacher", "gradcam", (60,)),
-        ("sswa", "gradcam", (60,)),
+        ("none", "sobel", 60),
+        ("teacher", "gradcam", 60),
+        ("sswa", "gradcam", 60),
     ]
     longer = [t for t in required if isinstance(t, tasks.Retrain) and t.longer > 1]
     assert [(t.model, t.method, t.percent) for t in longer] == [
-        ("none", "random", (30,)),
-        ("none", "center", (30,)),
-        ("teacher", "gradcam", (30,)),
+        ("none", "random", 30),
+        ("none", "center", 30),
+        ("teacher", "gradcam", 30),
     ]
     assert longer[0].recipe.epochs == 2 * settings().retrain.epochs
     assert longer[0].title.endswith(" longer=2")
@@ -386,21 +379,15 @@ def test_shuffled_pixels_are_ranked_by_the_methods_own_maps(configure: Configure
 
 
 def test_nothing_is_probed_where_masks_tell_nothing(configure: Configure) -> None:
-    for changes in ({"method": "random"}, {"method": "center"}, {"method": "gradcam+shuffled"}, {"percent": (100,)}):
-        given = {"model": "sswa", "method": "gradcam", "percent": (50,), **changes}
+    for changes in ({"method": "random"}, {"method": "center"}, {"method": "gradcam+shuffled"}, {"percent": 100}):
+        given = {"model": "sswa", "method": "gradcam", "percent": 50, **changes}
         with pytest.raises(InputError, match="There is nothing to probe"):
             tasks.ProbeMasks(**given)
 
 
 def test_the_cell_that_shows_nothing_belongs_to_all_curves(configure: Configure) -> None:
-    nothing = cell(percent=(100,))
-    assert nothing.fingerprint == tasks.Retrain(percent=(100,)).fingerprint
+    nothing = cell(percent=100)
+    assert nothing.fingerprint == tasks.Retrain(percent=100).fingerprint
     assert nothing.directory.name.startswith("percent=100,seed=0__")
     assert nothing.arguments()["levels_path"] is None
-    assert nothing.fingerprint != tasks.Retrain(percent=(0,)).fingerprint
-    both = tasks.Retrain.from_str_params({**tasks.Retrain(percent=(0,)).to_str_params(), "percent": ["100", "0"]})
-    assert [part.percent for part in both.parts()] == [(0,), (100,)]
-    assert {part.directory for part in both.parts()} == {
-        nothing.directory,
-        tasks.Retrain(percent=(0,)).directory,
-    }
+    assert nothing.fingerprint != tasks.Retrain(percent=0).fingerprint

@@ -96,10 +96,10 @@ def test_the_sizes_of_a_data_set(configure: Configure, tmp_path: Path) -> None:
 
 
 def test_a_stage_takes_what_its_settings_say(configure: Configure) -> None:
-    small = tasks.FineTuneTeacher().resources["memory_mb"], tasks.Retrain(percent=(0,)).resources["memory_mb"]
+    small = tasks.FineTuneTeacher().resources["memory_mb"], tasks.Retrain(percent=0).resources["memory_mb"]
     configure("teacher", batch=512)
     assert tasks.FineTuneTeacher().resources["memory_mb"] > small[0] + 400
-    assert tasks.Retrain(percent=(0,)).resources["memory_mb"] == small[1]
+    assert tasks.Retrain(percent=0).resources["memory_mb"] == small[1]
     student, sixteenth = (tasks.DistillStudent(loss="sswa", reduction=r).resources["memory_mb"] for r in (0, 16))
     assert sixteenth < student
     assert tasks.PrepareImages().resources["memory_mb"] == 400
