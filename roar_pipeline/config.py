@@ -4,19 +4,14 @@ Every field is part of the identity of the stages that read its section, but for
 ``Grid`` and ``Paths``, which decide where, how and how much is computed and never what comes out.
 """
 
-import dataclasses
-import re
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from roar_pipeline.errors import InputError
-from roar_pipeline.methods import check_method, is_shuffled
-from roar_pipeline.numerals import number, shortened, whole_number
+from roar_pipeline.methods import check_method
+from roar_pipeline.models import check_model
 
 __all__ = [
-    "LOSSES",
     "Dataset",
     "Distillation",
     "Execution",
@@ -32,22 +27,29 @@ __all__ = [
     "Student",
     "Teacher",
     "Training",
-    "check_model",
-    "distillation_keys",
-    "parse",
-    "training_keys",
+    "setting",
 ]
-
-LOSSES = ("plain", "naive_kd", "ewa", "swa", "sswa")
-"""Ways to train a student: without a teacher, and the losses of Park et al. 2020."""
 
 Arch = Literal["vgg11_small", "vgg11_bn", "vgg16_bn"]
 Layer = Literal["last_relu", "last_pool"]
 
 
-def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a field of a section: its default, its description and the bounds of its value (inclusive)."""
-    return field(default=default, metadata={"text": text, "low": low, "high": high})
+def setting(
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    check: Callable[[str], None] | None = None,
+    required: bool = False,
+) -> Any:
+    """Declare a field of a section: its default, and what it is, with its unit.
+
+    ``low`` and ``high`` are inclusive, and ``check`` raises InputError; of a list, all three are about every item. A
+    list that is ``required`` needs at least one.
+    """
+    rules = {"low": low, "high": high, "check": check, "required": required}
+    return field(default=default, metadata={"text": text, **rules})
 
 
 @dataclass(frozen=True)
@@ -217,15 +219,23 @@ class Grid:
     """What the report covers."""
 
     models: tuple[str, ...] = setting(
-        ("teacher", "naive_kd", "ewa", "swa", "sswa"), "teacher, or a loss, or loss/reduction such as sswa/8"
+        ("teacher", "naive_kd", "ewa", "swa", "sswa"),
+        "teacher, or a loss, or loss/reduction such as sswa/8",
+        check=check_model,
+        required=True,
     )
     methods: tuple[str, ...] = setting(
-        ("gradcam", "center", "sobel"), "attribution methods and controls; random is always among them"
+        ("gradcam", "center", "sobel"),
+        "attribution methods and controls; random is always among them",
+        check=check_method,
+        required=True,
     )
     shuffled: tuple[str, ...] = setting(
-        ("teacher",), "models whose maps every method also gives to other images, as a control; or none"
+        ("teacher",),
+        "models whose maps every method also gives to other images, as a control; or none",
+        check=check_model,
     )
-    percents: tuple[int, ...] = setting((30, 50), "percentages removed", low=1, high=99)
+    percents: tuple[int, ...] = setting((30, 50), "percentages removed", low=1, high=99, required=True)
     probe_percents: tuple[int, ...] = setting(
         (50,), "of percents: at which a network is also trained on the masks alone; or none", low=1, high=99
     )
@@ -235,8 +245,10 @@ class Grid:
         low=1,
         high=99,
     )
-    directions: tuple[str, ...] = setting(("remove",), "remove (ROAR) and/or keep (KAR)")
-    seeds: tuple[int, ...] = setting((0,), "of the retrained networks", low=0)
+    directions: tuple[Literal["remove", "keep"], ...] = setting(
+        ("remove",), "remove (ROAR) and/or keep (KAR)", required=True
+    )
+    seeds: tuple[int, ...] = setting((0,), "of the retrained networks", low=0, required=True)
     model_seeds: tuple[int, ...] = setting(
         (),
         "of teachers and students, each crossed with every seed; empty: paired, seed s explains models of seed s",
@@ -284,190 +296,3 @@ class Settings:
     grid: Grid = Grid()
     report: Report = Report()
     execution: Execution = Execution()
-
-
-Section = TypeVar("Section")
-
-
-def check_model(name: str) -> None:
-    """Refuse what names no model of a grid: ``teacher``, a loss, or a loss and a reduction (``sswa/8``).
-
-    Raises:
-        InputError: lists the known names.
-    """
-    loss, slash, reduction = name.partition("/")
-    whole = re.fullmatch("[1-9][0-9]{0,17}", reduction)
-    if name != "teacher" and not (loss in LOSSES and (whole if slash else True)):
-        raise InputError(
-            f"unknown model '{shortened(name)}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its "
-            "reduction, such as sswa/8."
-        )
-
-
-def training_keys(recipe: Training) -> dict[str, Any]:
-    """Return the settings of a network and its training that have a bearing on it."""
-    idle = {"momentum"} if recipe.optimizer == "adamw" else set()
-    idle |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
-    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
-
-
-def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
-    """Return the settings that have a bearing on a loss."""
-    names = {
-        "plain": (),
-        "naive_kd": ("alpha", "temperature"),
-        "ewa": ("alpha", "temperature", "weight", "layer"),
-        "swa": ("alpha", "temperature", "weight", "layer"),
-        "sswa": ("alpha", "temperature", "weight", "layer", "drop"),
-    }[loss]
-    return {name: getattr(settings, name) for name in names}
-
-
-def parse(sections: Mapping[str, Mapping[str, str]]) -> Settings:
-    """Turn the text of the sections into ``Settings``.
-
-    Args:
-        sections: section name to key to text, as a configuration file holds them. What is missing keeps its default.
-
-    Raises:
-        InputError: names every mistake at once, each with what is allowed.
-    """
-    known = {f.name: cast(type, f.type) for f in dataclasses.fields(Settings)}
-    mistakes: list[str] = []
-    parsed: dict[str, Any] = {}
-    for name, texts in sections.items():
-        if name not in known:
-            mistakes.append(f"unknown section [{name}]. Known: {', '.join(known)}.")
-        else:
-            parsed[name] = _parse_section(known[name], name, texts, mistakes)
-    settings = Settings(**parsed)
-    mistakes += _contradictions(settings)
-    if mistakes:
-        raise InputError("Mistakes in the settings:\n" + "\n".join(f"  - {m}" for m in mistakes))
-    return settings
-
-
-def _parse_section(section: type[Section], name: str, texts: Mapping[str, str], mistakes: list[str]) -> Section:
-    """Parse what can be parsed, and add the mistakes to those found before."""
-    hints = get_type_hints(section)
-    fields = {f.name: f for f in dataclasses.fields(section)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, text in texts.items():
-        if key not in fields:
-            mistakes.append(f"[{name}] has no key '{key}'. Known: {', '.join(fields)}.")
-            continue
-        try:
-            if text.strip().startswith((";", "#")):
-                raise ValueError("a comment needs a line of its own")
-            value = _parse_value(hints[key], text.strip())
-            _check_bounds(value, fields[key].metadata)
-            values[key] = value
-        except ValueError as error:
-            mistakes.append(f"[{name}] {key} = {shortened(text.strip())}: {error}.")
-    return section(**values)
-
-
-def _parse_value(kind: Any, text: str) -> Any:
-    if get_origin(kind) is tuple:
-        if text == "none":
-            return ()
-        items = [item.strip() for item in text.replace("\n", ",").split(",")]
-        return tuple(_parse_value(get_args(kind)[0], item) for item in items if item)
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise ValueError(f"not one of {', '.join(get_args(kind))}")
-        return text
-    if get_origin(kind) in (Union, types.UnionType):
-        raise TypeError(f"settings have one type each, got {kind}")
-    return _PARSERS[kind](text)
-
-
-def _flag(text: str) -> bool:
-    try:
-        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-    except KeyError:
-        raise ValueError("not true or false") from None
-
-
-_PARSERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: number, str: str, bool: _flag}
-
-
-def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
-    for item in value if isinstance(value, tuple) else (value,):
-        if metadata["low"] is not None and item < metadata["low"]:
-            raise ValueError(f"{item} is below {metadata['low']}")
-        if metadata["high"] is not None and item > metadata["high"]:
-            raise ValueError(f"{item} is above {metadata['high']}")
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    """Find mistakes that need more than one value to see."""
-    mistakes = []
-    for key in ("mean", "std"):
-        if len(getattr(settings.dataset, key)) not in (0, 3):
-            mistakes.append(f"[dataset] {key} needs three numbers, one per channel, or none.")
-    if settings.dataset.std and min(settings.dataset.std) <= 0:
-        mistakes.append("[dataset] std must be above 0.")
-    if len(set(settings.dataset.classes)) != len(settings.dataset.classes):
-        mistakes.append(f"[dataset] classes names something twice: {', '.join(settings.dataset.classes)}.")
-    for name in ("teacher", "student", "retrain"):
-        milestones = getattr(settings, name).milestones
-        if list(milestones) != sorted(set(milestones)):
-            mistakes.append(f"[{name}] milestones must rise from one to the next: {', '.join(map(str, milestones))}.")
-    mistakes += _photograph_mistakes(settings)
-    for name in ("models", "methods", "percents", "directions", "seeds"):
-        values = getattr(settings.grid, name)
-        if len(set(values)) != len(values):
-            mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
-        if not values:
-            mistakes.append(f"[grid] {name} needs at least one.")
-    for name in ("shuffled", "probe_percents", "longer_percents", "model_seeds"):
-        values = getattr(settings.grid, name)
-        if len(set(values)) != len(values):
-            mistakes.append(f"[grid] {name} names something twice: {', '.join(map(str, values))}.")
-    for check, names in (
-        (check_model, (*settings.grid.models, *settings.grid.shuffled)),
-        (check_method, settings.grid.methods),
-    ):
-        for name in names:
-            try:
-                check(name)
-            except InputError as error:
-                mistakes.append(f"[grid] {error}")
-    if shuffled := [name for name in settings.grid.methods if is_shuffled(name)]:
-        mistakes.append(
-            f"[grid] methods: {shuffled[0]} is a control of its method. Name the method, and in shuffled the models."
-        )
-    for direction in settings.grid.directions:
-        if direction not in ("remove", "keep"):
-            mistakes.append(f"[grid] directions: '{direction}' is not one of remove, keep.")
-    if settings.retrain.augment == "resized_crop":
-        mistakes.append(
-            "[retrain] augment = resized_crop would resize images whose pixels are already removed. "
-            "Use none, flip or padded_crop."
-        )
-    if settings.retrain.checkpoint == "best":
-        mistakes.append("[retrain] checkpoint = best picks an epoch by its score, which favors noisy cells. Use last.")
-    if settings.teacher.weights == "imagenet" and (
-        settings.teacher.arch == "vgg11_small" or settings.teacher.width != 64
-    ):
-        mistakes.append("[teacher] weights = imagenet needs arch = vgg11_bn or vgg16_bn and width = 64.")
-    return mistakes
-
-
-def _photograph_mistakes(settings: Settings) -> list[str]:
-    """Find what is wrong with keeping the training photographs."""
-    dataset, mistakes = settings.dataset, []
-    if not dataset.train_side:
-        return []
-    if dataset.train_side < min(dataset.height, dataset.width):
-        mistakes.append(
-            f"[dataset] train_side = {dataset.train_side} is below the {dataset.height} x {dataset.width} pixels of "
-            f"the images, so every crop would be enlarged. Use {min(dataset.height, dataset.width)} or more, or 0."
-        )
-    if "resized_crop" not in (settings.teacher.augment, settings.student.augment):
-        mistakes.append(
-            f"[dataset] train_side = {dataset.train_side} keeps photographs that nothing reads. Set augment = "
-            "resized_crop in [teacher] or [student], or train_side = 0."
-        )
-    return mistakes

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.config import Student, distillation_keys, training_keys
+from roar_pipeline.config import Student
 from roar_pipeline.errors import InputError
+from roar_pipeline.plain_settings import distillation_keys, training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
 from tasks.configuration.parameters import LossParameter, WholeParameter

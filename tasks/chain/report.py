@@ -8,7 +8,7 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline import config
+from roar_pipeline import config, settings_parser
 from roar_pipeline.cache.building import Wanted
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import RANDOM, SHUFFLED, is_control, is_seeded, is_shuffled, masks_depend_on_image
@@ -59,7 +59,7 @@ class Report(StageTask):
         """What the report covers: [grid], but for what is given to the task."""
         given = {f.name: text for f in dataclasses.fields(config.Grid) if (text := getattr(self, f.name))}
         grid = dataclasses.replace(
-            settings().grid, **{k: getattr(config.parse({"grid": given}).grid, k) for k in given}
+            settings().grid, **{k: getattr(settings_parser.parse({"grid": given}).grid, k) for k in given}
         )
         if len({full_name(model) for model in grid.models}) < len(grid.models):
             raise InputError(f"[grid] models names one model twice: {', '.join(grid.models)}.")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from roar_pipeline import config
-from roar_pipeline.config import training_keys
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import is_control, masks_depend_on_image
+from roar_pipeline.plain_settings import training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
 from tasks.chain.explanations import RankPixels

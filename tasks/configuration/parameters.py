@@ -5,9 +5,9 @@ from typing import Any
 
 import luigi
 
-from roar_pipeline.config import LOSSES, check_model
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import check_method
+from roar_pipeline.models import LOSSES, check_model
 from roar_pipeline.numerals import shortened, whole_number
 
 __all__ = [

@@ -17,7 +17,7 @@ import luigi.interface
 from luigi.configuration import get_config
 from luigi.task_register import Register
 
-from roar_pipeline import config
+from roar_pipeline import config, settings_parser
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
 from tasks.configuration import luigi_sections
@@ -119,7 +119,7 @@ def settings() -> config.Settings:
         raise
     unknown = _other_mistakes()
     try:
-        parsed = config.parse(texts)
+        parsed = settings_parser.parse(texts)
     except InputError as error:
         raise InputError("\n".join([str(error), *unknown])) from None
     if unknown:

@@ -11,6 +11,8 @@ import pytest
 from roar_pipeline import config
 from roar_pipeline.estimates.cost import Cost, Size, cost_of
 from roar_pipeline.estimates.forecasting import Need, Scope, estimate, reference_seconds, wall_seconds
+from roar_pipeline.plain_settings import training_keys
+from roar_pipeline.settings_parser import parse
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = Size(1500, 800, 32, 32, 10, validation=400, masks=800)
@@ -21,7 +23,7 @@ def read(*names: str) -> config.Settings:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / name for name in names)
     known = {field.name for field in dataclasses.fields(config.Settings)}
-    return config.parse({name: dict(parser[name]) for name in parser.sections() if name in known})
+    return parse({name: dict(parser[name]) for name in parser.sections() if name in known})
 
 
 def scope_of(settings: config.Settings, size: Size) -> Scope:
@@ -36,7 +38,7 @@ def scope_of(settings: config.Settings, size: Size) -> Scope:
 
 def training(family: str, settings: config.Settings, **parameters: str) -> dict[str, Any]:
     section = {"FineTuneTeacher": "teacher", "DistillStudent": "student", "Retrain": "retrain"}[family]
-    recipe = config.training_keys(getattr(settings, section))
+    recipe = training_keys(getattr(settings, section))
     return {"stage": family, "parameters": parameters, "settings": {section: recipe}, "inputs": ["images"]}
 
 

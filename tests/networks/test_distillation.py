@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roar_pipeline.config import LOSSES, Distillation, Network, Training
+from roar_pipeline.config import Distillation, Network, Training
 from roar_pipeline.errors import InputError
+from roar_pipeline.models import LOSSES
 from roar_pipeline.networks import batches, vgg
 from roar_pipeline.networks import distillation as d
 from roar_pipeline.networks.training import train

@@ -15,7 +15,7 @@ from support.voc_folder import CLASSES, write_voc_folder
 from support.workplace import Configure, changed_settings
 
 import tasks
-from roar_pipeline import config
+from roar_pipeline import settings_parser
 from roar_pipeline.errors import InputError
 from tasks.chain.survey import Survey
 from tasks.configuration.settings import settings
@@ -159,7 +159,7 @@ def work_of_a_survey(seeds: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
 
     Register.clear_instance_cache()
     with monkeypatch.context() as patch:
-        patch.setattr(config, "parse", counted("parse", config.parse))
+        patch.setattr(settings_parser, "parse", counted("parse", settings_parser.parse))
         patch.setattr(luigi.Task, "_requires", counted("requires", luigi.Task._requires))
         patch.setattr(Register, "__call__", counted("tasks", Register.__call__))
         report = tasks.Report(seeds=",".join(map(str, range(seeds))), directions="remove,keep")

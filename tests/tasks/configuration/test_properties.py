@@ -11,6 +11,7 @@ from support.in_process import ACCEPTED, luigi_module_tasks, python_m_tasks
 
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
+from roar_pipeline.settings_parser import parse
 
 KEYS = {
     section.name: [key.name for key in dataclasses.fields(section.type)]  # type: ignore[arg-type]
@@ -46,7 +47,7 @@ def test_any_text_in_the_settings_is_read_or_refused(texts: dict[tuple[str, str]
     for (section, key), text in texts.items():
         sections.setdefault(section, {})[key] = text
     try:
-        parsed = config.parse(sections)
+        parsed = parse(sections)
     except InputError as error:
         assert str(error).startswith("Mistakes in the settings:\n")
         assert len(str(error)) < 4000

@@ -11,8 +11,8 @@ from support.voc_folder import write_list, write_voc_folder
 from support.workplace import Configure, Workplace, changed_settings
 
 import tasks
-from roar_pipeline.config import LOSSES
 from roar_pipeline.estimates.cost import Size
+from roar_pipeline.models import LOSSES
 from tasks.configuration.settings import settings
 from tasks.runtime import execution, resources
 

@@ -1,0 +1,27 @@
+"""Settings as plain data, for identities, manifests and reports; and what of them has a bearing on a result."""
+
+import dataclasses
+from typing import Any
+
+from roar_pipeline.config import Distillation, Training
+
+__all__ = ["distillation_keys", "training_keys"]
+
+
+def training_keys(recipe: Training) -> dict[str, Any]:
+    """Return the settings of a network and its training that have a bearing on it."""
+    idle = {"momentum"} if recipe.optimizer == "adamw" else set()
+    idle |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
+    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
+
+
+def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
+    """Return the settings that have a bearing on a loss."""
+    names = {
+        "plain": (),
+        "naive_kd": ("alpha", "temperature"),
+        "ewa": ("alpha", "temperature", "weight", "layer"),
+        "swa": ("alpha", "temperature", "weight", "layer"),
+        "sswa": ("alpha", "temperature", "weight", "layer", "drop"),
+    }[loss]
+    return {name: getattr(settings, name) for name in names}
