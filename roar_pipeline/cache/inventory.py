@@ -70,10 +70,17 @@ class Stored:
         return fingerprint(self.identity) if self.identity else None
 
 
-def scan(data: Path, family: str | None = None) -> list[Stored]:
-    """Return every directory of the cache that has the name of a result, or those of one family, sorted by name."""
+def scan(data: Path, family: str | None = None, known: Mapping[Path, Mapping[str, Any]] | None = None) -> list[Stored]:
+    """Return every directory of the cache that has the name of a result, sorted by name.
+
+    Args:
+        data: folder of the cache.
+        family: only the directories of this stage.
+        known: manifests by directory that have just been read.
+    """
+    read = {directory: Stored(directory, each, each["identity"]) for directory, each in (known or {}).items()}
     found = [path for each in ([family] if family else FAMILIES) for path in (data / RUNS / each).glob("*")]
-    return [_read(path) for path in sorted(found) if is_result_name(path.name) and path.is_dir()]
+    return [read.get(path) or _read(path) for path in sorted(found) if is_result_name(path.name) and path.is_dir()]
 
 
 def _read(directory: Path) -> Stored:

@@ -85,7 +85,8 @@ class Survey:
     @cached_property
     def stored(self) -> list[inventory.Stored]:
         """Every directory of the cache, of this grid or not."""
-        return inventory.scan(data_folder())
+        known = {e.task.directory: e.state.manifest for e in self.entries if e.state.manifest is not None}
+        return inventory.scan(data_folder(), known=known)
 
     @cached_property
     def _near(self) -> dict[tuple[str, str], list[inventory.Stored]]:

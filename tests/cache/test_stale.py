@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.voc_folder import CLASSES, write_voc_folder
@@ -137,6 +138,20 @@ def test_a_report_is_hashed_once_while_it_stays_as_it_is(copied: Results, monkey
     os.utime(report.path)
     assert not report.complete()
     assert hashed == [report.path]
+
+
+def test_a_forecast_reads_every_manifest_once(copied: Results, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(copied.task("Report", {}).directory)
+    read, manifests_read = Path.read_text, []
+
+    def counted(path: Path, **options: Any) -> str:
+        if path.name == MANIFEST:
+            manifests_read.append(path)
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    assert "Report" in ask("forecast")
+    assert len(manifests_read) == len(set(manifests_read)) == len(list(copied.data.glob(f"runs/*/*/{MANIFEST}")))
 
 
 @pytest.mark.parametrize(
