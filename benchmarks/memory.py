@@ -119,6 +119,7 @@ def write_images(path: Path, case: Case) -> None:
 
 def prepare(folder: Path, case: Case) -> dict[str, Any]:
     """Write what the stage reads, and return its arguments."""
+    from roar_pipeline.evaluation.cells import Cell
     from roar_pipeline.networks import vgg
     from roar_pipeline.removal import ranking
 
@@ -143,9 +144,10 @@ def prepare(folder: Path, case: Case) -> dict[str, Any]:
             for direction in ranking.DIRECTIONS:
                 group[f"tied_shares_{direction}"], group[f"object_shares_{direction}"] = np.zeros(101), np.zeros(101)
             group["total_variation"] = np.zeros(count)
-            group.attrs["empty_maps"] = 0
-    cell = {"levels_path": folder / "levels.h5", "percent": 30, "direction": "remove", "recipe": case.recipe}
-    return {**common, **cell, "seed": 0, "fingerprint": "0"}
+            group.attrs["empty_maps"], group.attrs["explained_as_labels"] = 0, 1.0
+        file["validation"] = file["test"]
+    cell = Cell(percent=30, direction="remove", recipe=case.recipe, seed=0)
+    return {**common, "levels_path": folder / "levels.h5", "cell": cell, "fingerprint": "0"}
 
 
 def _peak() -> float:

@@ -15,6 +15,7 @@ from roar_pipeline import config
 from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.cache.files import whole_file, write_array, write_json
 from roar_pipeline.datasets import images
+from roar_pipeline.evaluation.cells import Cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ def distill_student(
     teacher = vgg.load(teacher_path, device) if teacher_path else None
     targets = None
     if teacher is not None and student.augment == "none":
-        inputs, _ = _resident(images_path, "train", device)
+        inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
         chunks = torch.arange(len(inputs), device=device).split(training.PREDICT_BATCH)
         targets = concatenate(
             teacher_targets(loss, teacher, batch_of(inputs, index), distillation.layer) for index in chunks
@@ -153,9 +154,10 @@ def rank_pixels(
 
     With a ``shuffle_seed`` every image is ranked by another image's map.
     """
-    from roar_pipeline.attribution import dumping
+    from roar_pipeline.removal.level_store import write_levels
 
-    dumping.rank(directory, images_path, maps_path, tie_seed, shuffle_seed)
+    splits = images.read_splits(images_path, pixels=False)
+    write_levels(directory / "levels.h5", maps_path, tie_seed, splits, shuffle_seed=shuffle_seed)
 
 
 def retrain(
@@ -163,42 +165,20 @@ def retrain(
     *,
     images_path: Path,
     levels_path: Path | None,
-    percent: int,
-    direction: str,
-    recipe: config.Retrain,
-    seed: int,
+    cell: Cell,
     fingerprint: str,
     execution: config.Execution,
-    masks_only: bool = False,
 ) -> Facts:
     """Train one cell of the grid from scratch and test it: ``metrics.json``, ``scores.npy``, optionally ``model.pt``.
 
-    Args:
-        directory: of the result.
-        images_path: images.h5.
-        levels_path: levels.h5; None at 0 and at 100 percent, where no map has a say.
-        percent: removed (or kept, if direction is keep) in all images alike; 0 is the clean cell.
-        direction: remove (ROAR) or keep (KAR).
-        recipe: the network and how it is trained.
-        seed: of the network's weights and of its training.
-        fingerprint: of the result.
-        execution: device and threads.
-        masks_only: train and test on the binary masks instead of the images (Rong et al. 2022).
+    ``levels_path`` is None at 0 and at 100 percent, where no map has a say.
     """
-    from roar_pipeline.evaluation import retraining
+    from roar_pipeline.evaluation.retraining import train_cell
+    from roar_pipeline.networks import training
 
-    return retraining.train_cell(
-        directory,
-        images_path=images_path,
-        levels_path=levels_path,
-        percent=percent,
-        direction=direction,
-        recipe=recipe,
-        seed=seed,
-        fingerprint=fingerprint,
-        execution=execution,
-        masks_only=masks_only,
-    )
+    device = training.set_up_device(execution)
+    train_cell(directory, cell, images_path, levels_path, fingerprint=fingerprint, device=device)
+    return training.facts(device, execution)
 
 
 def evaluate_localization(
@@ -258,12 +238,11 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     return info
 
 
-def _resident(images_path: Path, split: str, device: "torch.device") -> tuple[Any, images.Split]:
+def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> Any:
     from roar_pipeline.networks.batches import hold
 
     info = images.read_info(images_path)
-    held = images.read_split(images_path, split)
-    return hold(held.images, info.mean, info.std, device), held
+    return hold(split.images, info.mean, info.std, device)
 
 
 def _training_inputs(
@@ -277,8 +256,8 @@ def _training_inputs(
 
     photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
     if photographs is None:
-        inputs, split = _resident(images_path, "train", device)
-        return inputs, split.labels
+        split = images.read_split(images_path, "train")
+        return _on_device(images_path, split, device), split.labels
     info = images.read_info(images_path)
     held = hold_photographs(photographs, info.mean, info.std, info.height, info.width, device)
     return held, photographs.labels
@@ -304,13 +283,13 @@ def _fit(
 
     device = next(model.parameters()).device
     inputs, labels = _training_inputs(images_path, recipe, device)
-    held = {"test": _resident(images_path, "test", device)}
-    is_shared = images.is_same_split(images_path, "validation", "test")
-    held["validation"] = held["test"] if is_shared else _resident(images_path, "validation", device)
+    splits = images.read_splits(images_path, ("test", "validation"))
+    is_test = splits["validation"] is splits["test"]
+    test_inputs = _on_device(images_path, splits["test"], device)
+    validation_inputs = test_inputs if is_test else _on_device(images_path, splits["validation"], device)
 
     def validate(current: Any) -> dict[str, Any]:
-        split_inputs, split = held["validation"]
-        return evaluate(split.labels, training.predict(current, split_inputs))
+        return evaluate(splits["validation"].labels, training.predict(current, validation_inputs))
 
     history = training.train(
         model,
@@ -326,15 +305,14 @@ def _fit(
     vgg.save(directory / "model.pt", model, recipe, labels.shape[1], reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
-    test_inputs, test_split = held["test"]
     scores = training.predict(model, test_inputs)
     write_array(directory / "scores.npy", scores)
-    split_inputs, split = held["validation"]
-    threshold = best_f1_threshold(split.labels, training.predict(model, split_inputs))
+    validation_scores = scores if is_test else training.predict(model, validation_inputs)
+    threshold = best_f1_threshold(splits["validation"].labels, validation_scores)
     write_json(
         directory / "metrics.json",
         {
-            "test": evaluate(test_split.labels, scores, tuned_threshold=threshold),
+            "test": evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
             "tuned_threshold": threshold,
             "parameters": vgg.parameter_count(model),
             "history": history,

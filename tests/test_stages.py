@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from support.voc_folder import CLASSES, dataset, write_voc_folder
@@ -43,13 +44,13 @@ def test_a_list_that_validates_and_tests_is_held_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test_split: str, held: list[str]
 ) -> None:
     path = prepared(tmp_path, height=16, width=16, test_split=test_split, segmentation_split=test_split)
-    read_split, splits = images.read_split, []
+    read_group, splits = images._read_split, []
 
-    def note(path: Path, split: str) -> images.Split:
+    def note(file: h5py.File, split: str, *, pixels: bool) -> images.Split:
         splits.append(split)
-        return read_split(path, split)
+        return read_group(file, split, pixels=pixels)
 
-    monkeypatch.setattr(images, "read_split", note)
+    monkeypatch.setattr(images, "_read_split", note)
     directory = fit_teacher(tmp_path / "teacher", path, SMALL)
     assert splits == held
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
@@ -57,7 +58,7 @@ def test_a_list_that_validates_and_tests_is_held_once(
     validated = {**metrics["history"][-1]["validation"], "f1_tuned": metrics["test"]["f1_tuned"]}
     assert (validated == metrics["test"]) is is_shared
     assert 0 <= metrics["tuned_threshold"] <= 1
-    assert len(np.load(directory / "scores.npy")) == len(read_split(path, "test").ids)
+    assert len(np.load(directory / "scores.npy")) == len(images.read_split(path, "test").ids)
 
 
 def test_teacher_and_student_train_on_crops_of_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,13 +69,13 @@ def test_teacher_and_student_train_on_crops_of_the_photographs(tmp_path: Path, m
     squashed = prepared(tmp_path / "squashed", **sides)
     path = prepared(tmp_path / "kept", train_side=24, **sides)
     recipe = dataclasses.replace(SMALL, epochs=1, augment="resized_crop")
-    read_split, splits = images.read_split, []
+    read_group, splits = images._read_split, []
 
-    def note(path: Path, split: str) -> images.Split:
+    def note(file: h5py.File, split: str, *, pixels: bool) -> images.Split:
         splits.append(split)
-        return read_split(path, split)
+        return read_group(file, split, pixels=pixels)
 
-    monkeypatch.setattr(images, "read_split", note)
+    monkeypatch.setattr(images, "_read_split", note)
     of_images = fit_teacher(tmp_path / "of-images", squashed, recipe)
     assert splits == ["train", "test", "validation"]
     splits.clear()

@@ -1,4 +1,4 @@
-"""Compute methods' maps for a whole data set, and rank them.
+"""Compute methods' maps for a whole data set.
 
 Shapes: N images of a split, K classes, P pairs of (image, class), H x W pixels.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from roar_pipeline import config
 from roar_pipeline.attribution import map_store
+from roar_pipeline.cache import resumable
 from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.datasets import images
 from roar_pipeline.datasets.images import Info, Split
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from roar_pipeline.attribution.engine import Batch
 
-__all__ = ["dump_control", "dump_explanations", "rank"]
+__all__ = ["dump_control", "dump_explanations"]
 
 _CONTROL_BATCH = 256
 
@@ -57,7 +58,7 @@ def dump_explanations(
 
     device = next(model.parameters()).device
     info = images.read_info(images_path)
-    splits = map_store.distinct_splits(images.read_splits(images_path))
+    splits = images.distinct_splits(images.read_splits(images_path))
     inputs = {name: hold(s.images, info.mean, info.std, device) for name, s in splits.items()}
     black = black_of(info.mean, info.std, device)
     pairs = _pairs(splits["test"])
@@ -68,7 +69,7 @@ def dump_explanations(
         except InputError as error:
             failures[name] = error
 
-    def compute(group: str, rows: slice, names: list[str]) -> map_store.Answers:
+    def compute(group: str, rows: slice, names: list[str]) -> resumable.Answers:
         split = "test" if group == "localization" else group
         if group == "localization":
             used, of_row = np.unique(pairs[rows, 0], return_inverse=True)
@@ -93,7 +94,7 @@ def dump_explanations(
 
     groups = _groups(splits, info, pairs)
     stores = {
-        name: map_store.requests(
+        name: resumable.requests(
             directory / "maps.h5",
             fingerprints[name],
             groups,
@@ -103,7 +104,7 @@ def dump_explanations(
         for name, directory in directories.items()
         if name not in failures
     }
-    failures |= map_store.answer(stores, compute)
+    failures |= resumable.answer(stores, compute)
     if failures:
         raise SomeFailedError(failures)
 
@@ -166,7 +167,7 @@ def dump_control(directory: Path, fingerprint: str, images_path: Path, method: s
     from roar_pipeline.attribution.postprocess import VARIANTS
 
     info = images.read_info(images_path)
-    splits = map_store.distinct_splits(images.read_splits(images_path))
+    splits = images.distinct_splits(images.read_splits(images_path))
     pairs = _pairs(splits["test"])
     control = load(f"roar_pipeline.attribution.controls:{base_of(method)}")
     _, _, variant = method.partition("+")
@@ -184,13 +185,7 @@ def dump_control(directory: Path, fingerprint: str, images_path: Path, method: s
         return columns
 
     groups = _groups(splits, info, pairs)
-    map_store.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})
-
-
-def rank(directory: Path, images_path: Path, maps_path: Path, tie_seed: int, shuffle_seed: int | None) -> None:
-    """Write ``levels.h5``: at which percentage each pixel of every image is removed."""
-    splits = images.read_splits(images_path, pixels=False)
-    map_store.write_levels(directory / "levels.h5", maps_path, tie_seed, splits, shuffle_seed=shuffle_seed)
+    resumable.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})
 
 
 def _pairs(test: Split) -> NDArray[np.int64]:
@@ -199,7 +194,7 @@ def _pairs(test: Split) -> NDArray[np.int64]:
     return np.stack([test.segmentation_rows[mask], class_index], axis=1)
 
 
-def _groups(splits: dict[str, Split], info: Info, pairs: NDArray[np.int64]) -> dict[str, map_store.Group]:
+def _groups(splits: dict[str, Split], info: Info, pairs: NDArray[np.int64]) -> dict[str, resumable.Group]:
     size = info.height, info.width
     groups = {name: map_store.image_group(split.ids, len(info.classes), *size) for name, split in splits.items()}
     return {**groups, "localization": map_store.pair_group(pairs[:, 0], pairs[:, 1], *size)}

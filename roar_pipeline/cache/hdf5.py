@@ -1,37 +1,30 @@
-"""A resumable HDF5 store: groups of columns, filled batch by batch, killed at any moment, the same bytes in the end.
+"""HDF5 files of this project: created with room on the disk, read with the reader's errors explained.
 
-Every dataset is contiguous and allocated when the file is created, so filling it changes no metadata: a
-killed run's file stays readable. What is done stands in a journal beside it, a line per batch with the sha256 of its
-rows, written after them: a resumed run believes no row that it cannot verify.
+Every dataset is contiguous and allocated when the file is created, so filling it changes no metadata: a killed run's
+file stays readable, and a full disk shows before the first row is written.
 """
 
 import contextlib
-import hashlib
-import json
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from roar_pipeline.cache.files import SCRATCH, require_space, sync_directory
+from roar_pipeline.cache.files import require_space
 from roar_pipeline.errors import InputError
-from roar_pipeline.progress import report
 
 __all__ = [
-    "Answers",
-    "Group",
     "allocate",
-    "answer",
     "created",
-    "dump",
-    "requests",
+    "encoded",
+    "open_group",
     "reserve",
     "shape_faults",
+    "text_of",
     "write_column",
 ]
 
@@ -39,234 +32,7 @@ _BY_PERCENTAGE = ("_remove", "_keep")
 """Ends of the names of tables that have a row per percentage."""
 
 _HEAD = 1 << 20
-"""Bytes of a store that are written before its room is set aside, at most."""
-
-Columns = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a group of a map store will hold."""
-
-    rows: int
-    fixed: Mapping[str, Sequence[str] | NDArray[Any]]
-    """Columns known beforehand."""
-    computed: Mapping[str, tuple[tuple[int, ...], str]]
-    """Columns to compute: name to the shape and dtype of one row. ``maps`` must be one of them."""
-
-
-def dump(
-    path: Path,
-    fingerprint: str,
-    groups: Mapping[str, Group],
-    batch: int,
-    compute: Callable[[str, slice], Columns],
-    attributes: Mapping[str, Any],
-) -> None:
-    """Fill one map store: ``requests``, answered by ``compute``.
-
-    Raises:
-        InputError: a map is not finite.
-    """
-    steps = requests(path, fingerprint, groups, batch, attributes)
-    if failures := answer({path.name: steps}, lambda group, rows, names: {path.name: compute(group, rows)}):
-        raise failures[path.name]
-
-
-Requests = Generator[tuple[int, str, slice], Columns, None]
-
-Answers = Mapping[str, Columns | InputError]
-"""Name of a store to what was computed for it, or why it could not be."""
-
-
-def requests(
-    path: Path, fingerprint: str, groups: Mapping[str, Group], batch: int, attributes: Mapping[str, Any]
-) -> Requests:
-    """Fill a map store batch by batch, going on where a killed run of the same fingerprint stopped.
-
-    The rows live in a scratch file beside ``path``, what is done in a journal: rows are written before the
-    journal says so. The last step is the rename to ``path``.
-
-    Args:
-        path: of the store.
-        fingerprint: of everything that decides its content.
-        groups: name to description, in the order of computing.
-        batch: rows per request.
-        attributes: of the file, such as method and explain.
-
-    Yields:
-        What is wanted next: the place of its group in that order, the group, its rows; to be sent their columns.
-
-    Raises:
-        InputError: a map that was sent is not finite.
-    """
-    scratch = path.with_name(SCRATCH + path.name)
-    journal = path.with_name(f"{SCRATCH}{path.stem}.jsonl")
-    plan = _plan(fingerprint, groups, batch)
-    entries = _journaled(journal, plan)
-    if entries is not None and not scratch.exists() and path.exists():
-        path.replace(scratch)  # killed between the rename and the manifest: believed no more than any other
-    if entries is None or not _belongs(scratch, fingerprint, groups):
-        journal.unlink(missing_ok=True)
-        _create(scratch, fingerprint, groups, attributes)
-        entries = []
-    with h5py.File(scratch, "r+") as file:
-        entries = _verified(file, groups, batch, entries)
-        _write_journal(journal, plan, entries)
-        with journal.open("a", encoding="utf-8") as lines:
-            yield from _fill(file, groups, batch, entries, lines)
-        for name in groups:
-            zero_maps = sum(entry["zero_maps"] for entry in entries if entry["group"] == name)
-            file[name].attrs.modify("zero_maps", np.int64(zero_maps))
-        file.flush()
-    with scratch.open("rb") as written:
-        os.fsync(written.fileno())
-    scratch.replace(path)
-    sync_directory(path.parent)
-
-
-def answer(
-    stores: Mapping[str, Requests], compute: Callable[[str, slice, list[str]], Answers]
-) -> dict[str, InputError]:
-    """Fill several stores side by side, those that want the same rows by one call of ``compute``.
-
-    Stores of killed runs may stand at different rows; the one furthest behind comes first.
-
-    Args:
-        stores: by name.
-        compute: (group, rows, names of the stores that want them) to each one's columns, or why there are none.
-
-    Returns:
-        The stores that could not be filled, with the reason; the others are whole.
-    """
-    failures: dict[str, InputError] = {}
-    wanted = {name: request for name, steps in stores.items() if (request := next(steps, None)) is not None}
-    while wanted:
-        _, group, rows = first = min(wanted.values(), key=lambda request: (request[0], request[2].start))
-        names = [name for name, request in wanted.items() if request == first]
-        for name, columns in compute(group, rows, names).items():
-            try:
-                steps = stores[name]
-                wanted[name] = steps.throw(columns) if isinstance(columns, InputError) else steps.send(columns)
-            except StopIteration:
-                del wanted[name]
-            except InputError as error:
-                failures[name] = error
-                del wanted[name]
-    return failures
-
-
-def _batches(groups: Mapping[str, Group], batch: int) -> list[tuple[int, str, slice]]:
-    """Return place of the group, group and rows of every batch, in the order of computing."""
-    return [
-        (place, name, slice(start, min(start + batch, group.rows)))
-        for place, (name, group) in enumerate(groups.items())
-        for start in range(0, group.rows, batch)
-    ]
-
-
-def _fill(
-    file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[dict[str, Any]], lines: TextIO
-) -> Requests:
-    """Ask for what is missing. ``entries`` has one per finished batch, and grows; so does the journal ``lines``."""
-    batches = _batches(groups, batch)
-    for place, name, rows in batches[len(entries) :]:
-        columns = yield place, name, rows
-        _check(name, rows, groups[name], columns)
-        for column, values in columns.items():
-            file[name][column][rows] = values
-        file.flush()
-        entries.append(_entry(file, groups, name, rows))
-        lines.write(json.dumps(entries[-1]) + "\n")
-        lines.flush()
-        report(len(entries) / len(batches), f"{name}: {rows.stop} of {groups[name].rows} maps")
-
-
-def _entry(file: h5py.File, groups: Mapping[str, Group], name: str, rows: slice) -> dict[str, Any]:
-    """Return what the journal says of a batch, from what the file holds in its rows."""
-    digest = hashlib.sha256()
-    for column in groups[name].computed:
-        digest.update(np.ascontiguousarray(file[name][column][rows]).tobytes())
-    zero_maps = int((file[name]["maps"][rows] <= 0).all(axis=(1, 2)).sum())
-    return {"group": name, "zero_maps": zero_maps, "sha256": digest.hexdigest()}
-
-
-def _verified(file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[Any]) -> list[dict[str, Any]]:
-    """Return the entries up to the first that is not what the file's rows say."""
-    batches = _batches(groups, batch)
-    for number, (entry, (_, name, rows)) in enumerate(zip(entries, batches, strict=False)):
-        if entry != _entry(file, groups, name, rows):
-            return entries[:number]
-    return entries[: len(batches)]
-
-
-def _check(name: str, rows: slice, group: Group, columns: Columns) -> None:
-    got = {column: values.shape for column, values in columns.items()}
-    wanted = {column: (rows.stop - rows.start, *shape) for column, (shape, _) in group.computed.items()}
-    if got != wanted:
-        raise ValueError(f"columns of {name} must be {wanted}, got {got}")
-    bad = np.flatnonzero(~np.isfinite(columns["maps"]).all(axis=(1, 2)))
-    if bad.size:
-        raise InputError(
-            f"{bad.size} maps of {name} rows {rows.start}..{rows.stop - 1} are not finite (first: row "
-            f"{rows.start + bad[0]}). Where the model's training diverged, lower its lr."
-        )
-
-
-def _plan(fingerprint: str, groups: Mapping[str, Group], batch: int) -> dict[str, Any]:
-    layout = {n: [[c, *s, dtype] for c, (s, dtype) in g.computed.items()] for n, g in groups.items()}
-    return {"fingerprint": fingerprint, "batch": batch, "rows": {n: g.rows for n, g in groups.items()}, **layout}
-
-
-def _journaled(journal: Path, plan: Any) -> list[Any] | None:
-    """Return what an earlier run of the same plan says it has done, up to a torn line; None if there was none."""
-    try:
-        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return None
-    read: list[Any] = []
-    for line in lines:
-        try:
-            read.append(json.loads(line))
-        except ValueError:
-            break
-    return read[1:] if read and read[0] == plan else None
-
-
-def _write_journal(journal: Path, plan: Any, entries: Sequence[Any]) -> None:
-    """Begin the journal with what is believed, whole."""
-    scratch = journal.with_name(journal.name + ".new")
-    scratch.write_text("".join(json.dumps(line) + "\n" for line in (plan, *entries)), encoding="utf-8")
-    scratch.replace(journal)
-
-
-def _belongs(scratch: Path, fingerprint: str, groups: Mapping[str, Group]) -> bool:
-    """Tell whether the file is one of this run, with the columns known beforehand as they must be."""
-    try:
-        with h5py.File(scratch, "r") as file:
-            return file.attrs.get("fingerprint") == fingerprint and all(
-                np.array_equal(file[name][column][()], _encoded(values))
-                for name, group in groups.items()
-                for column, values in group.fixed.items()
-            )
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
-        return False
-
-
-def _create(scratch: Path, fingerprint: str, groups: Mapping[str, Group], attributes: Mapping[str, Any]) -> None:
-    """Write the store with everything but its computed values."""
-    with created(scratch) as file:
-        file.attrs["fingerprint"] = fingerprint
-        for key, value in attributes.items():
-            file.attrs[key] = value
-        for name, group in groups.items():
-            held = file.create_group(name)
-            held.attrs["zero_maps"] = np.int64(-1)
-            for column, values in group.fixed.items():
-                write_column(held, column, values)
-            for column, (shape, dtype) in group.computed.items():
-                allocate(held, column, (group.rows, *shape), dtype)
-        reserve(file)
+"""Bytes of a file that are written before its space is preallocated, at most."""
 
 
 @contextlib.contextmanager
@@ -280,13 +46,13 @@ def created(path: Path) -> Iterator[h5py.File]:
     """
     require_space(path.parent, _HEAD)
     with path.open("wb") as tried:  # a quota shows only when one writes
-        _set_aside(tried.fileno(), _HEAD)
+        _preallocate(tried.fileno(), _HEAD)
     with h5py.File(path, "w") as file:
         yield file
 
 
 def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
-    """Create a contiguous dataset that has its place in the file from the start."""
+    """Create a contiguous dataset whose space in the file is fixed from the start."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -295,7 +61,7 @@ def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -
 
 
 def reserve(file: h5py.File) -> None:
-    """Have the disk set the room aside that the allocated datasets will fill; nothing may be added from here on.
+    """Preallocate disk space for the allocated datasets; nothing may be added from here on.
 
     Raises:
         OSError: the disk has not so much.
@@ -305,25 +71,49 @@ def reserve(file: h5py.File) -> None:
     size = file.id.get_filesize()
     require_space(path.parent, max(0, size - path.stat().st_blocks * 512))
     with path.open("r+b") as reserved:
-        _set_aside(reserved.fileno(), size)
+        _preallocate(reserved.fileno(), size)
 
 
-def _set_aside(descriptor: int, size: int) -> None:
+def _preallocate(descriptor: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
 
 
 def write_column(group: h5py.Group, name: str, values: Sequence[str] | NDArray[Any]) -> None:
     """Write a whole column; text takes a fixed length in UTF-8, so that it lies in the dataset itself."""
-    group.create_dataset(name, data=_encoded(values))
+    group.create_dataset(name, data=encoded(values))
 
 
-def _encoded(values: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
+def encoded(values: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
     """Return text as UTF-8 of a fixed length, and arrays as they are."""
     if isinstance(values, np.ndarray):
         return values
     encoded = [value.encode() for value in values]
     return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, encoded), default=1) or 1))
+
+
+@contextlib.contextmanager
+def open_group(path: Path, group: str) -> Iterator[h5py.Group]:
+    """Open a group of an HDF5 file of this project for reading.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        InputError: it is none of this project's; names the group, and the folder that the user may remove.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file[group]
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"{path} does not hold what {path.name} should ({group}: {error}). Remove its folder and rerun."
+        ) from error
+
+
+def text_of(encoded: NDArray[np.bytes_]) -> list[str]:
+    """Return the text of a column that ``write_column`` wrote."""
+    return [value.decode() for value in encoded]
 
 
 def shape_faults(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ different sizes (``photographs.py``).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from roar_pipeline.cache.hdf5 import allocate, created, reserve
 from roar_pipeline.config import Dataset
 from roar_pipeline.datasets import voc
 from roar_pipeline.datasets.faults import Faults
+from roar_pipeline.datasets.masks import VOID
 from roar_pipeline.datasets.overlaps import check_disjoint
 from roar_pipeline.datasets.photographs import (
     Photographs,
@@ -40,7 +41,8 @@ __all__ = [
     "SPLITS",
     "Info",
     "Split",
-    "is_same_split",
+    "distinct_splits",
+    "first_name",
     "prepare",
     "read_info",
     "read_split",
@@ -132,9 +134,9 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
 
 
 def _check_classes(classes: Sequence[str]) -> None:
-    if not 0 < len(classes) < voc.VOID or len(set(classes)) != len(classes):
+    if not 0 < len(classes) < VOID or len(set(classes)) != len(classes):
         got = ", ".join(classes) or "none"
-        raise InputError(f"[dataset] classes must be 1 to {voc.VOID - 1} different names, got {got}.")
+        raise InputError(f"[dataset] classes must be 1 to {VOID - 1} different names, got {got}.")
 
 
 def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:
@@ -244,11 +246,14 @@ def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
     )
 
 
-def read_splits(path: Path, *, pixels: bool = True) -> dict[str, Split]:
-    """Read train, test and validation; a list that serves as two splits is read, and held, once.
+def read_splits(
+    path: Path, names: Iterable[str] = ("train", "test", "validation"), *, pixels: bool = True
+) -> dict[str, Split]:
+    """Read several splits; a list that serves as two of them is read, and held, once.
 
     Args:
         path: of ``images.h5``.
+        names: of ``SPLITS``; a list under two names has the masks of the one that comes first.
         pixels: without them, ``images`` of every split has no rows.
 
     Raises:
@@ -256,10 +261,20 @@ def read_splits(path: Path, *, pixels: bool = True) -> dict[str, Split]:
     """
     splits: dict[str, Split] = {}
     with _open(path) as file:
-        for name in ("train", "test", "validation"):
+        for name in names:
             same = next((other for other in splits if file[other] == file[name]), None)
             splits[name] = splits[same] if same else _read_split(file, name, pixels=pixels)
     return splits
+
+
+def first_name(split: Split, splits: Mapping[str, Split]) -> str:
+    """Return the first of the names of a split, which may have several."""
+    return next(name for name, other in splits.items() if other is split)
+
+
+def distinct_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Return the splits under their first names: one that is another split as well is left out."""
+    return {name: split for name, split in splits.items() if first_name(split, splits) == name}
 
 
 def read_training_photographs(path: Path) -> Photographs | None:
@@ -270,16 +285,6 @@ def read_training_photographs(path: Path) -> Photographs | None:
     """
     with _open(path) as file:
         return read_photographs(file)
-
-
-def is_same_split(path: Path, first: str, second: str) -> bool:
-    """Tell whether two of ``SPLITS`` name the same list of images, stored once; masks are the test split's in any case.
-
-    Raises:
-        InputError: the file is missing or not one that ``prepare`` wrote.
-    """
-    with _open(path) as file:
-        return bool(file[first] == file[second])
 
 
 def _open(path: Path) -> Any:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from roar_pipeline.config import Dataset
+from roar_pipeline.datasets.masks import VOID
 from roar_pipeline.errors import InputError
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "IMAGES",
     "LISTS",
     "MASKS",
-    "VOID",
     "UndeclaredClassError",
     "check_layout",
     "image_path",
@@ -46,9 +46,6 @@ CLASSES = (
     *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 """The classes of VOC 2012 in mask order: index 1 is aeroplane."""
-
-VOID = 255
-"""Mask value of pixels that belong to nothing, such as outlines."""
 
 IMAGES, ANNOTATIONS, MASKS, LISTS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets"
 _FORMATS = ("JPEG", "PNG")

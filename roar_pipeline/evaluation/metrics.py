@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
+from roar_pipeline.datasets.masks import VOID
 from roar_pipeline.errors import InputError
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "voc_average_precision_per_class",
 ]
 
-_VOID = 255
 _ROUNDING = 1e-10
 """Mean F1s whose relative difference is smaller are equal."""
 
@@ -289,7 +289,7 @@ def _inside_outside(
             "A map to be localized has values that are not finite: its model's training probably diverged."
         )
     is_inside = segmentation == class_value
-    is_outside = ~is_inside if void == "background" else ~is_inside & (segmentation != _VOID)
+    is_outside = ~is_inside if void == "background" else ~is_inside & (segmentation != VOID)
     inside, outside = map_[is_inside], map_[is_outside]
     return (inside, outside) if inside.size and outside.size else None
 

@@ -4,72 +4,62 @@ Shapes: N images of a split, K classes, H x W pixels.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from roar_pipeline import config
-from roar_pipeline.attribution import map_store
 from roar_pipeline.cache.files import write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks import training, vgg
 from roar_pipeline.networks.batches import Inputs, hold, with_removal
+from roar_pipeline.removal.audits import removal_audits
+from roar_pipeline.removal.level_store import read_all_levels
 
 __all__ = ["train_cell"]
 
 
 def train_cell(
     directory: Path,
-    *,
+    cell: Cell,
     images_path: Path,
     levels_path: Path | None,
-    percent: int,
-    direction: str,
-    recipe: config.Retrain,
-    seed: int,
+    *,
     fingerprint: str,
-    execution: config.Execution,
-    masks_only: bool,
-) -> dict[str, Any]:
+    device: torch.device,
+) -> None:
     """Train one network from scratch and write its ``metrics.json``, ``scores.npy`` and, if asked for, ``model.pt``.
 
     The threshold of ``f1_tuned`` is the best one on the validation images, which have lost the same share of pixels.
 
     Args:
         directory: of the result.
+        cell: what is removed, and the network.
         images_path: images.h5.
-        levels_path: levels.h5; None at 0 and at 100 percent.
-        percent: removed, or kept.
-        direction: remove or keep.
-        recipe: the network and how it is trained.
-        seed: of the network's weights and of its training.
+        levels_path: levels.h5, read once; None at 0 and at 100 percent.
         fingerprint: of the result.
-        execution: device and threads.
-        masks_only: show the network the masks instead of the images: 1 where a pixel is kept, 0 where it is removed.
-
-    Returns:
-        How it ran, for the manifest.
+        device: to train on.
     """
-    device = training.set_up_device(execution)
     info = images.read_info(images_path)
-    vgg.check_size(recipe.arch, info.height, info.width)
+    vgg.check_size(cell.recipe.arch, info.height, info.width)
     splits = images.read_splits(images_path)
-    levels = None if levels_path is None else map_store.read_all_levels(levels_path)
+    levels = None if levels_path is None else read_all_levels(levels_path)
 
     def shown(name: str) -> Inputs:
         held = hold(splits[name].images, info.mean, info.std, device)
-        of_split = _levels_of(splits[name], percent) if levels is None else levels[name].levels
-        return held if of_split is None else with_removal(held, of_split, percent, direction, masks_only=masks_only)
+        of_split = _levels_of(splits[name], cell.percent) if levels is None else levels[name].levels
+        if of_split is None:
+            return held
+        return with_removal(held, of_split, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
 
-    model = vgg.build(recipe, len(info.classes), seed=seed).to(device)
+    model = vgg.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
     history = training.train(
         model,
         shown("train"),
         torch.from_numpy(splits["train"].labels).to(device, torch.float32),
-        recipe,
-        seed=seed,
+        cell.recipe,
+        seed=cell.seed,
         checkpoint=directory / "partial-checkpoint.pt",
         owner=fingerprint,
     )
@@ -77,22 +67,21 @@ def train_cell(
     is_test = splits["validation"] is splits["test"]
     validation_scores = scores if is_test else training.predict(model, shown("validation"))
     threshold = metrics.best_f1_threshold(splits["validation"].labels, validation_scores)
-    if recipe.save_model:
-        vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction=1)
+    if cell.recipe.save_model:
+        vgg.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
     write_array(directory / "scores.npy", scores)
     write_json(
         directory / "metrics.json",
         {
-            "percent": percent,
-            "direction": direction,
-            "seed": seed,
+            "percent": cell.percent,
+            "direction": cell.direction,
+            "seed": cell.seed,
             "test": metrics.evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
             "tuned_threshold": threshold,
             "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
-            "removal": None if levels is None else map_store.removal_audits(levels, percent, direction),
+            "removal": None if levels is None else removal_audits(levels, cell.percent, cell.direction),
         },
     )
-    return training.facts(device, execution)
 
 
 def _levels_of(split: images.Split, percent: int) -> np.ndarray | None:

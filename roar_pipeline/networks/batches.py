@@ -1,4 +1,4 @@
-"""From resident uint8 images to what a network sees: remove, augment, normalize.
+"""From resident uint8 images to what a network sees: normalize, remove, augment.
 
 Shapes: B images of a batch, N images in memory, H x W pixels.
 """
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from roar_pipeline.networks.augmentation import AUGMENTATIONS
 from roar_pipeline.networks.crops import CropInputs, crop_batch
+from roar_pipeline.removal.fills import FILLS
 from roar_pipeline.removal.ranking import removed
 
 __all__ = ["Inputs", "batch_of", "black_of", "hold", "with_removal"]
@@ -30,6 +31,8 @@ class Inputs:
     """Removal levels, uint8 (N, H, W); None for clean images."""
     percent: int = 0
     direction: str = "remove"
+    fill: str = "mean"
+    """What removed pixels become, a key of ``fills.FILLS``."""
     masks_only: bool = False
     """Show the masks instead of the images: 1 in every channel where a pixel is kept, 0 where it is removed."""
 
@@ -57,21 +60,29 @@ def black_of(mean: np.ndarray, std: np.ndarray, device: torch.device) -> Tensor:
 
 
 def with_removal(
-    inputs: Inputs, levels: np.ndarray, percent: int, direction: str, *, masks_only: bool = False
+    inputs: Inputs, levels: np.ndarray, percent: int, direction: str, *, fill: str = "mean", masks_only: bool = False
 ) -> Inputs:
     """Return the same images with ``percent`` of their pixels to be removed by ``levels`` uint8 (N, H, W)."""
     resident = torch.from_numpy(levels).to(inputs.images.device)
-    return replace(inputs, levels=resident, percent=percent, direction=direction, masks_only=masks_only)
+    return replace(inputs, levels=resident, percent=percent, direction=direction, fill=fill, masks_only=masks_only)
 
 
 def _pixels(inputs: Inputs, index: Tensor) -> Tensor:
-    """Return the normalized pixels (B, H, W, 3) of the images at ``index``; where masks are shown, just their room."""
+    """Return the normalized pixels (B, H, W, 3) of the images at ``index``."""
     shape = (len(index), *inputs.images.shape[1:])
-    if inputs.masks_only:
-        return inputs.mean.new_empty(()).expand(shape)
     # Broadcasting along rows of pixels, not along three channels, makes this twice as fast.
     rows = inputs.images.flatten(2).index_select(0, index).to(torch.float32)
     return rows.sub_(inputs.mean).div_(inputs.std).view(shape)
+
+
+def _shown(inputs: Inputs, index: Tensor) -> Tensor:
+    """Return what is left of the images at ``index`` once their pixels are removed, or the masks: (B, H, W, 3)."""
+    if inputs.levels is None:
+        return _pixels(inputs, index)
+    gone = removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)
+    if inputs.masks_only:
+        return gone.logical_not_()[..., None].expand(*gone.shape, inputs.images.shape[-1]).to(torch.float32)
+    return FILLS[inputs.fill](_pixels(inputs, index), gone)
 
 
 def batch_of(
@@ -79,9 +90,8 @@ def batch_of(
 ) -> Tensor:
     """Return the normalized float32 batch (B, 3, H, W), channels_last in memory, of the images at ``index`` (B,).
 
-    In this order: remove, augment, normalize. Removed pixels take the training split's channel means,
-    which normalization turns into exactly 0; and as augmentations only move and average pixels, normalizing first and
-    filling with 0 gives the same batch in half the time.
+    In this order: normalize, remove, augment. As augmentations only move and average pixels, that is the same batch as
+    remove, augment, normalize, in half the time.
 
     Args:
         inputs: images in memory; or photographs, whose one augmentation is ``resized_crop``.
@@ -98,9 +108,5 @@ def batch_of(
         if augment != "resized_crop" or generator is None:
             raise ValueError(f"photographs have different sizes: augment = {augment} cannot make a batch of them")
         return crop_batch(inputs, index, generator)
-    batch = _pixels(inputs, index)
-    if inputs.levels is not None:
-        kept = ~removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)[..., None]
-        batch = kept.expand_as(batch).to(torch.float32) if inputs.masks_only else batch.mul_(kept)
-    batch = batch.permute(0, 3, 1, 2)
+    batch = _shown(inputs, index).permute(0, 3, 1, 2)
     return batch if generator is None or augment == "none" else AUGMENTATIONS[augment](batch, generator)

@@ -17,23 +17,17 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "BACKGROUND",
     "DIRECTIONS",
-    "VOID",
+    "check_direction",
     "donors",
-    "object_shares",
+    "finite_values",
     "removal_levels",
     "removal_order",
     "removed",
     "removed_count",
+    "removed_counts",
     "tie_order",
-    "tied_shares",
-    "total_variation",
 ]
-
-BACKGROUND = 0
-VOID = 255
-"""Values of a segmentation pixel that belong to no object."""
 
 DIRECTIONS = ("remove", "keep")
 """remove takes the most relevant pixels away (ROAR), keep leaves only them (KAR)."""
@@ -46,6 +40,11 @@ def removed_count(percent: int, pixels: int) -> int:
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be within 0..100, got {percent}")
     return round(percent * pixels / 100)
+
+
+def removed_counts(pixels: int) -> NDArray[np.int64]:
+    """Return ``removed_count`` at every percentage 0..100, (101,)."""
+    return np.array([removed_count(percent, pixels) for percent in range(101)], dtype=np.int64)
 
 
 def donors(count: int, seed: int) -> NDArray[np.int64]:
@@ -92,7 +91,7 @@ def removal_order(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArr
     Raises:
         InputError: the map is not finite.
     """
-    values = _finite(map_, image_id)
+    values = finite_values(map_, image_id)
     ties = tie_order(image_id, seed, values.size)
     _, rank = np.unique(values, return_inverse=True)
     falling = (rank.max(initial=0) - rank)[ties].astype(np.uint64)
@@ -106,30 +105,9 @@ def removal_order(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArr
 def removal_levels(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArray[np.uint8]:
     """Return a map's removal levels (H, W): the smallest percentage, 1..100, at which each pixel goes."""
     levels = np.empty(map_.size, dtype=np.uint8)
-    gone = np.diff(_counts(map_.size))
+    gone = np.diff(removed_counts(map_.size))
     levels[removal_order(map_, image_id, seed)] = np.repeat(np.arange(1, 101, dtype=np.uint8), gone)
     return levels.reshape(map_.shape)
-
-
-def tied_shares(map_: NDArray[np.floating], direction: str = "remove") -> NDArray[np.float64]:
-    """Return, at every percentage 0..100, the share of removed pixels that ties decide, (101,).
-
-    That is: of the removed pixels, those of the group of equal values which the cut divides. Where the cut
-    falls between two values, and where nothing or everything is removed, it is 0. ``direction`` is as in
-    ``removed``.
-    """
-    _check_direction(direction)
-    values = np.sort(_finite(map_, "of this map"))
-    counts = _counts(values.size)
-    shares = np.zeros(101)
-    cuts = (counts > 0) & (counts < values.size)
-    above = counts[cuts]
-    lowest = values[values.size - above]
-    first = values.size - np.searchsorted(values, lowest, side="right")
-    end = values.size - np.searchsorted(values, lowest, side="left")
-    tied, gone = (above - first, above) if direction == "remove" else (end - above, values.size - above)
-    shares[cuts] = np.where(end > above, tied / gone, 0.0)
-    return shares
 
 
 def removed(levels: Levels, percent: int, direction: str) -> Levels:
@@ -138,59 +116,28 @@ def removed(levels: Levels, percent: int, direction: str) -> Levels:
     ``remove`` takes the most relevant pixels away (ROAR): nothing at 0, everything at 100. ``keep`` leaves
     only them (KAR): everything is removed at 0, nothing at 100. Array or tensor in, the same out.
     """
-    _check_direction(direction)
+    check_direction(direction)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be within 0..100, got {percent}")
     return levels <= percent if direction == "remove" else levels > percent
 
 
-def total_variation(map_: NDArray[np.floating]) -> float:
-    """Return the mean absolute difference of neighbors, horizontal and vertical, of a map scaled to 0..1.
+def check_direction(direction: str) -> None:
+    """Refuse what is not one of ``DIRECTIONS``.
 
-    The scaling makes blurriness show and not magnitude [Pitfalls, 2304.13836]. A
-    constant map has 0, and so has a single pixel.
+    Raises:
+        ValueError: lists them.
     """
-    values = np.asarray(map_, dtype=np.float64)
-    low, high = values.min(), values.max()
-    if low == high:
-        return 0.0
-    steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
-    return float(sum(s.sum() for s in steps) / sum(s.size for s in steps) / (high - low))
-
-
-def object_shares(
-    levels: NDArray[np.uint8], segmentation: NDArray[np.uint8], direction: str = "remove"
-) -> NDArray[np.float64]:
-    """Return the share of object pixels removed at every percentage 0..100, over all images together, (101,).
-
-    Args:
-        levels: (M, H, W) removal levels of the images that have a segmentation.
-        segmentation: (M, H, W); everything but background and void is object.
-        direction: as in ``removed``.
-
-    Without any object pixel there is no share: all NaN.
-    """
-    if levels.shape != segmentation.shape:
-        raise ValueError(f"levels {levels.shape} and segmentation {segmentation.shape} must have one shape")
-    _check_direction(direction)
-    inside = (segmentation != BACKGROUND) & (segmentation != VOID)
-    counts = np.bincount(levels[inside], minlength=101).astype(np.float64)
-    if not inside.any():
-        return np.full(101, np.nan)
-    shares = np.cumsum(counts) / counts.sum()
-    return np.asarray(shares if direction == "remove" else 1 - shares)
-
-
-def _check_direction(direction: str) -> None:
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got '{direction}'")
 
 
-def _counts(pixels: int) -> NDArray[np.int64]:
-    return np.array([removed_count(percent, pixels) for percent in range(101)], dtype=np.int64)
+def finite_values(map_: NDArray[np.floating], image_id: str) -> NDArray[np.floating]:
+    """Return a map's values (H*W,).
 
-
-def _finite(map_: NDArray[np.floating], image_id: str) -> NDArray[np.floating]:
+    Raises:
+        InputError: some are not finite; names the image.
+    """
     values = np.ravel(map_)
     bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:

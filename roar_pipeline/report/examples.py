@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 
 from roar_pipeline.attribution import map_store
 from roar_pipeline.datasets import images
-from roar_pipeline.removal.ranking import BACKGROUND, VOID, removed
+from roar_pipeline.datasets.masks import BACKGROUND, VOID
+from roar_pipeline.removal.level_store import read_levels
+from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.figures import PALE, color, drawn
 from roar_pipeline.report.results import method_label, model_label
 
@@ -88,7 +90,7 @@ def collect(
     several = len({source["method"] for source in sources if source["model"] is not None}) > 1
     found: list[list[ExampleRow]] = [[] for _ in rows]
     for source in sources:
-        levels = map_store.read_levels(Path(source["levels"]), "test").levels
+        levels = read_levels(Path(source["levels"]), "test").levels
         for shown, row in zip(found, rows, strict=True):
             gone = [removed(levels[row], percent, direction) for percent in percents]
             left = tuple(np.where(g[..., None], fill, split.images[row]) for g in gone)

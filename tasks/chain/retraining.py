@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
+from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.methods import is_control, masks_depend_on_image
 from roar_pipeline.plain_settings import training_keys
 from tasks.chain.base import StageTask
@@ -104,13 +105,16 @@ class CellTask(StageTask):
         return {
             "images_path": PrepareImages().path,
             "levels_path": None if self.is_shared else self._levels.path,
-            "percent": self.percent,
-            "direction": "remove" if self.is_shared else self.direction,
-            "recipe": self.recipe,
-            "seed": self.seed,
+            "cell": Cell(
+                percent=self.percent,
+                direction="remove" if self.is_shared else self.direction,
+                recipe=self.recipe,
+                seed=self.seed,
+                fill=settings().removal.fill,
+                masks_only=self.masks_only,
+            ),
             "fingerprint": self.fingerprint,
             "execution": settings().execution,
-            "masks_only": self.masks_only,
         }
 
     @property

@@ -200,7 +200,7 @@ def test_methods_are_found_by_name_and_controls_too():
 def test_the_names_cost_no_torch():
     code = (
         "import sys, roar_pipeline.attribution, roar_pipeline.attribution.controls, roar_pipeline.attribution.targets,"
-        "roar_pipeline.attribution.postprocess, roar_pipeline.removal.ranking, roar_pipeline.attribution.map_store;"
+        "roar_pipeline.attribution.postprocess, roar_pipeline.removal.level_store, roar_pipeline.attribution.map_store;"
         "sys.exit(bool({'torch', 'torchvision', 'sklearn'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

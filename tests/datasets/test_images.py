@@ -91,8 +91,10 @@ def test_same_list_for_validation_and_test_is_stored_once(out: Path, root: Path)
     assert (len(validation.segmentation), len(test.segmentation)) == (0, SPLITS["val"])
     with h5py.File(path) as file:
         assert file["validation"] == file["test"]
-    assert images.is_same_split(path, "validation", "test")
-    assert not images.is_same_split(path, "train", "test")
+    splits = images.read_splits(path, ("test", "validation"))
+    assert list(splits) == ["test", "validation"]
+    assert splits["validation"] is splits["test"]
+    assert len(splits["test"].segmentation) == SPLITS["val"]
 
 
 @pytest.mark.parametrize(("train_side", "size"), [(18, (18, 24)), (500, (24, 32))])

@@ -11,6 +11,7 @@ from PIL import Image
 from support.voc_folder import CLASSES, dataset, write_annotation, write_image, write_list, write_mask, write_voc_folder
 
 from roar_pipeline.datasets import voc
+from roar_pipeline.datasets.masks import VOID
 from roar_pipeline.errors import InputError
 
 
@@ -289,7 +290,7 @@ def test_listed_image_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["P", "L"])
 def test_masks_are_indices_and_resized_nearest(tmp_path: Path, mode: str) -> None:
-    mask = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, voc.VOID], dtype=np.uint8), (20, 30))
+    mask = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, VOID], dtype=np.uint8), (20, 30))
     write_image(tmp_path, "a", gradient(20, 30))
     write_mask(tmp_path, "a", mask, mode)
     np.testing.assert_array_equal(voc.read_segmentation(tmp_path, "a", CLASSES, 20, 30), mask)

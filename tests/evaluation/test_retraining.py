@@ -3,16 +3,19 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from roar_pipeline import config, stages
-from roar_pipeline.attribution import map_store
-from roar_pipeline.cache.hdf5 import Group, dump
+from roar_pipeline.cache.resumable import Group, dump
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks.batches import batch_of, hold, with_removal
+from roar_pipeline.removal.fills import FILLS
+from roar_pipeline.removal.level_store import read_levels, write_levels
 
 RECIPE = config.Retrain(width=2, epochs=2, save_model=True)
 
@@ -41,7 +44,7 @@ def telling_levels(tmp_path_factory: pytest.TempPathFactory, images_path: Path) 
     shapes = {"maps": ((16, 16), "f4"), "explained": ((len(splits["train"].labels[0]),), "u1")}
     groups = {name: Group(len(split.ids), {"ids": split.ids}, shapes) for name, split in splits.items()}
     dump(directory / "maps.h5", "f", groups, 8, columns, {})
-    map_store.write_levels(directory / "levels.h5", directory / "maps.h5", 0, splits)
+    write_levels(directory / "levels.h5", directory / "maps.h5", 0, splits)
     return directory / "levels.h5"
 
 
@@ -60,13 +63,9 @@ def run(
         directory,
         images_path=images_path,
         levels_path=levels,
-        percent=percent,
-        direction="remove",
-        recipe=recipe,
-        seed=0,
+        cell=Cell(percent, "remove", recipe, seed=0, masks_only=masks_only),
         fingerprint="f",
         execution=config.Execution(device="cpu"),
-        masks_only=masks_only,
     )
     assert facts["threads"] == 1
     assert facts["processor"] == torch.backends.cpu.get_cpu_capability()
@@ -87,7 +86,7 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
 
     info, held = images.read_info(images_path), images.read_split(images_path, "validation")
     inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
-    levels = map_store.read_levels(telling_levels, "validation").levels
+    levels = read_levels(telling_levels, "validation").levels
     model = vgg.load(tmp_path / "cell" / "model.pt")
     validation = training.predict(model, with_removal(inputs, levels, 30, "remove"))
     assert threshold == metrics.best_f1_threshold(held.labels, validation)
@@ -106,7 +105,7 @@ def test_at_100_percent_every_image_looks_alike_and_at_0_no_level_has_a_say(tmp_
 def test_a_probe_sees_ones_where_a_cell_keeps_pixels_and_nothing_else(images_path: Path, telling_levels: Path) -> None:
     info, held = images.read_info(images_path), images.read_split(images_path, "test")
     inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
-    levels = map_store.read_levels(telling_levels, "test").levels
+    levels = read_levels(telling_levels, "test").levels
     index = torch.tensor([4, 0])
     for direction, kept in (("remove", levels > 30), ("keep", levels <= 30)):
         batch = batch_of(with_removal(inputs, levels, 30, direction, masks_only=True), index)
@@ -124,3 +123,49 @@ def test_a_probe_finds_the_label_that_masks_tell_and_none_where_they_tell_nothin
     telling = run(tmp_path / "telling", images_path, telling_levels, 30, masks_only=True, **longer)
     chance = run(tmp_path / "chance", images_path, None, 100)
     assert telling["test"]["map_classes"] > chance["test"]["map_classes"] + 0.15
+
+
+def test_a_cell_reads_its_levels_once(
+    tmp_path: Path, images_path: Path, telling_levels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    class Counted(h5py.File):
+        def __init__(self, name: Path, *arguments: object, **options: object) -> None:
+            opened.append(Path(name).name)
+            super().__init__(name, *arguments, **options)
+
+    monkeypatch.setattr(h5py, "File", Counted)
+    run(tmp_path / "cell", images_path, telling_levels, 30, epochs=0)
+    assert opened.count("levels.h5") == 1
+
+
+def test_a_cell_uses_the_fill_that_it_names(
+    tmp_path: Path, images_path: Path, telling_levels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fill is a function with a name: registered, it takes the place of the removed pixels and of no other."""
+
+    def white(pixels: torch.Tensor, removed: torch.Tensor) -> torch.Tensor:
+        return torch.where(removed[..., None], 3.0, pixels)
+
+    monkeypatch.setitem(FILLS, "white", white)
+    info, held = images.read_info(images_path), images.read_split(images_path, "test")
+    inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
+    levels = read_levels(telling_levels, "test").levels
+    index = torch.arange(len(held.ids))
+    batch, clean = (batch_of(of, index) for of in (with_removal(inputs, levels, 30, "remove", fill="white"), inputs))
+    gone = torch.from_numpy(levels <= 30)[:, None]
+    assert torch.equal(batch, torch.where(gone, 3.0, clean))
+    cells = {}
+    for fill in ("mean", "white"):
+        (tmp_path / fill).mkdir()
+        stages.retrain(
+            tmp_path / fill,
+            images_path=images_path,
+            levels_path=telling_levels,
+            cell=Cell(30, "remove", RECIPE, seed=0, fill=fill),
+            fingerprint="f",
+            execution=config.Execution(device="cpu"),
+        )
+        cells[fill] = np.load(tmp_path / fill / "scores.npy")
+    assert (cells["mean"] != cells["white"]).any()

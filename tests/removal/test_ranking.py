@@ -1,48 +1,22 @@
 """Removal against a slow reference; a constant map is the random control, and removed sets are nested."""
 
 import hashlib
-import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from support.maps import CASES, some_maps
 
 from roar_pipeline.errors import InputError
 from roar_pipeline.removal.ranking import (
     donors,
-    object_shares,
     removal_levels,
     removal_order,
     removed,
     removed_count,
     tie_order,
-    tied_shares,
-    total_variation,
 )
-
-SHAPES = [(1, 1), (1, 7), (3, 4), (10, 10), (13, 11)]
-
-
-def some_maps(shape):
-    """Maps by the ways they can go wrong: distinct values, many ties, mostly zero, constant, one peak, signed."""
-    rng = np.random.default_rng(0)
-    normal = rng.normal(size=shape).astype(np.float32)
-    peak = np.zeros(shape, np.float32)
-    peak[-1, -1] = 3
-    return {
-        "distinct": normal,
-        "tied": rng.integers(0, 4, shape).astype(np.float32),
-        "relu": np.maximum(normal - 0.8, 0),
-        "zero": np.zeros(shape, np.float32),
-        "constant": np.full(shape, -2.5, np.float32),
-        "peak": peak,
-        "signed zeros": np.where(normal > 0, 0.0, -0.0).astype(np.float32),
-        "close in float64": 1 + normal.astype(np.float64) * 1e-15,
-    }
-
-
-CASES = [(shape, name) for shape in SHAPES for name in some_maps((1, 1))]
 
 
 def order_reference(map_, image_id, seed):
@@ -60,16 +34,6 @@ def level_reference(map_, image_id, seed):
     for percent in range(100, 0, -1):
         levels[order[: removed_count(percent, map_.size)]] = percent
     return levels.reshape(map_.shape)
-
-
-def tied_share_reference(map_, percent, direction):
-    """A removed pixel is decided by ties if a pixel of its value stays."""
-    values = sorted(map_.ravel().tolist(), reverse=True)
-    count = removed_count(percent, len(values))
-    first, rest = values[:count], values[count:]
-    gone = first if direction == "remove" else rest
-    divided = set(first) & set(rest)
-    return sum(value in divided for value in gone) / len(gone) if gone else 0.0
 
 
 @pytest.mark.parametrize("pixels", [1, 3, 50, 2304, 51529])
@@ -175,8 +139,6 @@ def test_a_map_that_is_not_finite_is_refused(bad):
     map_[1, 2] = bad
     with pytest.raises(InputError, match="image '2007_000033' has 1 of 16 values that are not finite"):
         removal_levels(map_, "2007_000033", 0)
-    with pytest.raises(InputError, match="not finite"):
-        tied_shares(map_)
 
 
 @pytest.mark.parametrize("percent", [0, 1, 37, 50, 99, 100])
@@ -192,89 +154,6 @@ def test_an_unknown_direction_is_refused():
     levels = np.ones((1, 2, 2), np.uint8)
     with pytest.raises(ValueError, match="direction must be one of remove, keep, got 'drop'"):
         removed(levels, 10, "drop")
-    with pytest.raises(ValueError, match="got 'drop'"):
-        object_shares(levels, levels, "drop")
-    with pytest.raises(ValueError, match="got 'drop'"):
-        tied_shares(levels[0], "drop")
-
-
-@pytest.mark.parametrize(("shape", "name"), CASES)
-@pytest.mark.parametrize("direction", ["remove", "keep"])
-def test_tied_shares_equal_the_slow_reference(shape, name, direction):
-    map_ = some_maps(shape)[name]
-    shares = tied_shares(map_, direction)
-    assert shares.shape == (101,)
-    for percent in range(101):
-        assert shares[percent] == pytest.approx(tied_share_reference(map_, percent, direction), abs=1e-15)
-
-
-def test_tied_shares_in_closed_form():
-    constant = np.zeros((10, 10), np.float32)
-    np.testing.assert_array_equal(tied_shares(constant), [0] + [1] * 99 + [0])
-    half = np.zeros((10, 10), np.float32)
-    half.flat[:40] = np.arange(40, 0, -1)
-    shares = tied_shares(half)
-    assert not shares[:41].any()
-    assert shares[90] == pytest.approx(50 / 90)
-    assert shares[100] == 0
-
-
-def total_variation_reference(map_):
-    rows, columns = map_.shape
-    values = map_.astype(np.float64)
-    scaled = (values - values.min()) / (values.max() - values.min())
-    steps = [abs(scaled[i, j] - scaled[i + 1, j]) for i in range(rows - 1) for j in range(columns)]
-    steps += [abs(scaled[i, j] - scaled[i, j + 1]) for i in range(rows) for j in range(columns - 1)]
-    return sum(steps) / len(steps)
-
-
-@pytest.mark.parametrize(("shape", "name"), CASES)
-def test_total_variation_equals_the_slow_reference(shape, name):
-    map_ = some_maps(shape)[name]
-    wanted = 0.0 if map_.min() == map_.max() else total_variation_reference(map_)
-    assert total_variation(map_) == pytest.approx(wanted, abs=1e-12)
-
-
-def test_total_variation_in_closed_form():
-    checkers = np.indices((6, 6)).sum(0) % 2
-    assert total_variation(checkers.astype(np.float32)) == 1.0
-    ramp = np.tile(np.linspace(-3, 5, 11), (11, 1))
-    assert total_variation(ramp) == pytest.approx(0.1 / 2)
-    assert total_variation(ramp * 1e-3 + 7) == pytest.approx(0.1 / 2)
-    assert total_variation(np.full((4, 4), 3.0)) == 0.0
-    assert total_variation(np.float32([[-3e38, 3e38]])) == 1.0
-
-
-def object_share_reference(levels, segmentation, percent, direction):
-    gone = total = 0
-    for level, value in zip(levels.ravel().tolist(), segmentation.ravel().tolist(), strict=True):
-        if value not in (0, 255):
-            total += 1
-            gone += level <= percent if direction == "remove" else level > percent
-    return gone / total if total else math.nan
-
-
-@pytest.mark.parametrize("direction", ["remove", "keep"])
-def test_object_shares_equal_the_slow_reference(direction):
-    rng = np.random.default_rng(0)
-    levels = np.stack([removal_levels(m, "x", 0) for m in list(some_maps((12, 12)).values())[:3]])
-    segmentation = rng.choice(np.array([0, 0, 1, 7, 255], np.uint8), levels.shape)
-    shares = object_shares(levels, segmentation, direction)
-    assert shares.shape == (101,)
-    for percent in range(101):
-        wanted = object_share_reference(levels, segmentation, percent, direction)
-        assert shares[percent] == pytest.approx(wanted, abs=1e-12)
-
-
-def test_object_shares_of_degenerate_cases():
-    levels = removal_levels(some_maps((10, 10))["distinct"], "x", 0)[None]
-    everything = object_shares(levels, np.full_like(levels, 3))
-    np.testing.assert_allclose(everything, np.arange(101) / 100, atol=1e-12)
-    assert np.isnan(object_shares(levels, np.zeros_like(levels))).all()
-    assert np.isnan(object_shares(levels, np.full_like(levels, 255))).all()
-    assert np.isnan(object_shares(levels[:0], levels[:0])).all()
-    with pytest.raises(ValueError, match=r"levels \(1, 10, 10\) and segmentation \(2, 10, 10\)"):
-        object_shares(levels, np.zeros((2, 10, 10), np.uint8))
 
 
 def test_every_image_gets_another_images_map():

@@ -16,6 +16,7 @@ from support.grid_results import write_grid, write_images
 from roar_pipeline import config
 from roar_pipeline.attribution import map_store
 from roar_pipeline.datasets import images, scenes
+from roar_pipeline.removal.level_store import read_levels
 from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.build import build
 from roar_pipeline.report.examples import collect, shown_rows
@@ -261,7 +262,7 @@ def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
         assert [row.label for row in example.rows] == ["Random", "Teacher", "Naive KD"]
         for row, source in zip(example.rows, sources, strict=True):
             assert (row.map == map_store.read_rows(source["maps"], "test").maps[5]).all()
-            levels = map_store.read_levels(source["levels"], "test").levels[5]
+            levels = read_levels(source["levels"], "test").levels[5]
             for percent, picture in zip((10, 50), row.removed, strict=True):
                 gone = removed(levels, percent, direction)
                 assert (picture[gone] == fill).all()

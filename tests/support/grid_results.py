@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 
 from roar_pipeline import config
-from roar_pipeline.attribution import map_store
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.localization import localize
 from roar_pipeline.methods import is_shuffled, masks_depend_on_image
+from roar_pipeline.removal.level_store import write_levels
 
 PERCENTS = (10, 50)
 TUNED = 0.3
@@ -204,7 +204,7 @@ def _write_maps(root: Path, images_path: Path, model: str | None, method: str, s
         group["maps"] = generator.random((len(rows), 16, 16), dtype=np.float32)
         group["scores"] = _scores(test, 4.0, model, seed, "test")[test.segmentation_rows[rows], class_index]
         group.attrs["zero_maps"] = 0
-    map_store.write_levels(paths[1], paths[0], 0, splits)
+    write_levels(paths[1], paths[0], 0, splits)
     return paths
 
 

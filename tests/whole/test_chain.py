@@ -12,9 +12,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 from support.workplace import Workplace, contents
 
-from roar_pipeline.attribution import map_store
 from roar_pipeline.cache.manifests import read_manifest
 from roar_pipeline.datasets import images
+from roar_pipeline.removal.level_store import read_levels
 
 CELL = ("Retrain", "--model", "sswa", "--method", "gradcam", "--percent", "60", "--seed", "0")
 
@@ -135,7 +135,7 @@ def test_removal_sets_are_nested_and_exact(chain: Workplace) -> None:
     """On what the chain stored: what is gone at a percentage is gone at every higher one."""
     for directory in chain.results("RankPixels"):
         for split in ("train", "test"):
-            levels = map_store.read_levels(directory / "levels.h5", split).levels
+            levels = read_levels(directory / "levels.h5", split).levels
             assert levels.dtype == np.uint8
             for percent in range(0, 101, 10):
                 assert ((levels <= percent).sum((1, 2)) == round(percent * 1024 / 100)).all()
