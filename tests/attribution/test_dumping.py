@@ -59,7 +59,7 @@ def test_localized_pairs_keep_their_order(prepared: Path, tmp_path: Path) -> Non
 
 
 def test_a_part_that_fails_fails_its_method_alone(prepared: Path, tmp_path: Path) -> None:
-    name = f"{__name__}:fails_of_the_last_class"
+    name = "support.dumped:fails_of_the_last_class"
     with pytest.raises(SomeFailedError) as caught:
         dump(tmp_path / "dump", prepared, "gradcam", name, batch=2)
     assert list(caught.value.reasons) == [name]

@@ -13,7 +13,7 @@ from roar_pipeline.evaluation.bootstrap import image_counts, resampled_metrics
 
 SUMMARY = """
 import hashlib, numpy as np
-from roar_pipeline.resampling import image_counts, resampled_metrics
+from roar_pipeline.evaluation.bootstrap import image_counts, resampled_metrics
 rng = np.random.default_rng(0)
 labels = rng.random((6000, 2)) < 0.2
 resampled = resampled_metrics(labels, rng.normal(size=labels.shape), image_counts(6000, 500), f1_threshold=0.5)

@@ -12,7 +12,7 @@ import pytest
 
 HEAD = """
 import json, multiprocessing, os, signal, sys, time
-from tasks.processes import keep_warm, run_apart, warm_process
+from tasks.runtime.processes import keep_warm, run_apart, warm_process
 
 def work(order):
     if order == "die":
