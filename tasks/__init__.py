@@ -11,7 +11,7 @@ from tasks.chain.explanations import DumpMaps, EvaluateLocalization, RankPixels
 from tasks.chain.models import DistillStudent, FineTuneTeacher
 from tasks.chain.report import Report
 from tasks.chain.retraining import ProbeMasks, Retrain
-from tasks.configuration.settings import install_defaults
+from tasks.configuration.luigi_sections import install_defaults
 
 __all__ = [
     "DistillStudent",

@@ -92,6 +92,15 @@ def test_every_key_says_what_it_is() -> None:
             assert len(key.metadata["text"]) > 5, f"[{section.name}] {key.name}"
 
 
+def test_the_shipped_file_shows_the_defaults() -> None:
+    """A folder without luigi.cfg has the settings that one reads in it."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "luigi.cfg", encoding="utf-8")
+    shown = {name: dict(parser[name]) for name in parser.sections() if name != "core"}
+    assert set(shown) == {section.name for section in dataclasses.fields(config.Settings)} - {"report"}
+    assert parse(shown) == config.Settings()
+
+
 def shipped(name: str) -> config.Settings:
     """Parse a file of configs/, laid over luigi.cfg as LUIGI_CONFIG_PATH does."""
     parser = configparser.ConfigParser(interpolation=None)

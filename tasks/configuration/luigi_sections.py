@@ -16,8 +16,9 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 
 from roar_pipeline.numerals import number, shortened, whole_number
+from tasks.startup.before_luigi import BAD_INPUT
 
-__all__ = ["unknown_keys", "wrong_values"]
+__all__ = ["DEFAULTS", "install_defaults", "unknown_keys", "wrong_values"]
 
 Parameters = Mapping[str, Mapping[str, luigi.Parameter]]
 """By section and key."""
@@ -71,6 +72,57 @@ _BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
 
 _READERS: dict[type, Callable[[str], float]] = {luigi.IntParameter: whole_number, luigi.FloatParameter: number}
 """How the values of a kind of parameter are read."""
+
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "core": {
+        # Our progress lines and errors; --log-level INFO shows every word of Luigi's.
+        "log_level": "WARNING",
+        # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
+        # alone: it would keep two folders' runs apart, and its folder in /tmp is closed to all users but the first.
+        "no_lock": "true",
+        # A scheduler that is being restarted is waited for, two minutes long.
+        "rpc_retry_attempts": "60",
+        "rpc_retry_wait": "2",
+    },
+    "worker": {
+        # Stages import torch in processes of their own, never in Luigi's.
+        "force_multiprocessing": "true",
+        # A task that ran and left no result has failed.
+        "check_complete_on_run": "true",
+        "wait_interval": "0.2",
+        "wait_jitter": "0.1",
+        "ping_interval": "5",
+    },
+    "scheduler": {
+        # Work of a killed run is free again after 20 s, at the next question for work.
+        "prune_on_get_work": "true",
+        "worker_disconnect_delay": "20",
+        "stable_done_cooldown_secs": "0",
+        # A failed task stays failed, and visible, until somebody runs it again.
+        "retry_delay": "-1",
+        "remove_delay": "86400",
+    },
+    "retcode": {
+        "already_running": "10",
+        "missing_data": "20",
+        "not_run": "25",
+        "task_failed": "30",
+        "scheduling_error": "35",
+        "unhandled_exception": str(BAD_INPUT),
+    },
+}
+"""Luigi's settings where no configuration file says otherwise."""
+
+
+def install_defaults() -> None:
+    """Set what Luigi needs from us where no configuration file says otherwise."""
+    # Its RPC reads these of [core], and its settings class then warns that nobody does.
+    luigi.interface.core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
+    for section, keys in DEFAULTS.items():
+        for key, value in keys.items():
+            if not get_config().has_option(section, key):
+                get_config().set(section, key, value)
 
 
 def unknown_keys(ours: Parameters) -> list[str]:

@@ -30,7 +30,6 @@ __all__ = [
     "families",
     "filed",
     "folder",
-    "install_defaults",
     "overrides",
     "scheduler_options",
     "settings",
@@ -38,40 +37,6 @@ __all__ = [
 
 SCHEDULER_PORT = 8082
 """luigid's, unless told otherwise."""
-
-_LUIGI_DEFAULTS = {
-    # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
-    # alone: it would keep two folders' runs apart, and its folder in /tmp is closed to all users but the first.
-    # A scheduler that is being restarted is waited for, two minutes long.
-    "core": {
-        "autoload_range": "false",
-        "no_lock": "true",
-        "rpc_retry_attempts": "60",
-        "rpc_retry_wait": "2",
-    },
-    "worker": {
-        "force_multiprocessing": "true",
-        "check_complete_on_run": "true",
-        "wait_interval": "0.2",
-        "ping_interval": "5",
-    },
-    "scheduler": {
-        "prune_on_get_work": "true",
-        "worker_disconnect_delay": "20",
-        "stable_done_cooldown_secs": "0",
-        "retry_delay": "-1",
-        "remove_delay": "86400",
-    },
-    "retcode": {
-        "already_running": "10",
-        "missing_data": "20",
-        "not_run": "25",
-        "task_failed": "30",
-        "scheduling_error": "35",
-        "unhandled_exception": str(BAD_INPUT),
-    },
-}
-"""What must hold wherever Luigi is started, also in a folder without our ``luigi.cfg``."""
 
 
 def _as_text(value: Any) -> str:
@@ -90,16 +55,6 @@ def _luigi_section(name: str, section: type) -> type[luigi.Config]:
 
 
 _SECTIONS = {f.name: _luigi_section(f.name, f.type) for f in dataclasses.fields(config.Settings)}  # type: ignore[arg-type]
-
-
-def install_defaults() -> None:
-    """Set what Luigi needs from us where no configuration file says otherwise."""
-    # Its RPC reads these of [core], and its settings class then warns that nobody does.
-    luigi.interface.core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
-    for section, keys in _LUIGI_DEFAULTS.items():
-        for key, value in keys.items():
-            if not get_config().has_option(section, key):
-                get_config().set(section, key, value)
 
 
 @functools.cache

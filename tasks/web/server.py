@@ -24,10 +24,8 @@ from tasks.web import handlers
 from tasks.web.templates import Templates
 from tasks.web.watch import Snapshot, Watch
 
-__all__ = ["PORT", "Pages", "serve"]
+__all__ = ["Pages", "serve"]
 
-PORT = 8083
-"""Beside luigid's 8082."""
 _HOST = "127.0.0.1"
 _FRESH_SECONDS = 2.0
 """A snapshot is this old at most when somebody gets it, but for the time it takes to make one."""

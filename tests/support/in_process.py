@@ -21,6 +21,7 @@ from luigi.retcodes import run_with_retcodes
 from luigi.task_register import Register
 
 import tasks.__main__
+import tasks.configuration.luigi_sections
 import tasks.configuration.settings
 import tasks.runtime.worker
 from tasks.runtime import resources
@@ -95,7 +96,7 @@ def _process_like_new(folder: Path, files: list[Path], output: io.StringIO) -> I
         stack.enter_context(mock.patch.object(tasks.runtime.worker.Worker, "run", lambda self: True))
         _forget()
         stack.callback(_forget)
-        tasks.configuration.settings.install_defaults()
+        tasks.configuration.luigi_sections.install_defaults()
         yield
 
 

@@ -25,13 +25,14 @@ from support.workplace import BIN, Workplace
 
 import tasks
 from roar_pipeline.cache.attempts import note_failure
+from tasks.configuration.luigi_sections import DEFAULTS
 from tasks.configuration.settings import data_folder, settings
 from tasks.runtime.grouping import GroupedScheduler
 from tasks.runtime.worker import Worker
 
 CELL = ("Retrain", "--percent", "0", "--retrain-epochs", "100")
 TAKEN_OVER_SECONDS = 30
-"""After the kill; ``[scheduler] worker_disconnect_delay`` of luigi.cfg is 20, and Luigi starts in a few."""
+"""After the kill; ``[scheduler] worker_disconnect_delay`` is 20, and Luigi starts in a few."""
 
 
 def answers(port: int) -> bool:
@@ -41,15 +42,18 @@ def answers(port: int) -> bool:
 
 @pytest.fixture
 def scheduler_url(workplace: Workplace) -> Iterator[str]:
-    """A luigid of this test's own, with the settings of luigi.cfg."""
+    """A luigid of this test's own, with the settings of ``python -m tasks scheduler``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     state = workplace.folder / "scheduler-state.pickle"
+    own = "".join(f"{key} = {value}\n" for key, value in DEFAULTS["scheduler"].items())
+    (workplace.folder / "luigid.cfg").write_text(f"[scheduler]\n{own}", encoding="utf-8")
+    environment = {**workplace.environment(), "LUIGI_CONFIG_PATH": str(workplace.folder / "luigid.cfg")}
     command = [str(BIN / "luigid"), "--address", "127.0.0.1", "--port", str(port), "--state-path", str(state)]
     with (workplace.folder / "luigid.log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=workplace.folder, env=workplace.environment(), stdout=log, stderr=log, start_new_session=True
+            command, cwd=workplace.folder, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
         until(lambda: answers(port), 60)
