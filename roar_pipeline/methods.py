@@ -35,17 +35,9 @@ __all__ = [
     "SHUFFLED",
     "VARIANTS",
     "Method",
-    "base_of",
+    "MethodName",
     "check_method",
-    "is_control",
-    "is_own",
-    "is_seeded",
-    "is_shuffled",
     "load",
-    "masks_depend_on_image",
-    "method_keys",
-    "title_of",
-    "unshuffled",
 ]
 
 
@@ -120,79 +112,108 @@ _BLIND = {RANDOM, "center"}
 """Controls whose masks are the same whatever the image shows."""
 
 
-def base_of(name: str) -> str:
-    """Return a name without its variant."""
-    return name.partition("+")[0]
+@dataclass(frozen=True)
+class MethodName:
+    """A name taken apart: ``lrp+blur`` has the base ``lrp`` and the variant ``blur``."""
+
+    base: str
+    """A method, a control, or ``module:function``."""
+    variant: str | None = None
+    """What follows the plus; None without a plus."""
+
+    @classmethod
+    def parse(cls, text: str) -> "MethodName":
+        """Take any text apart, also one that ``check`` refuses."""
+        base, plus, variant = text.partition("+")
+        return cls(base, variant if plus else None)
+
+    def __str__(self) -> str:
+        return self.base if self.variant is None else f"{self.base}+{self.variant}"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the maps depend on no model."""
+        return self.base in CONTROLS
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the maps are a model's, also where every image gets another image's."""
+        return not self.is_control
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a function of one's own, perhaps with a variant."""
+        return ":" in self.base
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether it is a control whose maps are drawn anew for every seed of the grid."""
+        return self.base in _SEEDED
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether every image gets another image's map."""
+        return self.variant == SHUFFLED
+
+    @property
+    def unshuffled(self) -> "MethodName":
+        """The method whose maps rank the pixels: this one, or the base of a shuffled one."""
+        return MethodName(self.base) if self.is_shuffled else self
+
+    @property
+    def shuffled(self) -> "MethodName":
+        """The shuffled control of this base."""
+        return MethodName(self.base, SHUFFLED)
+
+    @property
+    def masks_depend_on_image(self) -> bool:
+        """Whether a mask of this method can carry information on the image that it covers."""
+        return not self.is_shuffled and self.base not in _BLIND
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        title = CONTROLS.get(self.base) or (METHODS[self.base].title if self.base in METHODS else self.base)
+        return f"{title}, {VARIANTS.get(self.variant, self.variant)}" if self.variant else title
+
+    @property
+    def raw(self) -> str:
+        """What ``engine`` computes for it; several methods may share it."""
+        return METHODS[self.base].raw if self.base in METHODS else self.base
+
+    def check(self) -> None:
+        """Refuse a name that is neither a method nor a control, nor a variant of one.
+
+        Raises:
+            InputError: lists the known names.
+        """
+        variants = (*VARIANTS, SHUFFLED)
+        if self.variant is not None and self.variant not in variants:
+            raise InputError(f"unknown variant '+{self.variant}' of '{self.base}'. Known: +{', +'.join(variants)}.")
+        if self.is_own:
+            _source(self.base)
+        elif self.base not in METHODS and self.base not in CONTROLS:
+            raise InputError(
+                f"unknown attribution method '{shortened(self.base)}'. Known: {', '.join(METHODS)}; controls without a "
+                f"model: {', '.join(CONTROLS)}; variants of each: +{', +'.join(variants)}; your own as module:function."
+            )
+
+    def keys(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the maps of a method that needs a model depend on.
+
+        That is keys of [maps], and the version of a method that has a second one, or the content of one's own module.
+        """
+        if self.is_own:
+            content = {"source": hashlib.sha256(_source(self.base).read_bytes()).hexdigest()}
+            return {key: settings[key] for key in ("explain", "batch")} | content | {"method_version": _OWN_VERSION}
+        method = METHODS[self.base]
+        keys = {key: settings[key] for key in ("explain", "batch", *method.keys)}
+        return keys | ({"method_version": method.version} if method.version > 1 else {})
 
 
-def is_control(name: str) -> bool:
-    """Tell whether a name's maps depend on no model."""
-    return base_of(name) in CONTROLS
-
-
-def is_own(name: str) -> bool:
-    """Tell whether a name is a function of one's own, perhaps with a variant."""
-    return ":" in base_of(name)
-
-
-def is_seeded(name: str) -> bool:
-    """Tell whether a control's maps are drawn anew for every seed of the grid."""
-    return base_of(name) in _SEEDED
-
-
-def is_shuffled(name: str) -> bool:
-    """Tell whether every image gets another image's map."""
-    return name.partition("+")[2] == SHUFFLED
-
-
-def unshuffled(name: str) -> str:
-    """Return the method whose maps a name ranks pixels by: itself, or the base of a shuffled one."""
-    return base_of(name) if is_shuffled(name) else name
-
-
-def masks_depend_on_image(name: str) -> bool:
-    """Tell whether a mask of this method can carry information on the image that it covers."""
-    return not is_shuffled(name) and base_of(name) not in _BLIND
-
-
-def title_of(name: str) -> str:
-    """Return what people call it."""
-    base, _, variant = name.partition("+")
-    title = CONTROLS.get(base) or (METHODS[base].title if base in METHODS else base)
-    return f"{title}, {VARIANTS.get(variant, variant)}" if variant else title
-
-
-def check_method(name: str) -> None:
-    """Refuse a name that is neither a method nor a control, nor a variant of one.
-
-    Raises:
-        InputError: lists the known names.
-    """
-    base, plus, variant = name.partition("+")
-    variants = (*VARIANTS, SHUFFLED)
-    if plus and variant not in variants:
-        raise InputError(f"unknown variant '+{variant}' of '{base}'. Known: +{', +'.join(variants)}.")
-    if ":" in base:
-        _source(base)
-    elif base not in METHODS and base not in CONTROLS:
-        raise InputError(
-            f"unknown attribution method '{shortened(base)}'. Known: {', '.join(METHODS)}; controls without a model: "
-            f"{', '.join(CONTROLS)}; variants of each: +{', +'.join(variants)}; your own as module:function."
-        )
-
-
-def method_keys(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model-dependent method's maps depend on.
-
-    That is keys of [maps], and the version of a method that has a second one, or the content of one's own module.
-    """
-    base = base_of(name)
-    if ":" in base:
-        content = {"source": hashlib.sha256(_source(base).read_bytes()).hexdigest()}
-        return {key: settings[key] for key in ("explain", "batch")} | content | {"method_version": _OWN_VERSION}
-    method = METHODS[base]
-    keys = {key: settings[key] for key in ("explain", "batch", *method.keys)}
-    return keys | ({"method_version": method.version} if method.version > 1 else {})
+def check_method(text: str) -> None:
+    """Refuse what names no method, as ``MethodName.check`` does."""
+    MethodName.parse(text).check()
 
 
 def load(reference: str) -> Callable[..., Any]:

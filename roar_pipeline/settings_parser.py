@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from roar_pipeline.config import Settings
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import is_shuffled
+from roar_pipeline.methods import MethodName
 from roar_pipeline.numerals import number, shortened, whole_number
 
 __all__ = ["parse"]
@@ -125,7 +125,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _normalization_mistakes(settings)
     yield from _photograph_mistakes(settings)
     yield from _training_mistakes(settings)
-    if shuffled := [name for name in settings.grid.methods if is_shuffled(name)]:
+    if shuffled := [name for name in settings.grid.methods if MethodName.parse(name).is_shuffled]:
         yield f"[grid] methods: {shuffled[0]} is a control of its method. Name the method, and in shuffled the models."
 
 

@@ -16,6 +16,7 @@ from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.cache.files import whole_file, write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation.cells import Cell
+from roar_pipeline.methods import MethodName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,9 +119,9 @@ def distill_student(
 
 def dump_control(directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str) -> None:
     """Compute a control's maps of the same images as ``dump_maps``: ``maps.h5``."""
-    from roar_pipeline.attribution import dumping
+    from roar_pipeline.attribution.dumping import dump_control
 
-    dumping.dump_control(directory, fingerprint, images_path, method, tie_seed)
+    dump_control(directory / "maps.h5", fingerprint, images_path, MethodName.parse(method), tie_seed)
 
 
 def dump_maps(

@@ -6,7 +6,7 @@ id and image and the seed alone, and on fewer of them where its docstring says s
 Legend: N images, H x W pixels. ``images`` are uint8 (N, H, W, 3), as they are masked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from roar_pipeline.removal.ranking import tie_order
 
-__all__ = ["center", "random", "sobel"]
+__all__ = ["CONTROLS", "center", "random", "sobel"]
 
 _EXACT = 2**23
 """Pixels up to which float32 tells 1 - place / pixels apart."""
@@ -58,6 +58,14 @@ def center(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[
     height, width = images.shape[1:3]
     map_ = np.outer(_bell(height), _bell(width)).astype(np.float32)
     return np.repeat(map_[None], len(images), axis=0)
+
+
+CONTROLS: dict[str, Callable[[Sequence[str], NDArray[np.uint8], int], NDArray[np.float32]]] = {
+    "random": random,
+    "sobel": sobel,
+    "center": center,
+}
+"""Name to function; ``methods.CONTROLS`` has their titles."""
 
 
 def _bell(side: int) -> NDArray[np.float64]:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from roar_pipeline import config
 from roar_pipeline.attribution import map_store
+from roar_pipeline.attribution.controls import CONTROLS
+from roar_pipeline.attribution.postprocess import vary
 from roar_pipeline.cache import resumable
 from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.datasets import images
 from roar_pipeline.datasets.images import Info, Split
 from roar_pipeline.errors import InputError, may_pass
-from roar_pipeline.methods import base_of, load
+from roar_pipeline.methods import MethodName
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -147,8 +149,8 @@ def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.f
 
     together: dict[str, list[str]] = {}
     for name in names:
-        base = base_of(name)
-        together.setdefault(base if ":" in base else "", []).append(name)
+        method = MethodName.parse(name)
+        together.setdefault(method.base if method.is_own else "", []).append(name)
     found: dict[str, NDArray[np.float32] | InputError] = {}
     for own, of_own in sorted(together.items()):
         try:
@@ -162,22 +164,18 @@ def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.f
     return found
 
 
-def dump_control(directory: Path, fingerprint: str, images_path: Path, method: str, seed: int) -> None:
-    """Write ``maps.h5`` of a control, which looks at no model: no class is explained, and scores are not numbers."""
-    from roar_pipeline.attribution.postprocess import VARIANTS
-
+def dump_control(path: Path, fingerprint: str, images_path: Path, method: MethodName, seed: int) -> None:
+    """Write the maps of a control, which looks at no model: no class is explained, and scores are not numbers."""
     info = images.read_info(images_path)
     splits = images.distinct_splits(images.read_splits(images_path))
     pairs = _pairs(splits["test"])
-    control = load(f"roar_pipeline.attribution.controls:{base_of(method)}")
-    _, _, variant = method.partition("+")
-    vary = VARIANTS[variant] if variant else None
+    control = CONTROLS[method.base]
 
     def compute(group: str, rows: slice) -> dict[str, NDArray[Any]]:
         split = splits["test" if group == "localization" else group]
         places = pairs[rows, 0] if group == "localization" else np.arange(rows.start, rows.stop)
-        found = control([split.ids[place] for place in places], split.images[places], seed)
-        columns: dict[str, NDArray[Any]] = {"maps": vary(found) if vary else found}
+        maps = control([split.ids[place] for place in places], split.images[places], seed)
+        columns: dict[str, NDArray[Any]] = {"maps": vary(maps, method.variant)}
         if group == "localization":
             return {**columns, "scores": np.full(len(places), np.nan, np.float32)}
         columns["explained"] = np.zeros((len(places), len(info.classes)), np.uint8)
@@ -185,7 +183,7 @@ def dump_control(directory: Path, fingerprint: str, images_path: Path, method: s
         return columns
 
     groups = _groups(splits, info, pairs)
-    resumable.dump(directory / "maps.h5", fingerprint, groups, _CONTROL_BATCH, compute, {"method": method})
+    resumable.dump(path, fingerprint, groups, _CONTROL_BATCH, compute, {"method": str(method)})
 
 
 def _pairs(test: Split) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from roar_pipeline.attribution import gradients, isolation, postprocess, samplin
 from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.config import Maps
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import METHODS, base_of, load
+from roar_pipeline.methods import METHODS, MethodName, load
 
 __all__ = ["Batch", "check", "explain"]
 
@@ -48,8 +48,9 @@ def check(name: str, model: nn.Module, settings: Maps) -> None:
     Raises:
         InputError: names the method and what stands in its way.
     """
-    raw = _raw(name)
-    if ":" in raw:
+    method = MethodName.parse(name)
+    raw = method.raw
+    if method.is_own:
         with isolation.process_state_restored():
             load(raw)
     elif raw in ("ebp", "lrp", "rap"):
@@ -70,23 +71,14 @@ def explain(
         settings: layer, steps, baseline, samples, spread, noise_seed.
         black: a black image's normalized values, (1, C, 1, 1).
     """
-    raws = _compute(list(dict.fromkeys(map(_raw, names))), model, batch, settings, black)
+    methods = {name: MethodName.parse(name) for name in names}
+    raws = _compute(list(dict.fromkeys(method.raw for method in methods.values())), model, batch, settings, black)
     maps: dict[str, NDArray[np.float32]] = {}
-    for base in dict.fromkeys(map(base_of, names)):
-        raw = raws[_raw(base)]
+    for base in dict.fromkeys(method.base for method in methods.values()):
+        raw = raws[MethodName(base).raw]
         reduction = METHODS[base].reduction if base in METHODS else None
         maps[base] = (postprocess.reduce(raw, reduction) if reduction else raw).float().cpu().numpy()
-    return {name: _varied(name, maps[base_of(name)]) for name in names}
-
-
-def _raw(name: str) -> str:
-    base = base_of(name)
-    return METHODS[base].raw if base in METHODS else base
-
-
-def _varied(name: str, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    _, _, variant = name.partition("+")
-    return postprocess.VARIANTS[variant](maps) if variant else maps
+    return {name: postprocess.vary(maps[method.base], method.variant) for name, method in methods.items()}
 
 
 def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, black: Tensor) -> dict[str, Tensor]:
@@ -115,7 +107,7 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
             baseline=baseline,
         )
     for raw in raws:
-        if ":" in raw:
+        if MethodName(raw).is_own:
             found[raw] = _own(raw, model, batch)
     return found
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["REDUCTIONS", "VARIANTS", "blur", "maximum", "reduce"]
+__all__ = ["REDUCTIONS", "VARIANTS", "blur", "maximum", "reduce", "vary"]
 
 
 def blur(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -34,6 +34,11 @@ def maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 VARIANTS: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {"blur": blur, "max": maximum}
 """What may follow the name of any method after a plus."""
+
+
+def vary(maps: NDArray[Any], variant: str | None) -> NDArray[Any]:
+    """Return the variant of maps (P, H, W); None: the maps themselves."""
+    return maps if variant is None else VARIANTS[variant](maps)
 
 
 def _signed(attributions: "Tensor") -> "Tensor":

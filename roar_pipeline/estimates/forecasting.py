@@ -11,7 +11,7 @@ from typing import Any
 
 from roar_pipeline.config import Network
 from roar_pipeline.estimates.cost import Cost, Size, cost_of
-from roar_pipeline.methods import is_control
+from roar_pipeline.methods import MethodName
 
 __all__ = ["Estimate", "Need", "Scope", "estimate", "reference_seconds", "wall_seconds"]
 
@@ -160,12 +160,14 @@ def _validations(recipe: Mapping[str, Any]) -> int:
 
 
 def _method_forwards(method: str, keys: Mapping[str, Any]) -> float:
-    base = method.partition("+")[0]
+    base = MethodName.parse(method).base
     return float(_FORWARDS.get(base, _GRADIENT * keys.get("steps", 1) * keys.get("samples", 1)))
 
 
 def _runs_network(family: str, identity: Mapping[str, Any]) -> bool:
-    return family in _TRAINED or (family == "DumpMaps" and not is_control(identity["parameters"]["method"]))
+    return family in _TRAINED or (
+        family == "DumpMaps" and MethodName.parse(identity["parameters"]["method"]).needs_model
+    )
 
 
 def _networks(manifests: Mapping[str, Sequence[Mapping[str, Any]]], device: str) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from roar_pipeline.config import Student, Training
 from roar_pipeline.estimates.cost import Cost, Size
-from roar_pipeline.methods import METHODS, base_of
+from roar_pipeline.methods import METHODS, MethodName
 
 __all__ = ["PREDICT_BATCH", "STREAMING", "cell", "images_per_pass", "light", "maps", "student", "teacher"]
 
@@ -117,7 +117,7 @@ def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: 
         on_gpu: whether the network is on a GPU.
     """
     held = size.pixels * (_COLORS * size.images + size.masks)
-    raws = {METHODS[base].raw if (base := base_of(name)) in METHODS else "" for name in methods}
+    raws = {METHODS[base].raw if (base := MethodName.parse(name).base) in METHODS else "" for name in methods}
     network = 2 * _FLOAT * cost.parameters + batch * _explained(cost, raws)
     return _process(on_gpu) + held + (0 if on_gpu else network)
 

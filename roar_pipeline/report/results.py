@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from roar_pipeline.cache.files import read_json
 from roar_pipeline.cache.manifests import origin_of
-from roar_pipeline.methods import is_shuffled, masks_depend_on_image, title_of, unshuffled
+from roar_pipeline.methods import MethodName
 
 __all__ = [
     "LEADING",
@@ -128,24 +128,25 @@ class Curve:
     @property
     def is_control(self) -> bool:
         """Whether the curve is one that a method must beat: its maps know no model, or another image."""
-        return self.model is None or is_shuffled(self.method)
+        return self.model is None or MethodName.parse(self.method).is_shuffled
 
     @property
     def is_informed(self) -> bool:
         """Whether its masks can depend on the image that they cover."""
-        return masks_depend_on_image(self.method)
+        return MethodName.parse(self.method).masks_depend_on_image
 
     @property
     def panel(self) -> str:
         """The method with whose curves this one is shown."""
-        return unshuffled(self.method)
+        return str(MethodName.parse(self.method).unshuffled)
 
     @property
     def label(self) -> str:
         """What a figure calls the curve: its model, or the control."""
         if self.model is None:
             return method_label(self.method)
-        return f"Shuffled ({model_label(self.model)})" if is_shuffled(self.method) else model_label(self.model)
+        is_shuffled = MethodName.parse(self.method).is_shuffled
+        return f"Shuffled ({model_label(self.model)})" if is_shuffled else model_label(self.model)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -190,7 +191,7 @@ def model_label(model: str) -> str:
 
 def method_label(method: str) -> str:
     """Return a method's name for people."""
-    return title_of(method)
+    return MethodName.parse(method).title
 
 
 def full_labels(grid: Sequence[Curve]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import luigi
 
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import base_of, is_control, is_own, is_seeded, is_shuffled, method_keys, unshuffled
+from roar_pipeline.methods import MethodName
 from roar_pipeline.seeds import derived_seed
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
@@ -39,15 +39,19 @@ class ExplanationTask(StageTask):
         """Return memory for images and maps."""
         return light_demand()
 
+    @functools.cached_property
+    def _method(self) -> MethodName:
+        return MethodName.parse(self.method)
+
     @property
     def is_control(self) -> bool:
         """Whether the maps depend on no model."""
-        return is_control(self.method)
+        return self._method.is_control
 
     def named(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         if self.is_control:
-            return {"method": self.method, **({"seed": self.seed} if is_seeded(self.method) else {})}
+            return {"method": self.method, **({"seed": self.seed} if self._method.is_seeded else {})}
         if NO_MODEL in (self.model, self.method):
             raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
         return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
@@ -59,9 +63,10 @@ class ExplanationTask(StageTask):
 
 def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
     """Return the task of the maps that a method ranks pixels by; controls have one for all models."""
-    source = (unshuffled(method),)
-    if is_control(method):
-        return DumpMaps(method=source, **({"seed": seed} if is_seeded(method) else {}))
+    name = MethodName.parse(method)
+    source = (str(name.unshuffled),)
+    if name.is_control:
+        return DumpMaps(method=source, **({"seed": seed} if name.is_seeded else {}))
     return DumpMaps(model=model, method=source, seed=seed)
 
 
@@ -92,13 +97,17 @@ class DumpMaps(StageTask):
         """How many methods Luigi may give to one process."""
         return int(settings().execution.methods_per_process)
 
+    @functools.cached_property
+    def _methods(self) -> list[MethodName]:
+        return list(map(MethodName.parse, self.method))
+
     @property
     def _is_control(self) -> bool:
-        return all(is_control(name) for name in self.method)
+        return all(method.is_control for method in self._methods)
 
     @property
     def _is_seeded(self) -> bool:
-        return any(is_seeded(name) for name in self.method)
+        return any(method.is_seeded for method in self._methods)
 
     def parts(self) -> list["DumpMaps"]:
         """Return one task per method."""
@@ -112,10 +121,11 @@ class DumpMaps(StageTask):
     def named(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         names = ",".join(self.method)
-        if shuffled := [name for name in self.method if is_shuffled(name)]:
+        if shuffled := [method for method in self._methods if method.is_shuffled]:
+            source = shuffled[0].unshuffled
             raise InputError(
-                f"{shuffled[0]} has no maps of its own: RankPixels gives every image another image's map of "
-                f"{unshuffled(shuffled[0])}. Dump {unshuffled(shuffled[0])} instead."
+                f"{shuffled[0]} has no maps of its own: RankPixels gives every image another image's map of {source}. "
+                f"Dump {source} instead."
             )
         if self._is_control:
             return {"method": names, **({"seed": self.seed} if self._is_seeded else {})}
@@ -128,9 +138,9 @@ class DumpMaps(StageTask):
         if self._is_control:
             return {"tie_seed": settings().removal.tie_seed} if self._is_seeded else {}
         keys: dict[str, Any] = {}
-        for name in self.method:
-            if not is_control(name):
-                keys |= method_keys(name, dataclasses.asdict(maps_settings(self.model)))
+        for method in self._methods:
+            if method.needs_model:
+                keys |= method.keys(dataclasses.asdict(maps_settings(self.model)))
         return {"maps": keys}
 
     @property
@@ -153,11 +163,12 @@ class DumpMaps(StageTask):
         Whatever such a function does, it does to a process in which no other method is computed.
         """
         parts = {part.method[0]: part for part in self.parts()}
-        controls = [parts.pop(name) for name in list(parts) if is_control(name)]
+        controls = [parts.pop(name) for name in list(parts) if MethodName.parse(name).is_control]
         jobs = [execution.Job((part,), part.make) for part in controls]
         together: dict[str, dict[str, DumpMaps]] = {}
         for name, part in parts.items():
-            together.setdefault(base_of(name) if is_own(name) else "", {})[name] = part
+            method = MethodName.parse(name)
+            together.setdefault(method.base if method.is_own else "", {})[name] = part
         for group in together.values():
             jobs.append(execution.Job(tuple(group.values()), functools.partial(self._make_together, group)))
         return jobs
@@ -211,12 +222,12 @@ class RankPixels(ExplanationTask):
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the images and the maps."""
-        seed = tie_seed(0 if self.is_control and not is_seeded(self.method) else self.seed)
+        seed = tie_seed(0 if self.is_control and not self._method.is_seeded else self.seed)
         return {
             "images_path": PrepareImages().path,
             "maps_path": self._maps.path,
             "tie_seed": seed,
-            "shuffle_seed": seed if is_shuffled(self.method) else None,
+            "shuffle_seed": seed if self._method.is_shuffled else None,
         }
 
     @property
@@ -232,7 +243,7 @@ class EvaluateLocalization(ExplanationTask):
 
     def requires(self) -> list[StageTask]:
         """Return the images (for their masks) and the maps."""
-        if is_shuffled(self.method):
+        if self._method.is_shuffled:
             raise InputError(f"{self.method} shows every image another image's map: there is nothing to localize.")
         if not settings().dataset.segmentation_split:
             raise InputError(

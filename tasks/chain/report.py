@@ -11,7 +11,7 @@ import luigi
 from roar_pipeline import config, settings_parser
 from roar_pipeline.cache.building import Wanted
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import RANDOM, SHUFFLED, is_control, is_seeded, is_shuffled, masks_depend_on_image
+from roar_pipeline.methods import RANDOM, MethodName
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
 from tasks.chain.explanations import EvaluateLocalization, RankPixels, maps_task
@@ -197,7 +197,11 @@ class Report(StageTask):
 
     @functools.cached_property
     def _controls(self) -> list[str]:
-        return list(dict.fromkeys((RANDOM, *(method for method in self.grid.methods if is_control(method)))))
+        return list(dict.fromkeys((RANDOM, *(str(method) for method in self._methods if method.is_control))))
+
+    @functools.cached_property
+    def _methods(self) -> list[MethodName]:
+        return list(map(MethodName.parse, self.grid.methods))
 
     @functools.cached_property
     def _model_rankings(self) -> dict[int, list[dict[str, Any]]]:
@@ -205,10 +209,10 @@ class Report(StageTask):
         shuffled = {full_name(name) for name in self.grid.shuffled}
         by_seed: dict[int, list[dict[str, Any]]] = {}
         for name, seed in self._model_names:
-            for method in (method for method in self.grid.methods if not is_control(method)):
-                is_base = full_name(name) in shuffled and "+" not in method
-                for variant in (method, f"{method}+{SHUFFLED}") if is_base else (method,):
-                    by_seed.setdefault(seed, []).append({"model": name, "method": variant, "seed": seed})
+            for method in (method for method in self._methods if method.needs_model):
+                is_base = full_name(name) in shuffled and method.variant is None
+                for ranked in (method, method.shuffled) if is_base else (method,):
+                    by_seed.setdefault(seed, []).append({"model": name, "method": str(ranked), "seed": seed})
         return by_seed
 
     @functools.cached_property
@@ -220,7 +224,7 @@ class Report(StageTask):
         controls = [
             {"model": NO_MODEL, "method": method, "seed": seed}
             for method in self._controls
-            for seed in (self.grid.seeds if is_seeded(method) else (0,))
+            for seed in (self.grid.seeds if MethodName.parse(method).is_seeded else (0,))
         ]
         return [*controls, *(ranking for of_seed in self._model_rankings.values() for ranking in of_seed)]
 
@@ -229,9 +233,10 @@ class Report(StageTask):
         return [RankPixels(**explained) for explained in self._explained]
 
     def _is_example(self, task: RankPixels) -> bool:
-        if is_seeded(task.method):
+        method = MethodName.parse(task.method)
+        if method.is_seeded:
             return bool(task.seed == self.grid.seeds[0])
-        return bool(task.is_control or (task.seed == self.replicates[0][0] and not is_shuffled(task.method)))
+        return bool(method.is_control or (task.seed == self.replicates[0][0] and not method.is_shuffled))
 
     def _examples(self) -> list[RankPixels]:
         """Return the rankings whose maps are shown: those that there are."""
@@ -242,8 +247,8 @@ class Report(StageTask):
     def _localizations(self) -> list[EvaluateLocalization]:
         if not settings().dataset.segmentation_split:
             return []
-        once = [e for e in self._explained if not is_shuffled(e["method"])]
-        once = [e for e in once if not is_seeded(e["method"]) or e["seed"] == self.grid.seeds[0]]
+        once = [e for e in self._explained if not MethodName.parse(e["method"]).is_shuffled]
+        once = [e for e in once if not MethodName.parse(e["method"]).is_seeded or e["seed"] == self.grid.seeds[0]]
         return [EvaluateLocalization(**explained) for explained in once]
 
     @functools.cached_property
@@ -264,7 +269,7 @@ class Report(StageTask):
             ProbeMasks(percent=percent, **place)
             for model_seed, seed in self.replicates
             for place in self._places(model_seed, seed)
-            if masks_depend_on_image(place["method"])
+            if MethodName.parse(place["method"]).masks_depend_on_image
             for percent in percents
         ]
         return list({probe.fingerprint: probe for probe in probes}.values())
@@ -273,8 +278,8 @@ class Report(StageTask):
     def _longer(self) -> list[Retrain]:
         """Return the cells trained twice as long: the first model's by the first method, and the blind controls'."""
         percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
-        methods = [method for method in self.grid.methods if not is_control(method)]
-        blind = [RANDOM, *(m for m in self.grid.methods if is_control(m) and not masks_depend_on_image(m))]
+        methods = [str(method) for method in self._methods if method.needs_model]
+        blind = [RANDOM, *(str(m) for m in self._methods if m.is_control and not m.masks_depend_on_image)]
         audited = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
         cells = [
             Retrain(percent=percent, longer=2, **place)
@@ -316,7 +321,7 @@ def _is_there(task: StageTask) -> bool:
 
 
 def _describe(cell: CellTask) -> dict[str, Any]:
-    of_model = not cell.is_shared and not is_control(cell.method)
+    of_model = not cell.is_shared and MethodName.parse(cell.method).needs_model
     flat: dict[str, Any] = {}
     for task in closure(cell).values():
         for section, values in task.identity_settings().items():

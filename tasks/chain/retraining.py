@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from roar_pipeline import config
 from roar_pipeline.errors import InputError
 from roar_pipeline.evaluation.cells import Cell
-from roar_pipeline.methods import is_control, masks_depend_on_image
+from roar_pipeline.methods import MethodName
 from roar_pipeline.plain_settings import training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
@@ -56,11 +56,15 @@ class CellTask(StageTask):
         """The place of the cell's curve in the grid."""
         if self.is_shared:
             return urgency(None, None, self.seed)
-        return urgency(None if is_control(self.method) else self.model, self.method, self.explained_seed)
+        return urgency(None if self._method.is_control else self.model, self.method, self.explained_seed)
 
     def demand(self) -> Demand:
         """Return memory for one cell, and a GPU place."""
         return cell_demand()
+
+    @functools.cached_property
+    def _method(self) -> MethodName:
+        return MethodName.parse(self.method)
 
     @property
     def is_shared(self) -> bool:
@@ -95,7 +99,7 @@ class CellTask(StageTask):
                 f"percent {self.percent} removes pixels: give --method, and --model unless it is a control."
             )
         of_model = (
-            {} if is_control(self.method) else {"model": full_name(self.model), "model_seed": self.explained_seed}
+            {} if self._method.is_control else {"model": full_name(self.model), "model_seed": self.explained_seed}
         )
         cell = {"percent": str(self.percent), "direction": self.direction, "seed": self.seed}
         return {"method": self.method, **of_model, **cell}
@@ -119,7 +123,7 @@ class CellTask(StageTask):
 
     @property
     def _levels(self) -> RankPixels:
-        if is_control(self.method):
+        if self._method.is_control:
             return RankPixels(method=self.method, seed=self.seed)
         return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)
 
@@ -162,7 +166,7 @@ class ProbeMasks(CellTask):
 
     def named(self) -> Mapping[str, Any]:
         """Return what the grid sweeps."""
-        if self.is_shared or not masks_depend_on_image(self.method):
+        if self.is_shared or not self._method.masks_depend_on_image:
             raise InputError(
                 f"There is nothing to probe: the masks of {self.method} at {self.percent} % carry no information on "
                 "their image. Give a method whose maps depend on it, and a percentage in 1..99."

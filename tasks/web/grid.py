@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roar_pipeline.cache.states import KINDS
-from roar_pipeline.methods import is_control, is_shuffled, unshuffled
-from roar_pipeline.report.results import method_label, model_label
+from roar_pipeline.methods import MethodName
+from roar_pipeline.report.results import model_label
 from tasks.chain.retraining import Retrain
 from tasks.chain.survey import FAMILIES
 from tasks.web.watch import DIGITS, Snapshot
@@ -69,10 +69,11 @@ def blocks(cells: Iterable[Retrain]) -> list[Block]:
     order = {"remove": 0, "keep": 1}
     directions = sorted({cell.direction for cell in cells if not cell.is_shared}, key=lambda name: order[name])
     grouped: dict[tuple[str, str], Block] = {}
-    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, not is_control(cell.method))):
-        beside = cell.is_shared or is_control(cell.method)
+    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, MethodName.parse(cell.method).needs_model)):
+        method = MethodName.parse(cell.method)
+        beside = cell.is_shared or method.is_control
         direction = directions[0] if cell.is_shared and directions else cell.direction
-        title = _CONTROLS if beside else method_label(unshuffled(cell.method))
+        title = _CONTROLS if beside else method.unshuffled.title
         block = grouped.setdefault((direction, title), Block(title, direction))
         block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
     return sorted(grouped.values(), key=lambda block: order[block.direction])
@@ -81,8 +82,9 @@ def blocks(cells: Iterable[Retrain]) -> list[Block]:
 def _row(cell: Retrain) -> str:
     if cell.is_shared:
         return _ENDS[cell.percent]
-    name = method_label(cell.method) if is_control(cell.method) else model_label(cell.model)
-    shuffled = ", shuffled" if is_shuffled(cell.method) and not is_control(cell.method) else ""
+    method = MethodName.parse(cell.method)
+    name = method.title if method.is_control else model_label(cell.model)
+    shuffled = ", shuffled" if method.is_shuffled and method.needs_model else ""
     return f"{name}{shuffled}" + (f", {cell.longer} x epochs" if cell.longer > 1 else "")
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from roar_pipeline.attribution import engine, postprocess
 from roar_pipeline.config import Maps, Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import METHODS, VARIANTS, check_method, is_control, method_keys, title_of
+from roar_pipeline.methods import METHODS, VARIANTS, MethodName, check_method
 from roar_pipeline.networks import vgg
 
 CLASSES, SIZE = 4, 32
@@ -55,6 +55,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_methods.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path / "my_methods.py"
+
+
+def keys_of(name: str, settings: Maps) -> dict[str, object]:
+    """The part of the identity of a method's maps that comes from [maps]."""
+    return MethodName.parse(name).keys(dataclasses.asdict(settings))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -119,21 +124,21 @@ def test_settings_reach_their_method_and_its_identity(
 ) -> None:
     changed = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
     assert not same(maps_of(name, settings=changed)[name], together[name])
-    assert method_keys(name, dataclasses.asdict(changed)) != method_keys(name, dataclasses.asdict(SETTINGS))
+    assert keys_of(name, changed) != keys_of(name, SETTINGS)
 
 
 def test_settings_of_other_methods_stay_out_of_the_identity() -> None:
     changed = dataclasses.replace(SETTINGS, steps=9, samples=9, layer="last_pool")
     for name in ("gradient", "lrp", "rap", "guided_abs+blur"):
-        assert method_keys(name, dataclasses.asdict(changed)) == method_keys(name, dataclasses.asdict(SETTINGS))
+        assert keys_of(name, changed) == keys_of(name, SETTINGS)
     changed = dataclasses.replace(SETTINGS, steps=9, baseline="mean", layer="last_pool")
     for name in ("smoothgrad", "guided_smoothgrad_sq", "guided_vargrad"):
-        assert method_keys(name, dataclasses.asdict(changed)) == method_keys(name, dataclasses.asdict(SETTINGS))
+        assert keys_of(name, changed) == keys_of(name, SETTINGS)
 
 
 def test_a_methods_version_is_part_of_its_identity_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def identities() -> dict[str, dict[str, object]]:
-        return {name: method_keys(name, dataclasses.asdict(SETTINGS)) for name in (*METHODS, "rap+blur", "lrp+max")}
+        return {name: keys_of(name, SETTINGS) for name in (*METHODS, "rap+blur", "lrp+max")}
 
     before = identities()
     assert before["rap"] == {"explain": "predicted", "batch": 64, "method_version": 2}
@@ -172,10 +177,10 @@ def test_a_method_of_ones_own(own: Path) -> None:
     batch = some_batch()
     wanted = batch.images.sum(1)[batch.image_index]
     np.testing.assert_allclose(maps_of(name)[name], wanted)
-    assert title_of(name + "+blur") == "my_methods:brightness, blurred"
-    before = method_keys(name, dataclasses.asdict(SETTINGS))
+    assert MethodName.parse(name + "+blur").title == "my_methods:brightness, blurred"
+    before = keys_of(name, SETTINGS)
     own.write_text(OWN + "# changed\n")
-    assert method_keys(name, dataclasses.asdict(SETTINGS)) != before
+    assert keys_of(name, SETTINGS) != before
 
 
 def test_a_method_of_ones_own_that_is_wrong(own: Path) -> None:
@@ -198,10 +203,3 @@ def test_a_method_of_ones_own_that_is_wrong(own: Path) -> None:
 def test_unknown_names(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_method(name)
-
-
-def test_controls_are_told_from_methods() -> None:
-    assert is_control("random")
-    assert is_control("sobel+max")
-    assert not is_control("gradcam")
-    assert not is_control("my:random")

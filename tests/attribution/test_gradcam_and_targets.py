@@ -11,11 +11,12 @@ from captum.attr import LayerAttribution, LayerGradCam
 from support.slow_maps import both_signs
 from torch import nn
 
+from roar_pipeline.attribution import controls
 from roar_pipeline.attribution.gradients import evaluating, gradcam
 from roar_pipeline.attribution.targets import RULES, combine, explained_classes
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import CONTROLS, METHODS, check_method, load
+from roar_pipeline.methods import CONTROLS, METHODS, check_method
 from roar_pipeline.networks import vgg
 
 CLASSES = 5
@@ -193,7 +194,8 @@ def test_methods_are_found_by_name_and_controls_too():
     for name in [*METHODS, *CONTROLS]:
         check_method(name)
     for name in CONTROLS:
-        assert callable(load(f"roar_pipeline.attribution.controls:{name}"))
+        assert callable(controls.CONTROLS[name])
+    assert controls.CONTROLS.keys() == CONTROLS.keys()
     assert not METHODS.keys() & CONTROLS.keys()
 
 

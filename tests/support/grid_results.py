@@ -14,7 +14,7 @@ from roar_pipeline import config
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.localization import localize
-from roar_pipeline.methods import is_shuffled, masks_depend_on_image
+from roar_pipeline.methods import MethodName
 from roar_pipeline.removal.level_store import write_levels
 
 PERCENTS = (10, 50)
@@ -77,7 +77,13 @@ def write_grid(
                     for percent in PERCENTS:
                         cells.append(_write_cell(root, split, model, method, percent, direction, seed, model_seed))
     explained = dict.fromkeys(m for m, _ in pairs)
-    sources = [(m, method, seed) for seed in explained for method in methods for m in models if not is_shuffled(method)]
+    sources = [
+        (m, method, seed)
+        for seed in explained
+        for method in methods
+        for m in models
+        if not MethodName.parse(method).is_shuffled
+    ]
     beside = [cell for cell in cells if cell["percent"] == audited]
     stores = {key: _write_maps(root, images_path, *key) for key in [(None, "random", 0), *sources]}
     settings = config.Settings()
@@ -91,7 +97,7 @@ def write_grid(
         "probes": [
             _write_cell(root / "probes", split, *(cell[key] for key in KEY))
             for cell in beside
-            if masks_depend_on_image(cell["method"])
+            if MethodName.parse(cell["method"]).masks_depend_on_image
         ],
         "longer": [
             _write_cell(root / "longer", split, *(cell[key] for key in KEY))
@@ -133,7 +139,7 @@ def _write_cell(
     key = (model, method, percent, direction, seed, model_seed)
     directory = root / "cells" / "_".join(str(part).replace("/", "-") for part in key)
     directory.mkdir(parents=True)
-    of_curve = 6.0 if method and is_shuffled(method) else SEPARATION[model]
+    of_curve = 6.0 if method and MethodName.parse(method).is_shuffled else SEPARATION[model]
     separation = {0: 8.0, 100: 0.0}.get(percent, of_curve)
     scores = _scores(split, 0.0 if root.name == "probes" else separation, *key, root.name in ("probes", "longer"))
     removal = {
