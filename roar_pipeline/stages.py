@@ -7,7 +7,7 @@ another's.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from roar_pipeline.cache.files import whole_file, write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.methods import MethodName
+from roar_pipeline.report.inputs import ReportInputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +31,9 @@ __all__ = [
     "generate_scenes",
     "prepare_images",
     "rank_pixels",
-    "report",
     "retrain",
     "train_teacher",
+    "write_report",
 ]
 
 Facts = dict[str, Any]
@@ -197,37 +198,11 @@ def evaluate_localization(
     write_json(directory / "localization.json", localize(images_path, maps_path, model, method, metrics.void))
 
 
-def report(
-    directory: Path,
-    *,
-    settings: Mapping[str, Mapping[str, Any]],
-    models: Sequence[Mapping[str, Any]],
-    cells: Sequence[Mapping[str, Any]],
-    probes: Sequence[Mapping[str, Any]],
-    longer: Sequence[Mapping[str, Any]],
-    localizations: Sequence[Mapping[str, Any]],
-    images_path: Path,
-    examples: Sequence[Mapping[str, Any]],
-    options: config.Report,
-    f1_threshold: float,
-) -> None:
+def write_report(directory: Path, *, inputs: ReportInputs) -> None:
     """Put everything together: ``report.html``, ``results.csv``, ``table.txt`` and the figures."""
     from roar_pipeline.report.build import build
 
-    build(
-        directory,
-        settings=settings,
-        models=models,
-        cells=cells,
-        probes=probes,
-        longer=longer,
-        localizations=localizations,
-        images=images_path,
-        examples=examples,
-        report=options,
-        f1_threshold=f1_threshold,
-        classes=images.read_info(images_path).classes,
-    )
+    build(directory, inputs)
 
 
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
@@ -280,7 +255,7 @@ def _fit(
 
     from roar_pipeline.evaluation.metrics import best_f1_threshold, evaluate
     from roar_pipeline.networks import training, vgg
-    from roar_pipeline.report.figures import training_curves
+    from roar_pipeline.report.figures.training import training_curves
 
     device = next(model.parameters()).device
     inputs, labels = _training_inputs(images_path, recipe, device)

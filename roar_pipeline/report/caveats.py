@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from roar_pipeline import config
+from roar_pipeline.report.grid import Curve, full_labels
+from roar_pipeline.report.labels import LEADING, METRICS
 from roar_pipeline.report.overview import Overview
-from roar_pipeline.report.results import LEADING, METRICS, Curve, full_labels
 from roar_pipeline.report.statistics.inference import Estimate
 from roar_pipeline.report.statistics.summaries import Summary, beyond_chance, change_of, lower_is_better, probes_of
-from roar_pipeline.report.tables.plain_text import signed
+from roar_pipeline.report.tables.table import signed
 from roar_pipeline.report.wording import listed
 
 __all__ = ["warnings"]
@@ -28,24 +29,22 @@ _TIED = 0.1
 """Share of removed pixels decided by ties from which a cell is named."""
 
 
-def warnings(
-    settings: Mapping[str, Mapping[str, Any]], overview: Overview, shared: Mapping[str, int] | None = None
-) -> list[str]:
+def warnings(settings: config.Settings, overview: Overview, shared: Mapping[str, int] | None = None) -> list[str]:
     """Return what limits the results: generated data, few seeds, leaks, ties, unfinished training, mixed machines.
 
     Args:
-        settings: section to key to value.
+        settings: of all results.
         overview: the results.
         shared: images that the validation split shares with ``train`` and ``test``, ``of`` how many; None: not known.
     """
     lines = []
-    if not settings.get("dataset", {}).get("root"):
+    if not settings.dataset.root:
         lines.append(
             "Measured on the generated set, for which the default settings were tuned: an illustration, not evidence."
         )
     lines += _about_seeds(overview)
     lines += _about_leaks(overview)
-    if settings.get("maps", {}).get("explain") == "labels":
+    if settings.maps.explain == "labels":
         lines.append(
             "Maps explain the true labels, of test images too (explain = labels): which pixels are gone tells the "
             "retrained network the label, so scores after removal are too high."
@@ -195,12 +194,11 @@ def _about_longer(overview: Overview) -> list[str]:
     ]
 
 
-def _about_validation(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    dataset = settings.get("dataset", {})
-    validation = dataset.get("validation_split")
-    if validation is None or validation not in (dataset.get("test_split"), dataset.get("train_split")):
+def _about_validation(settings: config.Settings) -> list[str]:
+    dataset = settings.dataset
+    if dataset.validation_split not in (dataset.test_split, dataset.train_split):
         return []
-    if validation == dataset.get("train_split"):
+    if dataset.validation_split == dataset.train_split:
         return [
             f"The training split is also the validation split: the threshold of {METRICS['f1_tuned']} was chosen on "
             "images that the networks were trained on, where they are surer than on others."
@@ -211,7 +209,7 @@ def _about_validation(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _about_shared(settings: Mapping[str, Mapping[str, Any]], shared: Mapping[str, int]) -> list[str]:
+def _about_shared(settings: config.Settings, shared: Mapping[str, int]) -> list[str]:
     """Name a validation split that shares some of its images with another split."""
     lines = []
     if count := shared.get("test", 0):
@@ -227,8 +225,9 @@ def _about_shared(settings: Mapping[str, Mapping[str, Any]], shared: Mapping[str
     return lines
 
 
-def _best_epochs(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    best = [name for name in ("teacher", "student") if settings.get(name, {}).get("checkpoint") == "best"]
+def _best_epochs(settings: config.Settings) -> str:
+    networks = {"teacher": settings.teacher, "student": settings.student}
+    best = [name for name, network in networks.items() if network.checkpoint == "best"]
     return f", as was the best epoch of {' and '.join(best)}" if best else ""
 
 
@@ -251,7 +250,7 @@ def _about_ties(curves: Sequence[Curve]) -> list[str]:
     tied: dict[tuple[str, int], list[tuple[float, str]]] = {}
     for name, curve in zip(full_labels(curves), curves, strict=True):
         for point in curve.cells:
-            share = max((cell.removal["tied_share_test"] for cell in point if cell.removal), default=0)
+            share = max((cell.removal.tied_share_test for cell in point if cell.removal), default=0)
             if not curve.is_control and share >= _TIED:
                 tied.setdefault((curve.direction, point[0].percent), []).append((share, name))
     lines = []

@@ -5,17 +5,21 @@ two models are on par is not the absence of a difference: it holds if the interv
 margin that is set (equivalence testing, Schuirmann 1987).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from roar_pipeline.report.grid import Curve
+from roar_pipeline.report.inputs import Run
+from roar_pipeline.report.labels import LEADING, METRICS, method_label, model_label
 from roar_pipeline.report.overview import Overview
-from roar_pipeline.report.results import LEADING, METRICS, Curve, method_label, model_label
 from roar_pipeline.report.statistics import inference
 from roar_pipeline.report.statistics.contrasts import Scored, contrast
 from roar_pipeline.report.statistics.inference import Estimate, Verdict
-from roar_pipeline.report.statistics.localization_summaries import auc_difference
+from roar_pipeline.report.statistics.localization import auc_difference
 from roar_pipeline.report.statistics.summaries import area_difference, lower_is_better, other_controls, random_curve
 
 __all__ = ["Claim", "Difference", "claims", "model_differences"]
@@ -46,17 +50,13 @@ class Claim:
     differences: tuple[Difference, ...]
 
 
-def claims(
-    overview: Overview, localizations: Sequence[Mapping[str, Any]], ids: Sequence[str], margin: float
-) -> list[Claim]:
+def claims(overview: Overview, margin: float) -> list[Claim]:
     """Judge every claim that the grid has the models for.
 
     A score by which the clean retrained network has hardly learned anything decides nothing about curves.
 
     Args:
         overview: what was measured.
-        localizations: as ``report.build`` takes them.
-        ids: of the test images.
         margin: within which two models are on par, as a share of 1.
     """
     judged: list[Claim] = []
@@ -67,7 +67,7 @@ def claims(
     for metric in LEADING:
         judged += _about_models(overview, metric)
     for method in overview.methods:
-        judged += _about_localization(overview, localizations, ids, method)
+        judged += _about_localization(overview, method)
     return judged
 
 
@@ -125,38 +125,36 @@ def _against(
 
 
 def _about_models(overview: Overview, metric: str) -> list[Claim]:
-    names = _by_loss_name(list(overview.asked_models))
+    names = _by_loss_name(list(overview.expected_models))
     order = [names[loss] for loss in _ORDER if loss in names]
     if len(order) < 2:
         return []
     labels, estimates = [], []
     for worse, better in pairwise(order):
-        runs: dict[tuple[int, int | None], Sequence[Scored]] = {}
+        runs: dict[Run, Sequence[Scored]] = {}
         by_key = {(run.model, run.seed): run for run in overview.models}
         for seed in sorted({run.seed for run in overview.models}):
             pair = [by_key.get((model, seed)) for model in (worse, better)]
             if whole := [run for run in pair if run is not None]:
                 runs |= {(seed, None): whole} if len(whole) == 2 else {}
-        asked = overview.asked_models[worse]
+        expected = overview.expected_models[worse]
         labels.append(f"{model_label(worse)} − {model_label(better)}")
-        estimates.append(contrast(runs, metric, _minus, overview.resampled, whole=len(runs) == asked))
+        estimates.append(contrast(runs, metric, _minus, overview.resampled, whole=len(runs) == expected))
     return [_ordered(_order_text(order), f"{METRICS[metric]}, clean test images", _corrected(labels, estimates))]
 
 
-def _about_localization(
-    overview: Overview, localizations: Sequence[Mapping[str, Any]], ids: Sequence[str], method: str
-) -> list[Claim]:
-    names = _by_loss_name([model for model, of in overview.asked_localizations if model and of == method])
+def _about_localization(overview: Overview, method: str) -> list[Claim]:
+    names = _by_loss_name([model for model, of in overview.expected_localizations if model and of == method])
     order = [names[loss] for loss in _ORDER if loss in names]
     if len(order) < 2:
         return []
     pairs = list(pairwise(order))
-    estimates = [auc_difference(localizations, pair, method, ids, overview.resampled) for pair in pairs]
+    estimates = [auc_difference(overview.pair_scores, pair, method, overview.resampled) for pair in pairs]
     labels = [f"{model_label(worse)} − {model_label(better)}" for worse, better in pairs]
     return [_ordered(_order_text(order), f"{method_label(method)} AUC, all pairs", _corrected(labels, estimates))]
 
 
-def _minus(scores: Sequence[Any]) -> Any:
+def _minus(scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     return scores[0] - scores[1]
 
 

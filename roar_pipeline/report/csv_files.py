@@ -2,15 +2,16 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.report.claims import Claim
-from roar_pipeline.report.results import METRICS, Cell, Curve, ModelRun, above_clean
+from roar_pipeline.report.grid import Cell, Curve, ModelRun, RemovalAudits, above_clean
+from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.missing import Requested
 from roar_pipeline.report.statistics.inference import Estimate
-from roar_pipeline.report.statistics.localization_summaries import Localization
+from roar_pipeline.report.statistics.localization import Localization
 from roar_pipeline.report.statistics.summaries import Summary
 
 __all__ = [
@@ -23,7 +24,8 @@ __all__ = [
     "write_csv",
 ]
 
-Record = Mapping[str, Any]
+Record = Mapping[str, object]
+"""A row: column to value, as ``csv`` writes it; None is an empty field."""
 
 
 def write_csv(path: Path, records: Iterable[Record]) -> None:
@@ -38,7 +40,7 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
 
 def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence[str]) -> list[Record]:
     """Return a row per retrained cell: what it is, what it scores, its audits, every setting, its result's name."""
-    audits = list(dict.fromkeys(key for cell in cells for key in cell.removal or ()))
+    audits = [field.name for field in fields(RemovalAudits)] if any(cell.removal for cell in cells) else []
     settings = sorted({key for cell in cells for key in cell.settings})
     return [
         {
@@ -52,8 +54,8 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
             "origin": cell.origin,
             **{metric: cell.test[metric] for metric in METRICS},
             **{f"above_clean_{metric}": above_clean(cell, clean, metric) for metric in METRICS if cell.method},
-            **{key: (cell.removal or {}).get(key) for key in audits},
-            **_per_class(cell.test, classes),
+            **{key: getattr(cell.removal, key, None) for key in audits},
+            **_per_class(cell.per_class, classes),
             **{key: _flat(cell.settings.get(key)) for key in settings},
             "result": cell.directory.name,
             "fingerprint": cell.fingerprint,
@@ -102,7 +104,7 @@ def claim_records(claims: Sequence[Claim]) -> list[Record]:
     ]
 
 
-def _estimated(name: str, estimate: Estimate | None, *, named: bool = True) -> dict[str, Any]:
+def _estimated(name: str, estimate: Estimate | None, *, named: bool = True) -> Record:
     """Return an estimate's columns; those of spread and runs have its name in front, unless the row is about it."""
     front = f"{name}_" if named else ""
     if estimate is None:
@@ -123,7 +125,7 @@ def model_records(models: Sequence[ModelRun], classes: Sequence[str]) -> list[Re
             "seed": run.seed,
             "parameters": run.parameters,
             **{metric: run.test[metric] for metric in METRICS},
-            **_per_class(run.test, classes),
+            **_per_class(run.per_class, classes),
         }
         for run in models
     ]
@@ -134,21 +136,14 @@ def localization_records(rows: Sequence[Localization]) -> list[Record]:
     return [asdict(row) for row in rows]
 
 
-def missing_records(missing: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Record]:
-    """Return a row per missing cell, model, localization and example's maps."""
-    return [
-        {
-            "kind": kind,
-            "direction": each.get("direction") if each.get("method") else None,
-            **{key: each.get(key) for key in ("method", "model", "percent", "seed", "model_seed")},
-        }
-        for kind, of_kind in missing.items()
-        for each in of_kind
-    ]
+def missing_records(results: Sequence[Requested]) -> list[Record]:
+    """Return a row per result that is missing."""
+    keys = ("kind", "direction", "method", "model", "percent", "seed", "model_seed")
+    return [{key: getattr(result, key) for key in keys} for result in results if result.is_missing]
 
 
-def _per_class(test: Mapping[str, Any], classes: Sequence[str]) -> Record:
-    return {f"ap_{name}": value for name, value in zip(classes, test["per_class"], strict=True)}
+def _per_class(values: Sequence[float | None], classes: Sequence[str]) -> Record:
+    return {f"ap_{name}": value for name, value in zip(classes, values, strict=True)}
 
 
 def _ends(name: str, interval: tuple[float, float] | None) -> Record:
@@ -156,5 +151,5 @@ def _ends(name: str, interval: tuple[float, float] | None) -> Record:
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""Test images shown with every model's map and what removal leaves of them.
+"""Test images with every model's map, and what removal leaves of them.
 
 Shapes: H x W pixels.
 """
@@ -6,23 +6,18 @@ Shapes: H x W pixels.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from roar_pipeline.attribution import map_store
 from roar_pipeline.datasets import images
-from roar_pipeline.datasets.masks import BACKGROUND, VOID
 from roar_pipeline.removal.level_store import read_levels
 from roar_pipeline.removal.ranking import removed
-from roar_pipeline.report.figures import PALE, color, drawn
-from roar_pipeline.report.results import method_label, model_label
+from roar_pipeline.report.inputs import ExampleInput
+from roar_pipeline.report.labels import method_label, model_label
 
-__all__ = ["Example", "ExampleRow", "collect", "example_figure", "shown_rows"]
+__all__ = ["Example", "ExampleRow", "Image", "collect", "shown_rows"]
 
 _MOST_CLASSES = 3
 """Explained classes named per map."""
@@ -35,10 +30,13 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One model's part of an example: its map (H, W), the image with pixels removed at each percentage (H, W, 3)."""
+    """One model's part of an example: its map (H, W), the image with pixels removed at each percentage (H, W, 3).
 
+    ``model`` is None for a control.
+    """
+
+    model: str | None
     label: str
-    color: str
     caption: tuple[str, ...]
     map: npt.NDArray[np.float32]
     removed: tuple[Image, ...]
@@ -69,7 +67,7 @@ def shown_rows(split: images.Split, count: int) -> list[int]:
 
 
 def collect(
-    sources: Sequence[Mapping[str, Any]],
+    sources: Sequence[ExampleInput],
     split: images.Split,
     info: images.Info,
     rows: Sequence[int],
@@ -79,7 +77,7 @@ def collect(
     """Read what the figures of the chosen rows show.
 
     Args:
-        sources: model, method, and the paths of maps.h5 and levels.h5, one per row of a figure.
+        sources: one per row of a figure; those that are missing are left out.
         split: the test split.
         info: of the images.
         rows: of the test split.
@@ -87,10 +85,12 @@ def collect(
         direction: remove or keep.
     """
     fill = np.round(info.mean * 255).astype(np.uint8)
-    several = len({source["method"] for source in sources if source["model"] is not None}) > 1
+    several = len({source.method for source in sources if source.model is not None and not source.is_missing}) > 1
     found: list[list[ExampleRow]] = [[] for _ in rows]
     for source in sources:
-        levels = read_levels(Path(source["levels"]), "test").levels
+        if source.levels_path is None:
+            continue
+        levels = read_levels(source.levels_path, "test").levels
         for shown, row in zip(found, rows, strict=True):
             gone = [removed(levels[row], percent, direction) for percent in percents]
             left = tuple(np.where(g[..., None], fill, split.images[row]) for g in gone)
@@ -108,15 +108,15 @@ def collect(
 
 
 def _row(
-    source: Mapping[str, Any],
+    source: ExampleInput,
     row: int,
     left: tuple[Image, ...],
     labels: npt.NDArray[np.uint8],
     classes: Sequence[str],
     several_methods: bool,
 ) -> ExampleRow:
-    held = map_store.read_rows(Path(source["maps"]), "test", slice(row, row + 1))
-    model, method = source["model"], method_label(source["method"])
+    held = map_store.read_rows(source.maps_path, "test", slice(row, row + 1))
+    model, method = source.model, method_label(source.method)
     caption: list[str] = []
     if model is not None:
         explained = sorted(np.flatnonzero(held.explained[0]).tolist(), key=lambda k: -float(held.scores[0, k]))
@@ -131,109 +131,9 @@ def _row(
         if several_methods:
             caption.insert(0, method)
     label = method if model is None else model_label(model)
-    return ExampleRow(label, color(model), tuple(caption), held.maps[0], left)
+    return ExampleRow(model, label, tuple(caption), held.maps[0], left)
 
 
 def _probability(score: float) -> str:
     """Write the sigmoid of a score in whole percent."""
     return f"{100 / (1 + math.exp(-max(float(score), -700))):.0f} %"
-
-
-_DPI = 150
-_SIDE, _GAP, _NAMES = 1.12, 0.06, 1.28
-"""Inches: longer side of a picture, space between pictures, width of the names' column."""
-
-_HEAD, _LINE = 0.26, 0.13
-"""Inches: height of the headers above the pictures, of a line of small text."""
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """A figure that is laid out in inches from its top left corner, with pictures of one size."""
-
-    figure: Figure
-    picture: tuple[float, float]
-    size: tuple[float, float]
-
-    def top(self, row: int) -> float:
-        """Return where a row of pictures begins."""
-        return _HEAD + row * (self.picture[1] + _GAP)
-
-    def place(self, pixels: npt.NDArray[Any], row: int, left: float, title: str = "", **options: Any) -> None:
-        """Draw a picture, with its pixels as they are unless they are too many."""
-        (wide, tall), (total_wide, total_tall) = self.picture, self.size
-        bottom = total_tall - self.top(row) - tall
-        axes = self.figure.add_axes((left / total_wide, bottom / total_tall, wide / total_wide, tall / total_tall))
-        smooth = "auto" if max(pixels.shape[:2]) > _SIDE * _DPI else "nearest"
-        axes.imshow(pixels, aspect="auto", interpolation=smooth, **options)
-        axes.set_axis_off()
-        axes.set_title(title, fontsize=8, pad=3)
-
-    def write(self, text: str, left: float, top: float, **options: Any) -> None:
-        """Write a line whose middle is at ``top``."""
-        self.figure.text(left / self.size[0], 1 - top / self.size[1], text, va="center", **options)
-
-
-def example_figure(path: Path, example: Example, headers: Sequence[str]) -> None:
-    """Draw an example: the image and its objects at the left; a row per model with its map and what removal leaves.
-
-    Args:
-        path: PNG to write.
-        example: pictures of one size.
-        headers: of the pictures with pixels removed.
-    """
-    height, width = example.image.shape[:2]
-    wide, tall = _SIDE * min(1, width / height), _SIDE * min(1, height / width)
-    left_column = (1 if example.objects is None else 2) * (tall + _GAP) + (len(example.labels) + 0.5) * _LINE
-    body = max(len(example.rows) * (tall + _GAP), left_column)
-    size = (wide + _NAMES + (1 + len(headers)) * (wide + _GAP), _HEAD + body)
-    with drawn(path, dpi=_DPI) as figure:
-        figure.set_size_inches(*size)
-        sheet = _Sheet(figure, (wide, tall), size)
-        _draw_image(sheet, example)
-        for number, row in enumerate(example.rows):
-            _draw_row(sheet, number, row, headers if number == 0 else [""] * len(headers))
-
-
-def _draw_image(sheet: _Sheet, example: Example) -> None:
-    """Draw the image, its objects below, and the names of its classes."""
-    sheet.place(example.image, 0, 0, "image")
-    if example.objects is not None:
-        sheet.place(_painted(example.objects), 1, 0)
-    top = sheet.top(1 if example.objects is None else 2) + 0.03
-    for line, (class_index, name) in enumerate(example.labels.items()):
-        if example.objects is not None:
-            sheet.write("■", 0, top + (line + 0.5) * _LINE, color=_class_color(class_index), fontsize=7.5)
-        sheet.write(name, _LINE, top + (line + 0.5) * _LINE, fontsize=7.5)
-
-
-def _draw_row(sheet: _Sheet, number: int, row: ExampleRow, headers: Sequence[str]) -> None:
-    """Draw a model's name and caption, its map, and what removal leaves."""
-    wide, tall = sheet.picture
-    left = wide + _GAP + 0.1
-    middle = sheet.top(number) + tall / 2 - len(row.caption) * _LINE / 2
-    sheet.write(row.label, left, middle, color=row.color, fontsize=9, fontweight="bold")
-    for index, line in enumerate(row.caption):
-        sheet.write(line, left, middle + 0.02 + (index + 1) * _LINE, color=PALE, fontsize=7)
-    left = wide + _NAMES
-    peak = float(row.map.max())
-    title = "map" if headers[0] else ""
-    sheet.place(row.map, number, left, title, cmap="magma", vmin=0, vmax=peak if peak > 0 else 1)
-    for index, (picture, header) in enumerate(zip(row.removed, headers, strict=True)):
-        sheet.place(picture, number, left + (index + 1) * (wide + _GAP), header)
-
-
-def _class_color(class_index: int) -> tuple[float, float, float]:
-    """Return one of twenty colors, the ten strong ones first."""
-    red, green, blue, _ = matplotlib.colormaps["tab20"]((2 * class_index + class_index // 10 % 2) % 20)
-    return red, green, blue
-
-
-def _painted(segmentation: Image) -> npt.NDArray[np.float64]:
-    """Return a segmentation (H, W) in colors (H, W, 3): background pale gray, void white."""
-    painted = np.full((*segmentation.shape, 3), 0.9)
-    painted[segmentation == VOID] = 1
-    for value in np.unique(segmentation):
-        if value not in (BACKGROUND, VOID):
-            painted[segmentation == value] = _class_color(int(value) - 1)
-    return painted

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from roar_pipeline.report.grid import Curve
+from roar_pipeline.report.labels import LEADING, METRICS, method_label
 from roar_pipeline.report.overview import Overview
-from roar_pipeline.report.results import LEADING, METRICS, Curve, method_label
 from roar_pipeline.report.statistics.summaries import WIDE_MARGIN, Summary, lower_is_better
 from roar_pipeline.report.wording import listed
 

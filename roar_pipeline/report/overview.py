@@ -1,9 +1,8 @@
-"""Everything a grid measured, read from the results' folders and summed up: what the report is made from."""
+"""Everything that a grid measured, read once from the results' files and summed up."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,13 @@ from numpy.typing import NDArray
 from roar_pipeline.datasets.images import Split
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.methods import RANDOM
-from roar_pipeline.report.results import METRICS, Cell, Curve, Grid, ModelRun, group, read_cells, read_models
+from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, group
+from roar_pipeline.report.inputs import CellInput, ReportInputs
+from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.results import read_cells, read_localizations, read_models
 from roar_pipeline.report.statistics.contrasts import Resampled
 from roar_pipeline.report.statistics.curves import mean_std
-from roar_pipeline.report.statistics.localization_summaries import Localization, localization
+from roar_pipeline.report.statistics.localization import Localization, PairScores, summarize_localization
 from roar_pipeline.report.statistics.summaries import Summary, summarize
 
 __all__ = ["Overview", "gather"]
@@ -27,13 +29,24 @@ _SIGNAL = 0.1
 class Overview:
     """Everything measured.
 
-    ``summaries`` has for each metric a list parallel to ``grid.curves``. ``models``, ``localizations``, ``cells``,
-    ``probes`` and ``longer`` are those that are there; ``asked_models`` counts the seeds of each model, and
-    ``asked_localizations`` those of each (model, method), with the missing ones.
+    Attributes:
+        models: those that are done, like all results below.
+        localizations: averages over the pairs of images and classes.
+        pair_scores: the pairs themselves.
+        cells: every retrained network.
+        probes: the networks that saw the masks alone.
+        longer: the cells that were trained twice as long.
+        grid: the cells in order.
+        summaries: for each metric a list parallel to ``grid.curves``.
+        resampled: metrics in resamples of the test images; None: no intervals.
+        classes: names by class index.
+        expected_models: how many seeds of each model the grid has, done or missing.
+        expected_localizations: likewise of each (model, method).
     """
 
     models: list[ModelRun]
     localizations: list[Localization]
+    pair_scores: PairScores
     cells: list[Cell]
     probes: list[Cell]
     longer: list[Cell]
@@ -41,8 +54,8 @@ class Overview:
     summaries: dict[str, list[Summary]]
     resampled: Resampled | None
     classes: tuple[str, ...]
-    asked_models: Mapping[str, int]
-    asked_localizations: Mapping[tuple[str | None, str], int]
+    expected_models: Mapping[str, int]
+    expected_localizations: Mapping[tuple[str | None, str], int]
 
     @property
     def seeds(self) -> int:
@@ -84,45 +97,49 @@ class Overview:
         return panels or {RANDOM: free}
 
 
-def gather(
-    models: Sequence[Mapping[str, Any]],
-    cells: Sequence[Mapping[str, Any]],
-    probes: Sequence[Mapping[str, Any]],
-    longer: Sequence[Mapping[str, Any]],
-    localizations: Sequence[Mapping[str, Any]],
-    test: Split,
-    resamples: int,
-    f1_threshold: float,
-    classes: tuple[str, ...],
-) -> Overview:
+def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overview:
     """Read every result and sum it up.
 
-    Arguments are those of ``report.build``; ``test`` is the test split, ``resamples`` the count of the bootstrap (0: no
-    intervals).
+    Args:
+        inputs: of the report.
+        test: the test split.
+        classes: names by class index.
 
     Raises:
-        ValueError: the grid lacks a cell, or a direction its random control.
+        ValueError: the grid lacks a cell, or a direction its random control, that is not even named as missing.
     """
+    f1_threshold = inputs.settings.metrics.f1_threshold
 
     def f1(scores: NDArray[np.float32]) -> float | None:
         return metrics.f1_samples(test.labels, scores, f1_threshold)
 
-    read = read_cells(cells, f1)
+    def cells_of(read: Sequence[Cell | CellInput]) -> list[Cell]:
+        return [cell for cell in read if isinstance(cell, Cell)]
+
+    read = read_cells(inputs.cells, f1)
     grid = group(read)
     directions = {curve.direction for curve in grid.curves}
     if missing := directions - {curve.direction for curve in grid.curves if curve.method == RANDOM}:
         raise ValueError(f"cells of the random control are missing: direction {', '.join(sorted(missing))}")
+    resamples = inputs.settings.report.bootstrap if _has_seeds(inputs) else 0
     resampled = Resampled(test.labels, resamples, f1_threshold) if resamples else None
+    pair_scores = PairScores(inputs.localizations, read_localizations(inputs.localizations), test.ids)
     return Overview(
-        models=read_models(models, f1),
-        localizations=localization(localizations),
-        cells=[cell for cell in read if isinstance(cell, Cell)],
-        probes=[cell for cell in read_cells(probes, f1) if isinstance(cell, Cell)],
-        longer=[cell for cell in read_cells(longer, f1) if isinstance(cell, Cell)],
+        models=read_models(inputs.models, f1),
+        localizations=summarize_localization(pair_scores),
+        pair_scores=pair_scores,
+        cells=cells_of(read),
+        probes=cells_of(read_cells(inputs.probes, f1)),
+        longer=cells_of(read_cells(inputs.longer, f1)),
         grid=grid,
         summaries={m: [summarize(curve, grid, m, resampled) for curve in grid.curves] for m in METRICS},
         resampled=resampled,
         classes=classes,
-        asked_models=Counter(model["model"] for model in models),
-        asked_localizations=Counter((each["model"], each["method"]) for each in localizations),
+        expected_models=Counter(model.model for model in inputs.models),
+        expected_localizations=Counter((maps.model, maps.method) for maps in inputs.localizations),
     )
+
+
+def _has_seeds(inputs: ReportInputs) -> bool:
+    """Tell whether there is more than one seed, without which there are no intervals."""
+    return len({cell.seed for cell in inputs.cells}) > 1 or len({model.seed for model in inputs.models}) > 1

@@ -1,8 +1,8 @@
-"""The grid, and the report on it."""
+"""The report on a grid."""
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import luigi
 from roar_pipeline import config, settings_parser
 from roar_pipeline.cache.building import Wanted
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import RANDOM, MethodName
+from roar_pipeline.methods import MethodName
+from roar_pipeline.report.inputs import CellInput, ExampleInput, LocalizationInput, ModelInput, ReportInputs
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
-from tasks.chain.explanations import EvaluateLocalization, RankPixels, maps_task
-from tasks.chain.models import full_name, model_task
-from tasks.chain.retraining import CellTask, ProbeMasks, Retrain
-from tasks.configuration.parameters import NO_MODEL, AxisParameter
+from tasks.chain.explanations import RankPixels, maps_task
+from tasks.chain.grid import GridTasks
+from tasks.chain.models import full_name
+from tasks.chain.retraining import CellTask
+from tasks.configuration.parameters import AxisParameter
 from tasks.configuration.settings import settings
 from tasks.runtime.resources import Demand, light_demand
 from tasks.runtime.terminal import closure
@@ -32,7 +34,7 @@ class Report(StageTask):
     is missing. With more done it is another result.
     """
 
-    stage = "report"
+    stage = "write_report"
     is_end_product = True
     version = 3
     sections = ("report", "metrics")
@@ -66,21 +68,18 @@ class Report(StageTask):
         return grid
 
     @functools.cached_property
-    def replicates(self) -> list[tuple[int, int]]:
-        """The pairs (seed of the models, seed of the retrained networks)."""
-        grid = self.grid
-        if not grid.model_seeds:
-            return [(seed, seed) for seed in grid.seeds]
-        return [(model_seed, seed) for model_seed in grid.model_seeds for seed in grid.seeds]
+    def grid_tasks(self) -> GridTasks:
+        """The tasks of what the report covers, done or not."""
+        return GridTasks(self.grid)
 
     def requires(self) -> list[StageTask]:
         """Return everything that the report shows, of which a partial one takes what is done."""
-        return [task for task in self._asked if task.fingerprint not in self._missing]
+        return [task for task in self._planned if task.fingerprint not in self._missing]
 
     def wanted(self) -> Wanted:
         """Return the report, made from what it requires and from the maps of its examples."""
         own = super().wanted()
-        maps = (maps_task(task.model, task.method, task.seed) for task in self._examples())
+        maps = (maps_task(task.model, task.method, task.seed) for task in self._example_rankings())
         return dataclasses.replace(own, inputs=(*own.inputs, *((task.directory, task.fingerprint) for task in maps)))
 
     def complete(self) -> bool:
@@ -98,40 +97,44 @@ class Report(StageTask):
         return {**super().identity_settings(), "grid": grid, **partial}
 
     def arguments(self) -> Mapping[str, Any]:
+        """Return what the report is made from."""
+        return {"inputs": self._inputs()}
+
+    def _inputs(self) -> ReportInputs:
         """Return where everything is, and None where something is missing."""
-        return {
-            "settings": {name: dataclasses.asdict(s) for name, s in _shown_settings().items()}
-            | {"grid": dataclasses.asdict(self.grid)},
-            "models": [
-                {"model": name, "seed": task.seed, "metrics": self._if_there(task, task.metrics_path)}
-                for (name, _), task in zip(self._model_names, self._models, strict=True)
-            ],
-            "cells": self._described(self._cells),
-            "probes": self._described(self._probes),
-            "longer": self._described(self._longer),
-            "localizations": [
-                {
-                    "model": None if task.is_control else task.model,
-                    "method": task.method,
-                    "seed": None if task.is_control else task.seed,
-                    "path": self._if_there(task, task.path),
-                }
-                for task in self._localizations
-            ],
-            "images_path": PrepareImages().path,
-            "examples": [
-                {
-                    "model": None if task.is_control else task.model,
-                    "method": task.method,
-                    "maps": maps_task(task.model, task.method, task.seed).path,
-                    "levels": self._if_there(task, task.path),
-                }
-                for task in self._rankings
-                if self._is_example(task)
-            ],
-            "options": settings().report,
-            "f1_threshold": settings().metrics.f1_threshold,
-        }
+        tasks = self.grid_tasks
+        return ReportInputs(
+            settings=dataclasses.replace(settings(), grid=self.grid),
+            images_path=PrepareImages().path,
+            models=tuple(
+                ModelInput(name, seed, self._if_there(task, task.metrics_path))
+                for (name, seed), task in tasks.models.items()
+            ),
+            cells=self._cell_inputs(tasks.cells),
+            probes=self._cell_inputs(tasks.probes),
+            longer=self._cell_inputs(tasks.longer_cells),
+            localizations=tuple(
+                LocalizationInput(
+                    None if task.is_control else task.model,
+                    task.method,
+                    None if task.is_control else task.seed,
+                    self._if_there(task, task.path),
+                )
+                for task in tasks.localizations
+            ),
+            examples=tuple(
+                ExampleInput(
+                    None if task.is_control else task.model,
+                    task.method,
+                    maps_task(task.model, task.method, task.seed).path,
+                    self._if_there(task, task.path),
+                )
+                for task in tasks.example_rankings
+            ),
+        )
+
+    def _cell_inputs(self, cells: Iterable[CellTask]) -> tuple[CellInput, ...]:
+        return tuple(_cell_input(cell, self._if_there(cell, cell.directory)) for cell in cells)
 
     @property
     def path(self) -> Path:
@@ -157,13 +160,13 @@ class Report(StageTask):
                 f"There is nothing for a partial report: not even the images are prepared ({PrepareImages().directory} "
                 "is not done). Run Report without --partial, which makes everything, or some of its tasks first."
             )
-        images, *asked = self._asked
-        missing = frozenset(task.fingerprint for task in asked if not _is_there(task))
-        shown = [*self._models, *self._localizations, *self._cells, *self._probes, *self._longer]
+        tasks = self.grid_tasks
+        missing = frozenset(task.fingerprint for task in tasks.all if not _is_there(task))
+        shown = [*tasks.models.values(), *tasks.localizations, *tasks.cells, *tasks.probes, *tasks.longer_cells]
         if missing.issuperset(task.fingerprint for task in shown):
             raise InputError(
-                f"There is nothing for a partial report: the images are prepared ({images.directory}), and of the "
-                f"{len(self._models)} models, {len(self._localizations)} localizations and {len(self._cells)} "
+                f"There is nothing for a partial report: the images are prepared ({PrepareImages().directory}), and of "
+                f"the {len(tasks.models)} models, {len(tasks.localizations)} localizations and {len(tasks.cells)} "
                 "cells asked for none is done. Run Report without --partial, or ask for a grid of which something is."
             )
         return missing
@@ -172,146 +175,12 @@ class Report(StageTask):
         return None if task.fingerprint in self._missing else path
 
     @functools.cached_property
-    def _asked(self) -> list[StageTask]:
-        return [
-            PrepareImages(),
-            *self._models,
-            *self._rankings,
-            *self._localizations,
-            *self._cells,
-            *self._probes,
-            *self._longer,
-        ]
+    def _planned(self) -> list[StageTask]:
+        return [PrepareImages(), *self.grid_tasks.all]
 
-    def _described(self, cells: Iterable[CellTask]) -> list[dict[str, Any]]:
-        return [{**_describe(cell), "directory": self._if_there(cell, cell.directory)} for cell in cells]
-
-    @functools.cached_property
-    def _model_names(self) -> list[tuple[str, int]]:
-        seeds = dict.fromkeys(model_seed for model_seed, _ in self.replicates)
-        return [(name, seed) for seed in seeds for name in self.grid.models]
-
-    @functools.cached_property
-    def _models(self) -> list[Any]:
-        return [model_task(name, seed) for name, seed in self._model_names]
-
-    @functools.cached_property
-    def _controls(self) -> list[str]:
-        return list(dict.fromkeys((RANDOM, *(str(method) for method in self._methods if method.is_control))))
-
-    @functools.cached_property
-    def _methods(self) -> list[MethodName]:
-        return list(map(MethodName.parse, self.grid.methods))
-
-    @functools.cached_property
-    def _model_rankings(self) -> dict[int, list[dict[str, Any]]]:
-        """Model, method and seed of every model's ranking of pixels, by its seed."""
-        shuffled = {full_name(name) for name in self.grid.shuffled}
-        by_seed: dict[int, list[dict[str, Any]]] = {}
-        for name, seed in self._model_names:
-            for method in (method for method in self._methods if method.needs_model):
-                is_base = full_name(name) in shuffled and method.variant is None
-                for ranked in (method, method.shuffled) if is_base else (method,):
-                    by_seed.setdefault(seed, []).append({"model": name, "method": str(ranked), "seed": seed})
-        return by_seed
-
-    @functools.cached_property
-    def _explained(self) -> list[dict[str, Any]]:
-        """Model, method and seed of every ranking of pixels, the controls first.
-
-        Random is drawn anew for every seed of the retrained networks; the other controls are the same for all.
-        """
-        controls = [
-            {"model": NO_MODEL, "method": method, "seed": seed}
-            for method in self._controls
-            for seed in (self.grid.seeds if MethodName.parse(method).is_seeded else (0,))
-        ]
-        return [*controls, *(ranking for of_seed in self._model_rankings.values() for ranking in of_seed)]
-
-    @functools.cached_property
-    def _rankings(self) -> list[RankPixels]:
-        return [RankPixels(**explained) for explained in self._explained]
-
-    def _is_example(self, task: RankPixels) -> bool:
-        method = MethodName.parse(task.method)
-        if method.is_seeded:
-            return bool(task.seed == self.grid.seeds[0])
-        return bool(method.is_control or (task.seed == self.replicates[0][0] and not method.is_shuffled))
-
-    def _examples(self) -> list[RankPixels]:
-        """Return the rankings whose maps are shown: those that there are."""
-        there = (task for task in self._rankings if task.fingerprint not in self._missing)
-        return [task for task in there if self._is_example(task)]
-
-    @functools.cached_property
-    def _localizations(self) -> list[EvaluateLocalization]:
-        if not settings().dataset.segmentation_split:
-            return []
-        once = [e for e in self._explained if not MethodName.parse(e["method"]).is_shuffled]
-        once = [e for e in once if not MethodName.parse(e["method"]).is_seeded or e["seed"] == self.grid.seeds[0]]
-        return [EvaluateLocalization(**explained) for explained in once]
-
-    @functools.cached_property
-    def _cells(self) -> list[Retrain]:
-        cells: dict[str, Retrain] = {}
-        for model_seed, seed in self.replicates:
-            of_seed = [_shared_cell(0, seed), _shared_cell(100, seed)]
-            for place in self._places(model_seed, seed):
-                of_seed += [Retrain(percent=percent, longer=1, **place) for percent in self.grid.percents]
-            cells |= {cell.fingerprint: cell for cell in of_seed}
-        return list(cells.values())
-
-    @functools.cached_property
-    def _probes(self) -> list[ProbeMasks]:
-        """Return the networks trained on masks alone, where masks can tell anything."""
-        percents = [percent for percent in self.grid.percents if percent in self.grid.probe_percents]
-        probes = [
-            ProbeMasks(percent=percent, **place)
-            for model_seed, seed in self.replicates
-            for place in self._places(model_seed, seed)
-            if MethodName.parse(place["method"]).masks_depend_on_image
-            for percent in percents
-        ]
-        return list({probe.fingerprint: probe for probe in probes}.values())
-
-    @functools.cached_property
-    def _longer(self) -> list[Retrain]:
-        """Return the cells trained twice as long: the first model's by the first method, and the blind controls'."""
-        percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
-        methods = [str(method) for method in self._methods if method.needs_model]
-        blind = [RANDOM, *(str(m) for m in self._methods if m.is_control and not m.masks_depend_on_image)]
-        audited = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
-        cells = [
-            Retrain(percent=percent, longer=2, **place)
-            for model_seed, seed in self.replicates
-            for place in self._places(model_seed, seed)
-            if (place["model"], place["method"]) in audited
-            for percent in percents
-        ]
-        return list({cell.fingerprint: cell for cell in cells}.values())
-
-    def _places(self, model_seed: int, seed: int) -> Iterator[dict[str, Any]]:
-        """Yield the parameters of the cells of one replicate, but for their percentages."""
-        for method in self._controls:
-            yield from self._in_directions({"model": NO_MODEL, "method": method}, seed, -1)
-        for ranking in self._model_rankings.get(model_seed, []):
-            yield from self._in_directions(ranking, seed, -1 if model_seed == seed else model_seed)
-
-    def _in_directions(self, ranking: Mapping[str, Any], seed: int, model_seed: int) -> Iterator[dict[str, Any]]:
-        for direction in self.grid.directions:
-            where = {"model": ranking["model"], "method": ranking["method"], "direction": direction}
-            yield {**where, "seed": seed, "model_seed": model_seed}
-
-
-def _shared_cell(percent: int, seed: int) -> Retrain:
-    """Return the cell of all curves; what is given need not be looked up in the configuration files."""
-    where = {"model": NO_MODEL, "method": NO_MODEL, "direction": "remove", "model_seed": -1, "longer": 1}
-    return Retrain(percent=percent, seed=seed, **where)
-
-
-def _shown_settings() -> dict[str, Any]:
-    everything = {f.name: getattr(settings(), f.name) for f in dataclasses.fields(settings())}
-    return {k: v for k, v in everything.items() if k not in ("paths", "execution", "grid")}
+    def _example_rankings(self) -> list[RankPixels]:
+        """Return the rankings whose maps are shown: those that are done."""
+        return [task for task in self.grid_tasks.example_rankings if task.fingerprint not in self._missing]
 
 
 def _is_there(task: StageTask) -> bool:
@@ -320,20 +189,26 @@ def _is_there(task: StageTask) -> bool:
     return all(each.complete() for each in (task, *maps))
 
 
-def _describe(cell: CellTask) -> dict[str, Any]:
+def _cell_input(cell: CellTask, directory: Path | None) -> CellInput:
     of_model = not cell.is_shared and MethodName.parse(cell.method).needs_model
-    flat: dict[str, Any] = {}
+    return CellInput(
+        model=cell.model if of_model else None,
+        method=None if cell.is_shared else cell.method,
+        percent=cell.percent,
+        direction=cell.direction,
+        seed=cell.seed,
+        model_seed=cell.explained_seed if of_model else None,
+        directory=directory,
+        settings=_flat_settings(cell),
+        fingerprint=cell.fingerprint,
+    )
+
+
+def _flat_settings(cell: CellTask) -> dict[str, object]:
+    """Return the settings of a cell and of everything that it is built on, by ``section.key``."""
+    flat: dict[str, object] = {}
     for task in closure(cell).values():
         for section, values in task.identity_settings().items():
             keys = values.items() if isinstance(values, dict) else [("", values)]
             flat |= {f"{section}.{key}" if key else section: value for key, value in keys}
-    return {
-        "model": cell.model if of_model else None,
-        "method": None if cell.is_shared else cell.method,
-        "percent": cell.percent,
-        "direction": cell.direction,
-        "seed": cell.seed,
-        "model_seed": cell.explained_seed if of_model else None,
-        "settings": flat,
-        "fingerprint": cell.fingerprint,
-    }
+    return flat

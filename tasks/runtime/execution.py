@@ -63,6 +63,7 @@ _IMPORTS = (
     "roar_pipeline.evaluation.metrics",
     "roar_pipeline.evaluation.localization",
     "roar_pipeline.report.build",
+    "roar_pipeline.report.figures.training",
     "torch._dynamo",  # the first optimizer brings it in, for more than a second
 )
 """All that stages import, so that they run the code whose digest their manifests name."""

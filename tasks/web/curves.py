@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roar_pipeline.report.results import METRICS
+from roar_pipeline.report.labels import METRICS
 
 __all__ = ["HEIGHT", "WIDTH", "Panel", "panels"]
 

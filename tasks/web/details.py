@@ -9,7 +9,7 @@ from typing import Any
 from roar_pipeline.cache import attempts
 from roar_pipeline.cache.manifests import MANIFEST, read_manifest
 from roar_pipeline.cache.states import State, changes, duration, state_of
-from roar_pipeline.report.results import METRICS
+from roar_pipeline.report.labels import METRICS
 from tasks.chain.survey import Entry
 from tasks.web.curves import Panel, panels
 from tasks.web.safety import is_below, open_below, read_json_below

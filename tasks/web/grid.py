@@ -7,7 +7,7 @@ from typing import Any
 
 from roar_pipeline.cache.states import KINDS
 from roar_pipeline.methods import MethodName
-from roar_pipeline.report.results import model_label
+from roar_pipeline.report.labels import model_label
 from tasks.chain.retraining import Retrain
 from tasks.chain.survey import FAMILIES
 from tasks.web.watch import DIGITS, Snapshot

@@ -18,7 +18,7 @@ from typing import Any
 from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST
 from roar_pipeline.cache.states import State, state_of
-from roar_pipeline.report.results import LEADING
+from roar_pipeline.report.labels import LEADING
 from tasks.chain.base import StageTask
 from tasks.chain.report import Report
 from tasks.chain.retraining import Retrain

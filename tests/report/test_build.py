@@ -4,10 +4,12 @@ import csv
 import itertools
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,8 +22,10 @@ from roar_pipeline.removal.level_store import read_levels
 from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.build import build
 from roar_pipeline.report.examples import collect, shown_rows
-from roar_pipeline.report.figures import color, spread_apart, training_curves
-from roar_pipeline.report.results import METRICS
+from roar_pipeline.report.figures.curves import spread_apart
+from roar_pipeline.report.figures.style import color
+from roar_pipeline.report.figures.training import training_curves
+from roar_pipeline.report.labels import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def images_path(tmp_path_factory) -> Path:
 def built(tmp_path_factory, images_path):
     """Build a report with everything in it: two seeds, two directions, two methods, a second reduction."""
     root = tmp_path_factory.mktemp("rich")
-    arguments = write_grid(
+    inputs = write_grid(
         root,
         images_path,
         models=("teacher", "sswa", "sswa/8"),
@@ -42,13 +46,13 @@ def built(tmp_path_factory, images_path):
         directions=("remove", "keep"),
         audited=50,
     )
-    return arguments, report_of(root, arguments)
+    return inputs, report_of(root, inputs)
 
 
-def report_of(root, arguments, name="report"):
+def report_of(root, inputs, name="report"):
     directory = root / name
     directory.mkdir()
-    build(directory, **arguments)
+    build(directory, inputs)
     return directory
 
 
@@ -66,8 +70,8 @@ def test_every_file_is_there_and_no_scratch(built):
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, images_path):
-    arguments = write_grid(tmp_path, images_path)
-    first, second = (report_of(tmp_path, arguments, name) for name in ("a", "b"))
+    inputs = write_grid(tmp_path, images_path)
+    first, second = (report_of(tmp_path, inputs, name) for name in ("a", "b"))
     assert {p.name: p.read_bytes() for p in first.iterdir()} == {p.name: p.read_bytes() for p in second.iterdir()}
 
 
@@ -101,24 +105,28 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(built):
 
 
 def test_nothing_from_data_or_settings_is_taken_for_html(tmp_path, images_path):
-    arguments = write_grid(tmp_path, images_path)
     nasty = "<b onclick='x'>&"
-    arguments["settings"]["dataset"]["root"] = nasty
-    arguments["classes"] = (nasty, *arguments["classes"][1:])
-    page = (report_of(tmp_path, arguments) / "report.html").read_text(encoding="utf-8")
-    assert "onclick" in page
+    copied = tmp_path / "images.h5"
+    shutil.copy(images_path, copied)
+    with h5py.File(copied, "r+") as file:
+        file.attrs["classes"] = [nasty, *scenes.CLASSES[1:]]
+    inputs = write_grid(tmp_path, copied)
+    dataset = replace(inputs.settings.dataset, root=nasty)
+    inputs = replace(inputs, settings=replace(inputs.settings, dataset=dataset))
+    page = (report_of(tmp_path, inputs) / "report.html").read_text(encoding="utf-8")
+    assert page.count("onclick") > 2
     assert "<b onclick" not in page
 
 
 def test_results_have_a_row_per_cell_with_settings_and_audits(built):
-    arguments, directory = built
+    inputs, directory = built
     rows = read_csv(directory / "results.csv")
-    assert len(rows) == len(arguments["cells"])
-    for row, cell in zip(rows, arguments["cells"], strict=True):
-        measured = json.loads((cell["directory"] / "metrics.json").read_text())
-        assert (row["model"], row["method"]) == (cell["model"] or "", cell["method"] or "")
-        assert row["fingerprint"] == cell["fingerprint"]
-        assert row["result"] == cell["directory"].name
+    assert len(rows) == len(inputs.cells)
+    for row, cell in zip(rows, inputs.cells, strict=True):
+        measured = json.loads((cell.directory / "metrics.json").read_text())
+        assert (row["model"], row["method"]) == (cell.model or "", cell.method or "")
+        assert row["fingerprint"] == cell.fingerprint
+        assert row["result"] == cell.directory.name
         assert row["retrain.lr"] == "0.01"
         assert row["dataset.mean"] == "0.5 0.25"
         assert float(row["f1_samples"]) == measured["test"]["f1_samples"]
@@ -136,16 +144,16 @@ def test_results_have_a_row_per_cell_with_settings_and_audits(built):
 
 
 def test_no_path_of_this_machine_is_in_any_text(built):
-    arguments, directory = built
+    inputs, directory = built
     for path in directory.iterdir():
-        assert str(arguments["images"].parent).encode() not in path.read_bytes()
+        assert str(inputs.images_path.parent).encode() not in path.read_bytes()
 
 
 def test_probes_and_longer_cells_have_their_own_files(built):
-    arguments, directory = built
+    inputs, directory = built
     for name in ("probes", "longer"):
         rows = read_csv(directory / f"{name}.csv")
-        assert [row["fingerprint"] for row in rows] == [cell["fingerprint"] for cell in arguments[name]]
+        assert [row["fingerprint"] for row in rows] == [cell.fingerprint for cell in getattr(inputs, name)]
         assert {row["percent"] for row in rows} == {"50"}
     assert "random" not in {row["method"] for row in read_csv(directory / "probes.csv")}
     assert {row["method"] for row in read_csv(directory / "longer.csv")} == {"random", "gradcam", "ebp"}
@@ -226,9 +234,9 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path, images_path):
 
 
 def test_without_masks_examples_models_or_bootstrap(tmp_path, images_path):
-    arguments = write_grid(tmp_path, images_path, models=(), localized=False)
-    arguments |= {"models": [], "examples": [], "report": config.Report(examples=2, bootstrap=0)}
-    directory = report_of(tmp_path, arguments)
+    inputs = write_grid(tmp_path, images_path, models=(), localized=False)
+    settings = replace(inputs.settings, report=config.Report(examples=2, bootstrap=0))
+    directory = report_of(tmp_path, replace(inputs, examples=(), settings=settings))
     names = {p.name for p in directory.iterdir()}
     assert not names & {"localization.csv", "models.csv", "examples_1.png"}
     page = (directory / "report.html").read_text(encoding="utf-8")
@@ -252,7 +260,7 @@ def test_examples_are_spread_over_images_with_masks():
 
 
 def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
-    sources = write_grid(tmp_path, images_path)["examples"]
+    sources = write_grid(tmp_path, images_path).examples
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     fill = np.round(info.mean * 255).astype(np.uint8)
     for direction in ("remove", "keep"):
@@ -261,8 +269,8 @@ def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
         assert list(example.labels) == np.flatnonzero(split.labels[5]).tolist()
         assert [row.label for row in example.rows] == ["Random", "Teacher", "Naive KD"]
         for row, source in zip(example.rows, sources, strict=True):
-            assert (row.map == map_store.read_rows(source["maps"], "test").maps[5]).all()
-            levels = read_levels(source["levels"], "test").levels[5]
+            assert (row.map == map_store.read_rows(source.maps_path, "test").maps[5]).all()
+            levels = read_levels(source.levels_path, "test").levels[5]
             for percent, picture in zip((10, 50), row.removed, strict=True):
                 gone = removed(levels, percent, direction)
                 assert (picture[gone] == fill).all()
@@ -270,7 +278,7 @@ def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
 
 
 def test_example_rows_name_the_explained_classes(tmp_path, images_path):
-    sources = write_grid(tmp_path, images_path, methods=("gradcam", "ebp"))["examples"]
+    sources = write_grid(tmp_path, images_path, methods=("gradcam", "ebp")).examples
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     (example,) = collect(sources, split, info, [5], (10,), "remove")
     rows = {(row.label, row.caption[:1]): row.caption[1:] for row in example.rows}
@@ -281,7 +289,7 @@ def test_example_rows_name_the_explained_classes(tmp_path, images_path):
 
 
 def test_explained_classes_that_are_not_there_are_marked(tmp_path, images_path):
-    source = write_grid(tmp_path, images_path)["examples"][1]
+    source = write_grid(tmp_path, images_path).examples[1]
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     absent = replace(split, labels=1 - split.labels)
     (example,) = collect([source], absent, info, [5], (10,), "remove")

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roar_pipeline import config
 from roar_pipeline.report.caveats import warnings
 from roar_pipeline.report.claims import claims, model_differences
 from roar_pipeline.report.findings import findings
+from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, RemovalAudits
+from roar_pipeline.report.labels import LEADING, METRICS
 from roar_pipeline.report.overview import Overview
-from roar_pipeline.report.results import LEADING, METRICS, Cell, Curve, Grid, ModelRun
 from roar_pipeline.report.statistics.contrasts import Resampled
+from roar_pipeline.report.statistics.localization import PairScores
 from roar_pipeline.report.statistics.summaries import summarize
 
 SEEDS = (0, 1, 2)
@@ -47,9 +50,10 @@ def wobble(*key: object) -> float:
     return (zlib.crc32(repr(key).encode()) % 1001 - 500) / 100_000
 
 
-def cell(method, model, percent, seed, score, *, direction="remove", settings: Mapping[str, Any] | None = None):
+def cell(method, model, percent, seed, score, *, direction="remove"):
     noise = wobble(method, model, percent, seed)
-    audits = {"tied_share_test": 0.25 if model and percent == 50 else 0.0}
+    tied = 0.25 if model and percent == 50 else 0.0
+    audits = RemovalAudits(percent, percent, percent, 0.0, tied, 0, 0, None, None, None, 0.0)
     return Cell(
         model=model,
         method=method,
@@ -59,8 +63,9 @@ def cell(method, model, percent, seed, score, *, direction="remove", settings: M
         model_seed=seed if model else None,
         directory=Path(f"{method}_{model}_{percent}_{seed}"),
         fingerprint="",
-        settings=settings or {},
+        settings={},
         test=dict.fromkeys(METRICS, score + noise if percent not in (0, 100) else score),
+        per_class=(),
         removal=audits if method else None,
         tuned_threshold=0.5,
         origin="cpu, AVX2, 1 CPU thread, torch 2.15",
@@ -100,6 +105,7 @@ def overview_of(
     return Overview(
         models=list(models),
         localizations=[],
+        pair_scores=PairScores([], [], []),
         cells=[c for curve in curves for point in curve.cells for c in point],
         probes=list(probes),
         longer=list(longer),
@@ -107,23 +113,30 @@ def overview_of(
         summaries={m: [summarize(curve, grid, m, resampled) for curve in curves] for m in METRICS},
         resampled=resampled,
         classes=("cat", "dog"),
-        asked_models={run.model: len(seeds) for run in models},
-        asked_localizations={},
+        expected_models={run.model: len(seeds) for run in models},
+        expected_localizations={},
     )
 
 
-def lines(words: str, overview: Overview, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
-    return [line for line in warnings(settings or {"dataset": {"root": "x"}}, overview) if words in line]
+def set_to(**sections: Mapping[str, Any]) -> config.Settings:
+    """Return settings in which some keys of some sections are set, on images of one's own."""
+    given = {"dataset": {"root": "x"}} | sections
+    defaults = config.Settings()
+    return replace(defaults, **{name: replace(getattr(defaults, name), **keys) for name, keys in given.items()})
+
+
+def lines(words: str, overview: Overview, settings: config.Settings | None = None) -> list[str]:
+    return [line for line in warnings(settings or set_to(), overview) if words in line]
 
 
 def test_generated_data_is_called_an_illustration():
-    assert lines("illustration, not evidence", overview_of(), {"dataset": {"root": ""}})
-    assert not lines("illustration", overview_of(), {"dataset": {"root": "/voc"}})
+    assert lines("illustration, not evidence", overview_of(), set_to(dataset={"root": ""}))
+    assert not lines("illustration", overview_of(), set_to(dataset={"root": "/voc"}))
 
 
 def test_explaining_the_labels_is_called_a_leak():
-    assert lines("explain = labels", overview_of(), {"maps": {"explain": "labels"}})
-    assert not lines("explain", overview_of(), {"maps": {"explain": "predicted"}})
+    assert lines("explain = labels", overview_of(), set_to(maps={"explain": "labels"}))
+    assert not lines("explain", overview_of(), set_to(maps={"explain": "predicted"}))
 
 
 def test_few_seeds_are_named():
@@ -199,13 +212,13 @@ def test_kept_pixels_are_judged_the_other_way_round():
     text = findings(overview)[0]
     assert text.startswith("KAR, Grad-CAM, mAP (classes): against random")
     assert "above at every percentage for Teacher; below at every percentage for Naive KD" in text
-    judged = {claim.text: claim for claim in claims(overview, [], [], 0.05)}
+    judged = {claim.text: claim for claim in claims(overview, 0.05)}
     assert judged["Grad-CAM keeping, every model: the curve lies above random's"].verdict == "not held"
 
 
 def test_a_grid_of_controls_alone_claims_nothing():
     overview = overview_of({("random", None): (0.8, 0.7), ("gradcam+shuffled", "teacher"): (0.7, 0.6)})
-    assert claims(overview, [], [], 0.05) == []
+    assert claims(overview, 0.05) == []
     assert findings(overview) == []
 
 
@@ -225,23 +238,23 @@ def test_results_of_several_kinds_of_machine_are_counted():
 
 
 def test_a_threshold_chosen_on_test_images_is_named():
-    same = {"dataset": {"root": "x", "validation_split": "val", "test_split": "val"}}
-    assert lines("was chosen on the images it is measured on", overview_of(), same)
-    assert not lines("threshold", overview_of(), {"dataset": {"validation_split": "val", "test_split": "test"}})
-    train = {"dataset": {"root": "x", "validation_split": "train", "train_split": "train", "test_split": "val"}}
+    same = {"root": "x", "validation_split": "val", "test_split": "val"}
+    assert lines("was chosen on the images it is measured on", overview_of(), set_to(dataset=same))
+    assert not lines("threshold", overview_of(), set_to(dataset={"validation_split": "val", "test_split": "test"}))
+    train = set_to(dataset={"root": "x", "validation_split": "train", "train_split": "train", "test_split": "val"})
     assert lines("was chosen on images that the networks were trained on", overview_of(), train)
-    best = {**same, "teacher": {"checkpoint": "best"}}
+    best = set_to(dataset=same, teacher={"checkpoint": "best"})
     assert lines("the best epoch of teacher", overview_of(), best)
 
 
 def test_validation_images_that_are_also_others_are_counted():
-    apart = {"dataset": {"root": "x", "validation_split": "val", "train_split": "train", "test_split": "test"}}
+    apart = set_to(dataset={"root": "x", "validation_split": "val", "train_split": "train", "test_split": "test"})
     shared = warnings(apart, overview_of(), {"train": 1, "test": 2, "of": 4})
     assert any("2 of 4 validation images are also test images" in line for line in shared)
     assert any("1 of 4 validation images are also training images" in line for line in shared)
     nothing = warnings(apart, overview_of(), {"train": 0, "test": 0, "of": 4})
     assert not any("validation images" in line for line in nothing)
-    same = {"dataset": {"root": "x", "validation_split": "val", "test_split": "val"}}
+    same = set_to(dataset={"root": "x", "validation_split": "val", "test_split": "val"})
     whole = warnings(same, overview_of(), {"train": 0, "test": 4, "of": 4})
     assert sum("threshold" in line for line in whole) == 1, "said of the split, not of its images again"
 
@@ -269,11 +282,11 @@ def test_a_clean_network_that_learned_nothing_has_no_racu():
     text = findings(overview_of(clean=0.25))[0]
     assert "hardly above one that sees nothing (25.0 and 20.0)" in text
     assert "RACU" not in text
-    assert not claims(overview_of(clean=0.25), [], [], 0.05)
+    assert not claims(overview_of(clean=0.25), 0.05)
 
 
 def verdicts(overview: Overview, margin: float = 0.05) -> dict[str, str]:
-    return {c.text: c.verdict for c in claims(overview, [], [], margin) if METRICS[LEADING[0]] in c.measure}
+    return {c.text: c.verdict for c in claims(overview, margin) if METRICS[LEADING[0]] in c.measure}
 
 
 def test_claims_about_curves():
@@ -291,7 +304,7 @@ def test_claims_about_curves():
 
 def trained(model: str, seed: int, score: float) -> ModelRun:
     scores = dict.fromkeys(METRICS, score + wobble(model, seed))
-    return ModelRun(model, seed, 1, scores, [], Path(f"{model}_{seed}"), 0.5, "")
+    return ModelRun(model, seed, 1, scores, (), Path(f"{model}_{seed}"), 0.5, "")
 
 
 @pytest.mark.parametrize(
@@ -300,9 +313,7 @@ def trained(model: str, seed: int, score: float) -> ModelRun:
 def test_claim_about_the_order_of_the_students(swa, verdict):
     means = {"naive_kd": 0.8, "ewa": 0.89, "swa": swa, "sswa": 0.95}
     models = tuple(trained(name, seed, mean) for name, mean in means.items() for seed in SEEDS)
-    (claim,) = [
-        c for c in claims(overview_of(models=models), [], [], 0.05) if c.measure.startswith("mAP (classes), cl")
-    ]
+    (claim,) = [c for c in claims(overview_of(models=models), 0.05) if c.measure.startswith("mAP (classes), cl")]
     assert claim.text == "Naive KD < EWA < SWA < SSWA"
     assert claim.verdict == verdict
     assert [d.label for d in claim.differences] == ["Naive KD − EWA", "EWA − SWA", "SWA − SSWA"]

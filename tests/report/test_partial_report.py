@@ -5,6 +5,7 @@ import functools
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,21 @@ from luigi.task_register import Register
 from support.grid_results import PERCENTS, without, write_grid, write_images
 
 import tasks
-from roar_pipeline.datasets import images
+from roar_pipeline.datasets import images, scenes
 from roar_pipeline.errors import InputError
 from roar_pipeline.report.build import build
 from roar_pipeline.report.findings import findings
-from roar_pipeline.report.missing import missing_lines
+from roar_pipeline.report.grid import Curve, group
+from roar_pipeline.report.inputs import CellInput, ReportInputs
+from roar_pipeline.report.missing import missing_lines, requested
 from roar_pipeline.report.overview import Overview, gather
-from roar_pipeline.report.results import Curve, group, missing_of, read_cells
+from roar_pipeline.report.results import read_cells
 from roar_pipeline.report.statistics.contrasts import UNDEFINED
 from roar_pipeline.report.statistics.inference import Estimate
 from roar_pipeline.report.statistics.summaries import Summary
-from roar_pipeline.report.tables.curve_tables import audit_tables, variation_table
-from roar_pipeline.report.tables.model_tables import class_table, classification_table
-from roar_pipeline.report.tables.plain_text import MISSING
+from roar_pipeline.report.tables.audits import removal_tables, variation_table
+from roar_pipeline.report.tables.models import class_table, classification_table
+from roar_pipeline.report.tables.table import MISSING
 from tasks.chain.base import ManifestTarget
 from tasks.configuration.settings import settings
 
@@ -46,19 +49,17 @@ def images_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> dict[str, Any]:
+def whole(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> ReportInputs:
     return write_grid(tmp_path_factory.mktemp("whole"), images_path, seeds=SEEDS)
 
 
 @pytest.fixture(scope="module")
-def crossed(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> dict[str, Any]:
+def crossed(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> ReportInputs:
     return write_grid(tmp_path_factory.mktemp("crossed"), images_path, seeds=SEEDS, model_seeds=(5, 6))
 
 
-def overview_of(arguments: dict[str, Any]) -> Overview:
-    test = images.read_split(arguments["images"], "test")
-    keys = ("models", "cells", "probes", "longer", "localizations")
-    return gather(*(arguments[key] for key in keys), test, 50, 0.5, arguments["classes"])
+def overview_of(inputs: ReportInputs) -> Overview:
+    return gather(inputs, images.read_split(inputs.images_path, "test"), scenes.CLASSES)
 
 
 def sums(overview: Overview, metric: str = "f1_samples") -> dict[Key, Summary]:
@@ -70,30 +71,30 @@ def curves(overview: Overview) -> dict[Key, Curve]:
 
 
 def is_cell(method: str | None = "gradcam", model: str | None = None, **places: int) -> Callable[..., bool]:
-    def chosen(cell: dict[str, Any]) -> bool:
-        return (cell["method"], cell["model"]) == (method, model) and all(cell[k] == v for k, v in places.items())
+    def chosen(cell: CellInput) -> bool:
+        return (cell.method, cell.model) == (method, model) and all(getattr(cell, k) == v for k, v in places.items())
 
     return chosen
 
 
-def scores(arguments: dict[str, Any], key: Key, percent: int, metric: str = "f1_samples") -> dict[int, float]:
+def scores(inputs: ReportInputs, key: Key, percent: int, metric: str = "f1_samples") -> dict[int, float]:
     """Return a metric of one point by seed, by hand."""
-    chosen = [c for c in arguments["cells"] if (c["method"], c["model"], c["percent"]) == (*key[1:], percent)]
+    chosen = [c for c in inputs.cells if (c.method, c.model, c.percent) == (*key[1:], percent)]
     return {cell.seed: cell.test[metric] for cell in read_cells(chosen)}
 
 
-def shared_scores(arguments: dict[str, Any], percent: int) -> dict[int, float]:
+def shared_scores(inputs: ReportInputs, percent: int) -> dict[int, float]:
     """Return F1 of the cells of all curves by seed: clean ones, or those that see nothing."""
-    chosen = [c for c in arguments["cells"] if c["method"] is None and c["percent"] == percent]
+    chosen = [c for c in inputs.cells if c.method is None and c.percent == percent]
     return {c.seed: c.test["f1_samples"] for c in read_cells(chosen)}
 
 
-def racu_by_hand(arguments: dict[str, Any], key: Key, seeds: tuple[int, ...]) -> float:
+def racu_by_hand(inputs: ReportInputs, key: Key, seeds: tuple[int, ...]) -> float:
     x = [0, *PERCENTS, 100]
 
     def line(of: Key, seed: int) -> Any:
-        ends = [shared_scores(arguments, percent)[seed] for percent in (0, 100)]
-        return np.array([ends[0], *(scores(arguments, of, p)[seed] for p in PERCENTS), ends[1]])
+        ends = [shared_scores(inputs, percent)[seed] for percent in (0, 100)]
+        return np.array([ends[0], *(scores(inputs, of, p)[seed] for p in PERCENTS), ends[1]])
 
     def area(gap: Any) -> float:
         return float(sum((x[i + 1] - x[i]) * (gap[i] + gap[i + 1]) / 2 for i in range(len(x) - 1)))
@@ -113,10 +114,10 @@ def runs(estimates: tuple[Estimate, ...]) -> list[int]:
     return [estimate.runs for estimate in estimates]
 
 
-def report_of(tmp_path: Path, arguments: dict[str, Any]) -> Path:
+def report_of(tmp_path: Path, inputs: ReportInputs) -> Path:
     directory = tmp_path / "report"
     directory.mkdir()
-    build(directory, **arguments)
+    build(directory, inputs)
     return directory
 
 
@@ -125,7 +126,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_point_that_lacks_a_seed_is_the_mean_of_the_others_and_compared_with_theirs(whole: dict[str, Any]) -> None:
+def test_a_point_that_lacks_a_seed_is_the_mean_of_the_others_and_compared_with_theirs(whole: ReportInputs) -> None:
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
@@ -145,7 +146,7 @@ def test_a_point_that_lacks_a_seed_is_the_mean_of_the_others_and_compared_with_t
         assert sums(partial)[key] == sums(full)[key]
 
 
-def test_the_control_of_one_seed_missing_takes_that_seed_out_of_comparisons_only(whole: dict[str, Any]) -> None:
+def test_the_control_of_one_seed_missing_takes_that_seed_out_of_comparisons_only(whole: ReportInputs) -> None:
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell("random", percent=10, seed=0)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
@@ -159,10 +160,10 @@ def test_the_control_of_one_seed_missing_takes_that_seed_out_of_comparisons_only
     assert means(sums(partial)[RANDOM].gaps) == [0, 0]
 
 
-def test_seeds_that_do_not_meet_are_not_compared(whole: dict[str, Any]) -> None:
-    arguments = without(whole, "cells", is_cell("random", percent=10, seed=0))
-    arguments = without(arguments, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c["seed"] != 0)
-    after = sums(overview_of(arguments))[TEACHER]
+def test_seeds_that_do_not_meet_are_not_compared(whole: ReportInputs) -> None:
+    inputs = without(whole, "cells", is_cell("random", percent=10, seed=0))
+    inputs = without(inputs, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c.seed != 0)
+    after = sums(overview_of(inputs))[TEACHER]
     assert after.points[0].mean == scores(whole, TEACHER, 10)[0]
     assert after.points[0].std is None
     assert (after.gaps[0], after.racu) == (UNDEFINED, UNDEFINED)
@@ -170,7 +171,7 @@ def test_seeds_that_do_not_meet_are_not_compared(whole: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("percent", [0, 100])
-def test_an_end_that_is_missing_takes_its_seed_out_of_racu_only(whole: dict[str, Any], percent: int) -> None:
+def test_an_end_that_is_missing_takes_its_seed_out_of_racu_only(whole: ReportInputs, percent: int) -> None:
     full, partial = overview_of(whole), overview_of(without(whole, "cells", is_cell(None, percent=percent, seed=2)))
     assert partial.seeds == full.seeds == 3
     for key in (RANDOM, TEACHER, NAIVE):
@@ -182,8 +183,8 @@ def test_an_end_that_is_missing_takes_its_seed_out_of_racu_only(whole: dict[str,
 
 
 @pytest.mark.parametrize("kept", [(), (1,)])
-def test_without_random_there_is_nothing_to_compare_with(whole: dict[str, Any], kept: tuple[int, ...]) -> None:
-    lost = without(whole, "cells", lambda c: is_cell("random")(c) and c["seed"] not in kept)
+def test_without_random_there_is_nothing_to_compare_with(whole: ReportInputs, kept: tuple[int, ...]) -> None:
+    lost = without(whole, "cells", lambda c: is_cell("random")(c) and c.seed not in kept)
     before, after = sums(overview_of(whole))[TEACHER], sums(overview_of(lost))[TEACHER]
     assert after.points == before.points
     assert [gap.interval for gap in after.gaps] == [None, None]
@@ -194,7 +195,7 @@ def test_without_random_there_is_nothing_to_compare_with(whole: dict[str, Any], 
         assert (*after.gaps, after.racu, after.area) == (UNDEFINED,) * 4
 
 
-def test_a_missing_curve_keeps_its_place_and_says_nothing(whole: dict[str, Any]) -> None:
+def test_a_missing_curve_keeps_its_place_and_says_nothing(whole: ReportInputs) -> None:
     full, partial = overview_of(whole), overview_of(without(whole, "cells", is_cell(model="teacher")))
     assert [c.key for c in partial.grid.curves] == [c.key for c in full.grid.curves]
     nothing = (UNDEFINED,) * 2
@@ -203,9 +204,9 @@ def test_a_missing_curve_keeps_its_place_and_says_nothing(whole: dict[str, Any])
         assert sums(partial)[key] == sums(full)[key]
 
 
-def test_a_missing_percentage_is_not_bridged(whole: dict[str, Any]) -> None:
+def test_a_missing_percentage_is_not_bridged(whole: ReportInputs) -> None:
     """RACU over the other percentages would be another number: it is undefined."""
-    full, partial = overview_of(whole), overview_of(without(whole, "cells", lambda c: c["percent"] == 50))
+    full, partial = overview_of(whole), overview_of(without(whole, "cells", lambda c: c.percent == 50))
     for key in (RANDOM, TEACHER, NAIVE):
         before, after = sums(full)[key], sums(partial)[key]
         assert curves(partial)[key].percents == PERCENTS
@@ -213,7 +214,7 @@ def test_a_missing_percentage_is_not_bridged(whole: dict[str, Any]) -> None:
         assert (after.points[1], after.gaps[1], after.racu, after.area) == (UNDEFINED,) * 4
 
 
-def test_crossed_seeds_are_compared_run_by_run(crossed: dict[str, Any]) -> None:
+def test_crossed_seeds_are_compared_run_by_run(crossed: ReportInputs) -> None:
     lost = without(crossed, "cells", is_cell(model="teacher", percent=10, seed=1, model_seed=6))
     full, partial = overview_of(crossed), overview_of(lost)
     after = sums(partial)[TEACHER]
@@ -225,7 +226,7 @@ def test_crossed_seeds_are_compared_run_by_run(crossed: dict[str, Any]) -> None:
     assert after.gaps[1] == sums(full)[TEACHER].gaps[1]
 
 
-def test_other_metrics_follow_the_same_rule(whole: dict[str, Any]) -> None:
+def test_other_metrics_follow_the_same_rule(whole: ReportInputs) -> None:
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     for metric in ("map_classes", "map_samples"):
         own, random = (scores(whole, key, 50, metric) for key in (TEACHER, RANDOM))
@@ -233,39 +234,43 @@ def test_other_metrics_follow_the_same_rule(whole: dict[str, Any]) -> None:
         assert gap.mean == pytest.approx(np.mean([own[s] - random[s] for s in (0, 2)]))
 
 
-def test_what_is_not_named_as_missing_is_still_an_error(whole: dict[str, Any]) -> None:
+def test_what_is_not_named_as_missing_is_still_an_error(whole: ReportInputs) -> None:
     lost = without(whole, "cells", is_cell(model="teacher", percent=50, seed=1))
-    cells = [c for c in lost["cells"] if not is_cell(model="naive_kd", percent=50, seed=1)(c)]
+    cells = [c for c in lost.cells if not is_cell(model="naive_kd", percent=50, seed=1)(c)]
     with pytest.raises(ValueError, match="cells are missing: remove gradcam of naive_kd"):
         group(read_cells(cells))
 
 
-def test_common_pairs_need_every_model(whole: dict[str, Any]) -> None:
+def test_common_pairs_need_every_model(whole: ReportInputs) -> None:
     """Pairs common to fewer models would be other pairs."""
-    lost = without(whole, "localizations", lambda each: (each["model"], each["seed"]) == ("teacher", 1))
-    before, after = (overview_of(arguments).localizations for arguments in (whole, lost))
+    lost = without(whole, "localizations", lambda each: (each.model, each.seed) == ("teacher", 1))
+    before, after = (overview_of(inputs).localizations for inputs in (whole, lost))
     assert {row for row in before if row not in after} == {
         row for row in before if (row.seed == 1 and row.over == "common") or (row.seed == 1 and row.model == "teacher")
     }
     assert not [row for row in after if row not in before]
 
 
-def test_models_that_are_missing_are_dashes_and_means_over_fewer_are_marked(whole: dict[str, Any]) -> None:
-    lost = without(whole, "models", lambda m: m["model"] == "teacher" or (m["model"], m["seed"]) == ("naive_kd", 0))
+def test_models_that_are_missing_are_dashes_and_means_over_fewer_are_marked(whole: ReportInputs) -> None:
+    lost = without(whole, "models", lambda m: m.model == "teacher" or (m.model, m.seed) == ("naive_kd", 0))
     full, partial = overview_of(whole), overview_of(lost)
-    table = classification_table(partial.models, partial.asked_models)
+    table = classification_table(partial.models, partial.expected_models)
     assert table.rows[0] == ("Teacher", MISSING, *(cell for cell in table.rows[0][2:]))
     assert {cell.strip() for cell in table.rows[0][1:]} == {MISSING}
     mean = np.mean([run.test["f1_samples"] for run in full.models if run.model == "naive_kd" and run.seed != 0])
     assert re.fullmatch(rf"{100 * mean:.1f} ±\d+\.\d n=2", table.rows[1][3])
-    assert class_table(partial.models, partial.classes, partial.asked_models).header == ("", "Teacher", "Naive KD n=2")
+    assert class_table(partial.models, partial.classes, partial.expected_models).header == (
+        "",
+        "Teacher",
+        "Naive KD n=2",
+    )
 
 
-def test_audits_are_of_the_cells_there_are(whole: dict[str, Any]) -> None:
-    lost = without(whole, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c["seed"] > 0)
+def test_audits_are_of_the_cells_there_are(whole: ReportInputs) -> None:
+    lost = without(whole, "cells", lambda c: is_cell(model="teacher", percent=10)(c) and c.seed > 0)
     lost = without(lost, "cells", is_cell(model="naive_kd", percent=10))
     grid = overview_of(lost).grid.curves
-    removed = audit_tables(grid, "ROAR")[2]
+    removed = removal_tables(grid, "ROAR")[2]
     assert [row[1].strip() for row in removed.rows] == ["10.05 / 10.05", "10.05 / 10.05 n=1", MISSING]
     assert [row[2].strip() for row in removed.rows] == ["50.05 / 50.05"] * 3
     assert variation_table(grid).rows == variation_table(overview_of(whole).grid.curves).rows
@@ -273,9 +278,9 @@ def test_audits_are_of_the_cells_there_are(whole: dict[str, Any]) -> None:
     assert [cell.strip() for cell in variation_table(nothing).rows[2]] == ["Naive KD", *[MISSING] * 5]
 
 
-def test_findings_do_not_count_the_unknown_as_not_below(whole: dict[str, Any]) -> None:
-    def about_f1(arguments: dict[str, Any]) -> str:
-        (line,) = [line for line in findings(overview_of(arguments)) if ", F1: " in line]
+def test_findings_do_not_count_the_unknown_as_not_below(whole: ReportInputs) -> None:
+    def about_f1(inputs: ReportInputs) -> str:
+        (line,) = [line for line in findings(overview_of(inputs)) if ", F1: " in line]
         return line
 
     unknown = "not known, as cells are missing, at"
@@ -290,22 +295,20 @@ def test_findings_do_not_count_the_unknown_as_not_below(whole: dict[str, Any]) -
     assert line == f"ROAR, Grad-CAM, F1: against random, {unknown} every percentage for every model."
 
 
-def lines_of(arguments: dict[str, Any]) -> list[str]:
-    asked = {kind: arguments[kind] for kind in ("cells", "probes", "models", "localizations")}
-    asked |= {"longer cells": arguments["longer"], "example maps": arguments["examples"]}
-    return missing_lines(asked, missing_of(asked))
+def lines_of(inputs: ReportInputs) -> list[str]:
+    return missing_lines(requested(inputs))
 
 
-def test_what_is_missing_is_listed(whole: dict[str, Any], crossed: dict[str, Any]) -> None:
+def test_what_is_missing_is_listed(whole: ReportInputs, crossed: ReportInputs) -> None:
     assert lines_of(whole) == []
     one = without(whole, "cells", is_cell(None, percent=0, seed=2))
     assert lines_of(one) == ["Partial report: 1 of 24 cells is missing", "all curves: 0 % of seed 2"]
-    lost = without(one, "cells", lambda c: is_cell(model="teacher")(c) and (c["percent"], c["seed"]) != (50, 1))
+    lost = without(one, "cells", lambda c: is_cell(model="teacher")(c) and (c.percent, c.seed) != (50, 1))
     lost = without(lost, "cells", is_cell(model="naive_kd"))
     lost = without(lost, "cells", is_cell("random", seed=0))
-    lost = without(lost, "models", lambda each: each["seed"] > 0)
-    lost = without(lost, "localizations", lambda each: each["seed"] in (0, None))
-    lost = without(lost, "examples", lambda each: each["model"] == "naive_kd")
+    lost = without(lost, "models", lambda each: each.seed > 0)
+    lost = without(lost, "localizations", lambda each: each.seed in (0, None))
+    lost = without(lost, "examples", lambda each: each.model == "naive_kd")
     assert lines_of(lost) == [
         "Partial report: 14 of 24 cells, 4 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing",
         "ROAR, Random: 10, 50 % of seed 0",
@@ -320,21 +323,20 @@ def test_what_is_missing_is_listed(whole: dict[str, Any], crossed: dict[str, Any
     assert lines_of(lost)[1] == "ROAR, Grad-CAM of Teacher: 10 % of seed 1 (models' 6)"
 
 
-def test_a_long_list_is_cut_and_its_end_is_in_the_file(whole: dict[str, Any]) -> None:
-    cells = [
-        {**whole["cells"][-1], "model": f"ewa/{n}", "percent": p, "directory": None} for n in range(40) for p in (1, 2)
-    ]
-    lines = lines_of({**whole, "cells": [*whole["cells"], *cells]})
+def test_a_long_list_is_cut_and_its_end_is_in_the_file(whole: ReportInputs) -> None:
+    last = whole.cells[-1]
+    cells = (replace(last, model=f"ewa/{n}", percent=p, directory=None) for n in range(40) for p in (1, 2))
+    lines = lines_of(replace(whole, cells=(*whole.cells, *cells)))
     assert len(lines) == 26
     assert lines[-1] == "cells of 16 more curves: see missing.csv"
 
 
-def test_files_of_a_partial_report(tmp_path: Path, whole: dict[str, Any]) -> None:
+def test_files_of_a_partial_report(tmp_path: Path, whole: ReportInputs) -> None:
     lost = without(whole, "cells", is_cell(model="teacher", percent=50, seed=1))
     lost = without(lost, "cells", is_cell(None, percent=0, seed=0))
-    lost = without(lost, "models", lambda each: (each["model"], each["seed"]) == ("teacher", 2))
-    lost = without(lost, "localizations", lambda each: each["model"] == "teacher")
-    lost = without(lost, "examples", lambda each: each["model"] == "teacher")
+    lost = without(lost, "models", lambda each: (each.model, each.seed) == ("teacher", 2))
+    lost = without(lost, "localizations", lambda each: each.model == "teacher")
+    lost = without(lost, "examples", lambda each: each.model == "teacher")
     directory = report_of(tmp_path, lost)
     headline = "Partial report: 2 of 24 cells, 1 of 6 models, 3 of 7 localizations, 1 of 3 example maps are missing"
     text = (directory / "table.txt").read_text(encoding="utf-8")
@@ -346,7 +348,7 @@ def test_files_of_a_partial_report(tmp_path: Path, whole: dict[str, Any]) -> Non
     assert 'href="missing.csv"' in page
     row = r"Teacher +\S+ ±\S+ n=2 +\S+ ±\S+ +\S+ ±\S+ n=2 +\S+ ±\S+ +\S+ n=1\n"
     assert re.search(row, text), "clean, 10 %, 50 %, nothing, RACU"
-    present = [c["fingerprint"] for c in lost["cells"] if c["directory"]]
+    present = [c.fingerprint for c in lost.cells if c.directory]
     assert [row["fingerprint"] for row in read_csv(directory / "results.csv")] == present
     missing = [tuple(row.values()) for row in read_csv(directory / "missing.csv")]
     assert missing[:3] == [
@@ -361,24 +363,24 @@ def test_files_of_a_partial_report(tmp_path: Path, whole: dict[str, Any]) -> Non
     assert point["naive_kd", "50"]["mean_low"] != ""
 
 
-PATTERNS: dict[str, Callable[[dict[str, Any]], bool]] = {
+PATTERNS: dict[str, Callable[[CellInput], bool]] = {
     "the whole teacher": is_cell(model="teacher"),
     "all of random": is_cell("random"),
     "all clean": is_cell(None),
-    "a seed": lambda c: c["seed"] == 1,
-    "the first percentage": lambda c: c["percent"] == 10,
-    "the last percentage": lambda c: c["percent"] == 50,
-    "all but clean": lambda c: c["method"] is not None,
+    "a seed": lambda c: c.seed == 1,
+    "the first percentage": lambda c: c.percent == 10,
+    "the last percentage": lambda c: c.percent == 50,
+    "all but clean": lambda c: c.method is not None,
     "all but one": lambda c: not is_cell(model="teacher", percent=50, seed=1)(c),
     "all": lambda _: True,
 }
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_any_pattern_makes_a_report(tmp_path: Path, whole: dict[str, Any], name: str) -> None:
+def test_any_pattern_makes_a_report(tmp_path: Path, whole: ReportInputs, name: str) -> None:
     lost = without(whole, "cells", PATTERNS[name])
     directory = report_of(tmp_path, lost)
-    gone = sum(cell["directory"] is None for cell in lost["cells"])
+    gone = sum(cell.directory is None for cell in lost.cells)
     assert len(read_csv(directory / "missing.csv")) == gone
     text = (directory / "table.txt").read_text(encoding="utf-8")
     assert text.startswith(f"Partial report: {gone} of 24 cells are missing\n")
@@ -387,7 +389,7 @@ def test_any_pattern_makes_a_report(tmp_path: Path, whole: dict[str, Any], name:
 
 
 @pytest.mark.parametrize("kind", ["models", "localizations", "examples"])
-def test_all_of_a_kind_can_be_missing(tmp_path: Path, whole: dict[str, Any], kind: str) -> None:
+def test_all_of_a_kind_can_be_missing(tmp_path: Path, whole: ReportInputs, kind: str) -> None:
     directory = report_of(tmp_path, without(whole, kind, lambda _: True))
     names = {path.name for path in directory.iterdir()}
     file = {"models": "models.csv", "localizations": "localization.csv", "examples": "examples_1.png"}[kind]
@@ -395,7 +397,7 @@ def test_all_of_a_kind_can_be_missing(tmp_path: Path, whole: dict[str, Any], kin
     assert "missing.csv" in names
 
 
-def test_a_complete_report_looks_as_it_did(tmp_path: Path, whole: dict[str, Any]) -> None:
+def test_a_complete_report_looks_as_it_did(tmp_path: Path, whole: ReportInputs) -> None:
     directory = report_of(tmp_path, whole)
     assert not (directory / "missing.csv").exists()
     for name in ("report.html", "table.txt"):
@@ -482,10 +484,10 @@ def test_a_partial_report_takes_what_is_done_and_names_what_is_not(done: set[str
     assert {folder(task) for task in report.requires()} == {folder(task) for task in required} - lost
     assert report.identity["settings"]["partial"] is True
     assert len(report.identity["settings"]["missing"]) == 3
-    arguments = report.arguments()
-    assert [n for n, cell in enumerate(arguments["cells"]) if cell["directory"] is None] == [0, 3]
-    assert [n for n, model in enumerate(arguments["models"]) if model["metrics"] is None] == [0]
-    assert not [each for each in arguments["examples"] if each["levels"] is None]
+    inputs = report.arguments()["inputs"]
+    assert [n for n, cell in enumerate(inputs.cells) if cell.is_missing] == [0, 3]
+    assert [n for n, model in enumerate(inputs.models) if model.is_missing] == [0]
+    assert not [row for row in inputs.examples if row.is_missing]
 
 
 def test_more_done_is_another_report_and_one_task_does_not_change(done: set[str]) -> None:
@@ -496,7 +498,7 @@ def test_more_done_is_another_report_and_one_task_does_not_change(done: set[str]
     before, shown = first.fingerprint, len(first.requires())
     done.add(folder(cells[-2]))
     assert (first.fingerprint, len(first.requires())) == (before, shown)
-    assert [c["directory"] is None for c in first.arguments()["cells"]].count(False) == 1
+    assert [cell.is_missing for cell in first.arguments()["inputs"].cells].count(False) == 1
     second = look()
     assert second.fingerprint != before
     assert len(second.requires()) == shown + 1
@@ -512,7 +514,7 @@ def test_a_partial_report_of_everything_shows_the_same(done: set[str]) -> None:
 def test_a_ranking_without_its_maps_is_no_example(done: set[str]) -> None:
     required = tasks.Report().requires()
     done |= {folder(task) for task in required}
-    assert {each["levels"] for each in look().arguments()["examples"]} == {None}
+    assert {row.levels_path for row in look().arguments()["inputs"].examples} == {None}
     assert not any(isinstance(task, tasks.RankPixels) for task in look().requires())
 
 

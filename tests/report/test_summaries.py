@@ -1,6 +1,7 @@
 """Results read back, grouped and summed up, against the numbers that went in."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,18 @@ import pytest
 from scipy import stats
 from support.grid_results import write_grid, write_images
 
-from roar_pipeline.datasets import images
+from roar_pipeline import config
+from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
+from roar_pipeline.report.grid import above_clean, full_labels, group
+from roar_pipeline.report.inputs import LocalizationInput
+from roar_pipeline.report.labels import METRICS, method_label, model_label
 from roar_pipeline.report.overview import Overview, gather
-from roar_pipeline.report.results import METRICS, above_clean, full_labels, group, method_label, model_label, read_cells
+from roar_pipeline.report.results import read_cells, read_localizations
 from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled
 from roar_pipeline.report.statistics.curves import mean_std
 from roar_pipeline.report.statistics.inference import Estimate
-from roar_pipeline.report.statistics.localization_summaries import auc_difference, localization
+from roar_pipeline.report.statistics.localization import PairScores, auc_difference, summarize_localization
 from roar_pipeline.report.statistics.summaries import (
     area_difference,
     best_control,
@@ -32,14 +37,14 @@ def images_path(tmp_path_factory) -> Path:
 
 
 def gathered(root, images_path, *, resamples=50, **grid) -> Overview:
-    arguments = write_grid(root, images_path, **grid)
-    test = images.read_split(images_path, "test")
-    keys = ("models", "cells", "probes", "longer", "localizations")
-    return gather(*(arguments[key] for key in keys), test, resamples, 0.5, arguments["classes"])
+    inputs = write_grid(root, images_path, **grid)
+    report = replace(inputs.settings.report, bootstrap=resamples)
+    inputs = replace(inputs, settings=replace(inputs.settings, report=report))
+    return gather(inputs, images.read_split(images_path, "test"), scenes.CLASSES)
 
 
 def grid_of(root, images_path, **grid):
-    return group(read_cells(write_grid(root, images_path, **grid)["cells"]))
+    return group(read_cells(write_grid(root, images_path, **grid).cells))
 
 
 def test_labels_for_people():
@@ -73,18 +78,18 @@ def test_curves_hold_their_cells_by_percentage_and_run(tmp_path, images_path):
 
 
 def test_a_missing_cell_is_named(tmp_path, images_path):
-    cells = read_cells(write_grid(tmp_path, images_path)["cells"])
+    cells = read_cells(write_grid(tmp_path, images_path).cells)
     without = [c for c in cells if (c.model, c.percent, c.seed) != ("naive_kd", 50, 1)]
     with pytest.raises(ValueError, match="cells are missing: remove gradcam of naive_kd has percents"):
         group(without)
 
 
 def test_a_missing_control_is_named(tmp_path, images_path):
-    arguments = write_grid(tmp_path, images_path)
-    cells = [c for c in arguments["cells"] if c["method"] != "random"]
+    inputs = write_grid(tmp_path, images_path)
+    lost = replace(inputs, cells=tuple(cell for cell in inputs.cells if cell.method != "random"))
     test = images.read_split(images_path, "test")
     with pytest.raises(ValueError, match="random control are missing: direction remove"):
-        gather([], cells, [], [], [], test, 0, 0.5, arguments["classes"])
+        gather(lost, test, scenes.CLASSES)
 
 
 def test_above_clean_compares_within_the_seed(tmp_path, images_path):
@@ -252,10 +257,10 @@ def test_an_undefined_metric_stays_undefined(tmp_path, images_path):
 
 
 def test_f1_at_the_reports_threshold_comes_from_the_scores(tmp_path, images_path):
-    arguments = write_grid(tmp_path, images_path)
+    inputs = write_grid(tmp_path, images_path)
     test = images.read_split(images_path, "test")
-    keys = ("models", "cells", "probes", "longer", "localizations")
-    overview = gather(*(arguments[key] for key in keys), test, 0, 0.9, arguments["classes"])
+    inputs = replace(inputs, settings=replace(inputs.settings, metrics=config.Metrics(f1_threshold=0.9)))
+    overview = gather(inputs, test, scenes.CLASSES)
     cell = overview.grid.clean[0]
     scores = np.load(cell.directory / "scores.npy")
     assert cell.test["f1_samples"] == metrics.f1_samples(test.labels, scores, 0.9)
@@ -269,7 +274,11 @@ def localized(root, model, seed, scores, auc):
     ]
     path = root / f"{model}_{seed}.json"
     path.write_text(json.dumps({"zero_maps": 1, "pairs": pairs}))
-    return {"model": model, "method": "gradcam" if model else "random", "seed": seed, "path": path}
+    return LocalizationInput(model, "gradcam" if model else "random", seed, path)
+
+
+def pair_scores(files: Sequence[LocalizationInput], images_count: int = 4) -> PairScores:
+    return PairScores(files, read_localizations(files), [f"i{n}" for n in range(images_count)])
 
 
 def test_localization_over_own_all_and_common_pairs(tmp_path):
@@ -279,7 +288,8 @@ def test_localization_over_own_all_and_common_pairs(tmp_path):
         localized(tmp_path, "teacher", 1, [-1, 2, -3, 1], [0.2, 0.4, 0.6, None]),
         localized(tmp_path, None, None, [None] * 4, [0.5, 0.1, 0.3, None]),
     ]
-    found = {(r.model, r.seed, r.over): (r.auc, r.pairs, r.undefined) for r in localization(files)}
+    rows = summarize_localization(pair_scores(files))
+    found = {(r.model, r.seed, r.over): (r.auc, r.pairs, r.undefined) for r in rows}
     assert found["teacher", 0, "own"] == (pytest.approx(0.8), 3, 0)
     assert found["teacher", 0, "all"] == (pytest.approx(0.8), 3, 1)
     assert found["teacher", 0, "common"] == (pytest.approx(0.8), 2, 0)
@@ -289,11 +299,11 @@ def test_localization_over_own_all_and_common_pairs(tmp_path):
     assert found[None, None, "all"] == (pytest.approx(0.3), 3, 1)
     assert found[None, 0, "common"] == (pytest.approx(0.4), 2, 0)
     assert found[None, 1, "common"] == (pytest.approx(0.1), 1, 1)
-    assert not any(r.over == "own" for r in localization(files) if r.model is None)
+    assert not any(r.over == "own" for r in rows if r.model is None)
 
 
 def test_no_localization_at_all():
-    assert localization([]) == []
+    assert summarize_localization(pair_scores([])) == []
 
 
 def test_difference_of_auc_is_paired_by_seed_and_by_image(tmp_path):
@@ -304,14 +314,13 @@ def test_difference_of_auc_is_paired_by_seed_and_by_image(tmp_path):
         ("ewa", 1): [0.4, 0.7, 0.6, None],
     }
     files = [localized(tmp_path, *key, [1] * 4, auc) for key, auc in aucs.items()]
-    ids = [f"i{n}" for n in range(4)]
     resampled = Resampled(np.ones((4, 2), np.uint8), 100, 0.5)
-    difference = auc_difference(files, ("teacher", "ewa"), "gradcam", ids, resampled)
+    difference = auc_difference(pair_scores(files), ("teacher", "ewa"), "gradcam", resampled)
     assert difference.mean == pytest.approx(0.15)
     assert difference.std == pytest.approx(np.std([0.1, 0.2], ddof=1))
     assert difference.interval is not None
-    assert auc_difference(files, ("teacher", "ewa"), "gradcam", ids, None).interval is None
-    lost = [file if (file["model"], file["seed"]) != ("ewa", 1) else {**file, "path": None} for file in files]
-    partial = auc_difference(lost, ("teacher", "ewa"), "gradcam", ids, resampled)
+    assert auc_difference(pair_scores(files), ("teacher", "ewa"), "gradcam", None).interval is None
+    lost = [file if (file.model, file.seed) != ("ewa", 1) else replace(file, path=None) for file in files]
+    partial = auc_difference(pair_scores(lost), ("teacher", "ewa"), "gradcam", resampled)
     assert (partial.mean, partial.interval, partial.runs) == (pytest.approx(0.1), None, 1)
-    assert auc_difference([], ("teacher", "ewa"), "gradcam", ids, resampled) == UNDEFINED
+    assert auc_difference(pair_scores([]), ("teacher", "ewa"), "gradcam", resampled) == UNDEFINED

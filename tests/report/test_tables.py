@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from roar_pipeline.report.results import ModelRun
-from roar_pipeline.report.statistics.localization_summaries import Localization
-from roar_pipeline.report.tables.model_tables import class_table, classification_table, localization_table
-from roar_pipeline.report.tables.plain_text import MISSING, Table, percent_text, signed, to_text
+from roar_pipeline.report.grid import ModelRun
+from roar_pipeline.report.statistics.localization import Localization
+from roar_pipeline.report.tables.localization import localization_table
+from roar_pipeline.report.tables.models import class_table, classification_table
+from roar_pipeline.report.tables.plain_text import to_text
+from roar_pipeline.report.tables.table import MISSING, Table, percent_text, signed
 
 
 def test_percent_text():
@@ -65,9 +67,8 @@ def run(model, seed, f1, parameters=1000):
             "map_classes": None,
             "map_samples": 0.5,
             "map_voc": 0.25,
-            "per_class": [f1, None],
         },
-        [],
+        (f1, None),
         Path(),
         0.5,
         "",

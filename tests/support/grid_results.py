@@ -16,22 +16,29 @@ from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.localization import localize
 from roar_pipeline.methods import MethodName
 from roar_pipeline.removal.level_store import write_levels
+from roar_pipeline.report.inputs import (
+    CellInput,
+    CellKey,
+    ExampleInput,
+    LocalizationInput,
+    ModelInput,
+    ReportInputs,
+)
 
 PERCENTS = (10, 50)
 TUNED = 0.3
 """The threshold that all networks have found on validation images."""
-KEY = ("model", "method", "percent", "direction", "seed", "model_seed")
 SEPARATION = {None: 6.0, "teacher": 0.5, "naive_kd": 2.0, "sswa": 0.7, "sswa/8": 1.0}
 """How far apart the retrained network's scores of present and absent classes are, by explained model; None: random."""
-PLACES = {
+PATHS = {
     "cells": "directory",
     "probes": "directory",
     "longer": "directory",
-    "models": "metrics",
+    "models": "metrics_path",
     "localizations": "path",
-    "examples": "levels",
+    "examples": "levels_path",
 }
-"""Argument of ``report.build`` to the key that is None where something is missing."""
+"""Field of ``ReportInputs`` to the field of its entries that is None where something is missing."""
 
 
 def write_images(directory: Path) -> Path:
@@ -55,8 +62,8 @@ def write_grid(
     controls: tuple[str, ...] = (),
     localized: bool = True,
     audited: int | None = None,
-) -> dict[str, Any]:
-    """Write every file and return the arguments of ``report.build``.
+) -> ReportInputs:
+    """Write every file and return the inputs of the report.
 
     ``methods`` may hold shuffled ones; ``audited`` is the percentage of the probes and of the longer cells.
     """
@@ -84,39 +91,36 @@ def write_grid(
         for m in models
         if not MethodName.parse(method).is_shuffled
     ]
-    beside = [cell for cell in cells if cell["percent"] == audited]
+    beside = [cell for cell in cells if cell.percent == audited]
     stores = {key: _write_maps(root, images_path, *key) for key in [(None, "random", 0), *sources]}
-    settings = config.Settings()
-    return {
-        "settings": {
-            name: dataclasses.asdict(getattr(settings, name))
-            for name in ("dataset", "maps", "retrain", "grid", "report")
-        },
-        "models": [_write_model(root, split, model, seed) for seed in explained for model in models],
-        "cells": cells,
-        "probes": [
-            _write_cell(root / "probes", split, *(cell[key] for key in KEY))
+    return ReportInputs(
+        settings=config.Settings(report=config.Report(examples=1, bootstrap=50)),
+        images_path=images_path,
+        models=tuple(_write_model(root, split, model, seed) for seed in explained for model in models),
+        cells=tuple(cells),
+        probes=tuple(
+            _write_cell(root / "probes", split, *_key(cell))
             for cell in beside
-            if MethodName.parse(cell["method"]).masks_depend_on_image
-        ],
-        "longer": [
-            _write_cell(root / "longer", split, *(cell[key] for key in KEY))
+            if MethodName.parse(cell.method).masks_depend_on_image
+        ),
+        longer=tuple(
+            _write_cell(root / "longer", split, *_key(cell))
             for cell in beside
-            if cell["method"] == "random" or cell["model"] == models[0]
-        ],
-        "localizations": [
+            if cell.method == "random" or cell.model == models[0]
+        ),
+        localizations=tuple(
             _write_localization(root, images_path, *key, path=paths[0]) for key, paths in stores.items() if localized
-        ],
-        "images": images_path,
-        "examples": [
-            {"model": model, "method": method, "maps": paths[0], "levels": paths[1]}
+        ),
+        examples=tuple(
+            ExampleInput(model, method, *paths)
             for (model, method, seed), paths in stores.items()
             if seed == next(iter(explained), 0) or model is None
-        ],
-        "report": config.Report(examples=1, bootstrap=50),
-        "f1_threshold": 0.5,
-        "classes": scenes.CLASSES,
-    }
+        ),
+    )
+
+
+def _key(cell: CellKey) -> tuple[Any, ...]:
+    return tuple(getattr(cell, field.name) for field in dataclasses.fields(CellKey))
 
 
 def _scores(split: images.Split, separation: float, *key: Any) -> np.ndarray:
@@ -135,7 +139,7 @@ def _write_cell(
     direction: str,
     seed: int,
     model_seed: int | None,
-) -> dict[str, Any]:
+) -> CellInput:
     key = (model, method, percent, direction, seed, model_seed)
     directory = root / "cells" / "_".join(str(part).replace("/", "-") for part in key)
     directory.mkdir(parents=True)
@@ -166,27 +170,22 @@ def _write_cell(
         "removal": None if method is None else removal,
     }
     (directory / "metrics.json").write_text(json.dumps(measured))
-    return {
-        "model": model,
-        "method": method,
-        "percent": percent,
-        "direction": direction,
-        "seed": seed,
-        "model_seed": model_seed,
-        "directory": directory,
-        "settings": {"retrain.lr": 0.01, "dataset.mean": (0.5, 0.25)},
-        "fingerprint": f"{zlib.crc32(repr(key).encode()):08x}",
-    }
+    return CellInput(
+        *key,
+        directory=directory,
+        settings={"retrain.lr": 0.01, "dataset.mean": (0.5, 0.25)},
+        fingerprint=f"{zlib.crc32(repr(key).encode()):08x}",
+    )
 
 
-def _write_model(root: Path, split: images.Split, model: str, seed: int) -> dict[str, Any]:
+def _write_model(root: Path, split: images.Split, model: str, seed: int) -> ModelInput:
     path = root / f"model_{model.replace('/', '-')}_{seed}" / "metrics.json"
     path.parent.mkdir()
     scores = _scores(split, 4.0, model, seed)
     np.save(path.parent / "scores.npy", scores)
     test = metrics.evaluate(split.labels, scores, 0.5, TUNED)
     path.write_text(json.dumps({"test": test, "tuned_threshold": TUNED, "parameters": 12345, "history": []}))
-    return {"model": model, "seed": seed, "metrics": path}
+    return ModelInput(model, seed, path)
 
 
 def _write_maps(root: Path, images_path: Path, model: str | None, method: str, seed: int) -> tuple[Path, Path]:
@@ -216,15 +215,16 @@ def _write_maps(root: Path, images_path: Path, model: str | None, method: str, s
 
 def _write_localization(
     root: Path, images_path: Path, model: str | None, method: str, seed: int, *, path: Path
-) -> dict[str, Any]:
+) -> LocalizationInput:
     found = localize(images_path, path, model, method, "ignore")
     stem = f"{model}_{method}_{seed}".replace("/", "-")
     written = root / f"localization_{stem}.json"
     written.write_text(json.dumps(found))
-    return {"model": model, "method": method, "seed": None if model is None else seed, "path": written}
+    return LocalizationInput(model, method, None if model is None else seed, written)
 
 
-def without(arguments: dict[str, Any], kind: str, chosen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Return the arguments with the chosen cells, models, localizations or examples named as missing."""
-    kept = [{**entry, PLACES[kind]: None} if chosen(entry) else entry for entry in arguments[kind]]
-    return {**arguments, kind: kept}
+def without(inputs: ReportInputs, kind: str, chosen: Callable[[Any], bool]) -> ReportInputs:
+    """Return the inputs with the chosen cells, models, localizations or examples named as missing."""
+    entries = getattr(inputs, kind)
+    kept = [dataclasses.replace(entry, **{PATHS[kind]: None}) if chosen(entry) else entry for entry in entries]
+    return dataclasses.replace(inputs, **{kind: tuple(kept)})

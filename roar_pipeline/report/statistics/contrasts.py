@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from roar_pipeline.evaluation import bootstrap
+from roar_pipeline.report.inputs import Run
 from roar_pipeline.report.statistics import inference
 from roar_pipeline.report.statistics.inference import Estimate
 
-__all__ = ["UNDEFINED", "Resampled", "Run", "Scored", "contrast"]
+__all__ = ["UNDEFINED", "Resampled", "Scored", "contrast"]
 
 Floats = npt.NDArray[np.float64]
-Run = tuple[int, int | None]
-"""Seed of the retrained network, and of the explained model where there is one."""
-
 Combine = Callable[[Sequence[Floats]], Floats]
 """From the scores of a run's networks, numbers or (B,), to the contrast in the same shape."""
 
@@ -77,7 +75,7 @@ def contrast(
 
     Args:
         runs: the networks of each run, in the order that ``combine`` takes them.
-        metric: a key of ``results.METRICS``.
+        metric: a key of ``METRICS``.
         combine: computes the contrast of one run.
         resampled: metrics in resamples of the test images; None: no intervals.
         whole: whether every run is there that the grid asks for; without one there is no interval, since networks that

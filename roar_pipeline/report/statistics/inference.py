@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from roar_pipeline.report.inputs import Run
 from roar_pipeline.report.statistics.curves import mean_std
 
 __all__ = [
@@ -41,7 +42,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Run = tuple[int, int | None]
 Verdict = Literal["held", "not held", "undecided"]
 
 _ROUNDING = 1e-12

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from roar_pipeline.methods import RANDOM
-from roar_pipeline.report.results import Cell, Curve, Grid
+from roar_pipeline.report.grid import Cell, Curve, Grid
+from roar_pipeline.report.inputs import Run
 from roar_pipeline.report.statistics import curves, inference
-from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled, Run, contrast
+from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled, contrast
 from roar_pipeline.report.statistics.inference import Estimate
 
 __all__ = [
@@ -98,9 +99,8 @@ def change_of(
     """Return what training twice as long changes in a cell, over the runs that have both, and the cell's spread."""
     twice = {c.run: c for c in longer if (c.direction, c.method, c.model) == curve.key and c.percent == percent}
     pairs = [(cell, twice[cell.run]) for cell in curve.cells[point] if cell.run in twice]
-    changes = [
-        None if a.test[metric] is None or b.test[metric] is None else b.test[metric] - a.test[metric] for a, b in pairs
-    ]
+    scores = [(cell.test[metric], longer_cell.test[metric]) for cell, longer_cell in pairs]
+    changes = [None if before is None or after is None else after - before for before, after in scores]
     return curves.mean_std(changes)[0], curves.mean_std([cell.test[metric] for cell, _ in pairs])[1]
 
 
@@ -110,7 +110,7 @@ def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None
     Args:
         curve: of ``grid``.
         grid: with the random control of the curve's direction.
-        metric: a key of ``results.METRICS``.
+        metric: a key of ``METRICS``.
         resampled: of the test images; None: no intervals.
     """
     random = random_curve(grid, curve.direction)

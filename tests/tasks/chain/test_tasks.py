@@ -127,7 +127,7 @@ def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
 def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
     configure("grid", seeds="0, 1", percents="30", models="sswa", methods="gradcam", longer_percents="none")
     report = tasks.Report()
-    assert report.replicates == [(0, 0), (1, 1)]
+    assert report.grid_tasks.replicates == [(0, 0), (1, 1)]
     names = sorted(t.directory.name.split("__")[0] for t in report.requires() if isinstance(t, tasks.Retrain))
     assert names == [
         "method=gradcam,model=sswa-4,model_seed=0,percent=30,direction=remove,seed=0",
@@ -141,7 +141,7 @@ def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
     ]
     configure("grid", model_seeds="5")
     crossed = tasks.Report()
-    assert crossed.replicates == [(5, 0), (5, 1)]
+    assert crossed.grid_tasks.replicates == [(5, 0), (5, 1)]
     assert len([t for t in crossed.requires() if isinstance(t, tasks.FineTuneTeacher)]) == 0
     assert {t.explained_seed for t in crossed.requires() if isinstance(t, tasks.Retrain) and t.model == "sswa"} == {5}
 

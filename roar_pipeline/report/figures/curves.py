@@ -1,82 +1,25 @@
-"""The figures but for the examples: ROAR curves and training curves.
+"""The figure of the curves: a metric against the percentage of removed pixels."""
 
-Drawn on ``Figure`` objects without global state; files hold
-no date and no version, so that the same numbers give the same bytes. Colors are those of Okabe and Ito (2008), which
-are told apart under the common color vision deficiencies; every model keeps its color and marker in all figures.
-"""
-
-import contextlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from roar_pipeline.cache.files import write_bytes
-from roar_pipeline.report.results import METRICS, Cell, Curve, method_label
+from roar_pipeline.report.figures.style import PALE, color, saved_figure
+from roar_pipeline.report.grid import Cell, Curve
+from roar_pipeline.report.labels import METRICS, method_label
 from roar_pipeline.report.statistics.curves import mean_std
 from roar_pipeline.report.statistics.summaries import Summary, probes_of
 
-__all__ = ["INK", "PALE", "color", "drawn", "roar_figure", "spread_apart", "training_curves"]
+__all__ = ["roar_figure", "spread_apart"]
 
-_COLORS = {
-    "teacher": "#0072B2",
-    "plain": "#7A7A7A",
-    "naive_kd": "#D55E00",
-    "ewa": "#E69F00",
-    "swa": "#009E73",
-    "sswa": "#CC79A7",
-}
 _MARKERS = {"teacher": "o", "plain": "P", "naive_kd": "X", "ewa": "s", "swa": "^", "sswa": "D"}
-_OTHER_COLORS = ("#56B4E9", "#8C564B", "#B8A800")
 _VARIANT_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 _CONTROL_STYLES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), "-")
 _SPREADLESS = ("no run: nothing to show", "one run: no spread")
 _MOST_TICKS = 12
-_INKS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")
-INK, PALE = "#222222", "#777777"
-
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": PALE,
-    "ytick.color": PALE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "pdf.fonttype": 42,
-}
-
-
-@contextlib.contextmanager
-def drawn(*paths: Path, dpi: int = 200) -> Iterator[Figure]:
-    """Yield a figure in our style and save it to the paths, whole."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure()
-        yield figure
-        for path in paths:
-            nothing = {"CreationDate": None, "Producer": None, "Creator": None}
-            metadata: Any = nothing if path.suffix == ".pdf" else {"Software": None}
-            content = io.BytesIO()
-            figure.savefig(content, dpi=dpi, format=path.suffix[1:], metadata=metadata)
-            write_bytes(path, content)
-
-
-def color(model: str | None) -> str:
-    """Return a model's color; controls are black."""
-    if model is None:
-        return "#000000"
-    loss = model.partition("/")[0]
-    return _COLORS.get(loss) or _OTHER_COLORS[sum(map(ord, loss)) % len(_OTHER_COLORS)]
 
 
 def _line_styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
@@ -122,7 +65,7 @@ def roar_figure(
     """
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    with drawn(*paths) as figure:
+    with saved_figure(*paths) as figure:
         wide, tall = 7.3 * columns, 4.1 * rows
         figure.set_size_inches(wide, tall)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -257,31 +200,3 @@ def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -
     ceiling = max(low, high - (len(values) - 1) * gap)
     level = [min(max(mean, low), ceiling) for mean, count in pools for _ in range(count)]
     return [value + index * gap for index, value in enumerate(level)]
-
-
-def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the training loss and the validation scores by epoch.
-
-    Args:
-        history: rows of epoch, loss and, where measured, validation.
-        path: PNG to write.
-    """
-    with drawn(path, dpi=120) as figure:
-        figure.set_size_inches(8, 3)
-        left, right = figure.subplots(1, 2)
-        left.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=INK, marker=".")
-        left.set_title("training loss", loc="left", fontsize=10)
-        measured = [row for row in history if row.get("validation")]
-        for (metric, label), ink in zip(METRICS.items(), _INKS, strict=True):
-            values = [np.nan if (v := row["validation"].get(metric)) is None else 100 * v for row in measured]
-            if np.isnan(values).all():
-                continue
-            right.plot([row["epoch"] for row in measured], values, color=ink, marker=".", label=label)
-        right.set_title("validation, %", loc="left", fontsize=10)
-        right.set_ylim(0, 103)
-        if right.lines:
-            right.legend(frameon=False, fontsize=8, loc="lower right")
-        for axes in (left, right):
-            axes.set_xlabel("epoch")
-            axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
-        figure.tight_layout()

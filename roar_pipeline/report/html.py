@@ -1,15 +1,15 @@
 """The report's page: a template filled with tables and pictures, all in one HTML file."""
 
 import base64
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from roar_pipeline import config
-from roar_pipeline.report.tables.plain_text import Table
+from roar_pipeline.report.tables.table import Table
 
 __all__ = ["CurveSection", "Page", "Picture", "render"]
 
@@ -59,7 +59,6 @@ class Page:
     colors: Mapping[str, str]
     curves: Sequence[CurveSection]
     examples: Sequence[Picture]
-    f1_threshold: float
     facts: Mapping[str, str]
     files: Sequence[str]
     findings: Sequence[str]
@@ -68,10 +67,9 @@ class Page:
     missing: Sequence[str]
     models: Sequence[Table]
     nothing: str
-    options: config.Report
     over: Mapping[str, str]
     seeds: int
-    settings: Mapping[str, Mapping[str, Any]]
+    settings: config.Settings
 
 
 def render(page: Page) -> str:
@@ -83,11 +81,20 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = _plain
-    return environment.get_template(_TEMPLATE).render(page=page)
+    return environment.get_template(_TEMPLATE).render(page=page, settings=_shown_settings(page.settings))
 
 
-def _plain(value: Any) -> str:
+def _shown_settings(settings: config.Settings) -> dict[str, dict[str, str]]:
+    """Return every setting that has a bearing on the results as text, by section and key; [grid] stands last."""
+    sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    shown = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
+    return {
+        name: {key: _plain(value) for key, value in dataclasses.asdict(section).items()}
+        for name, section in {**shown, "grid": settings.grid}.items()
+    }
+
+
+def _plain(value: object) -> str:
     """Write a setting as the settings file would."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "–"

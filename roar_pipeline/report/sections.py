@@ -1,0 +1,182 @@
+"""The sections of the report: which figures and tables stand together in each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from roar_pipeline.datasets.images import Info, Split
+from roar_pipeline.report.claims import model_differences
+from roar_pipeline.report.examples import collect, shown_rows
+from roar_pipeline.report.figures.curves import roar_figure
+from roar_pipeline.report.figures.examples import example_figure
+from roar_pipeline.report.grid import Curve
+from roar_pipeline.report.html import CurveSection, Picture
+from roar_pipeline.report.inputs import ReportInputs
+from roar_pipeline.report.labels import LEADING, METRICS, method_label, model_label
+from roar_pipeline.report.overview import Overview
+from roar_pipeline.report.statistics.summaries import Summary
+from roar_pipeline.report.tables import audits as audit_tables
+from roar_pipeline.report.tables.claims import difference_table
+from roar_pipeline.report.tables.curves import gap_table, roar_table
+from roar_pipeline.report.tables.localization import localization_table, methods_table
+from roar_pipeline.report.tables.models import class_table, classification_table
+from roar_pipeline.report.tables.table import Table, percent_text
+
+__all__ = [
+    "audits",
+    "curve_section",
+    "example_pictures",
+    "facts",
+    "localization_tables",
+    "model_tables",
+    "scores_of_nothing",
+]
+
+_NAMES = {"remove": "ROAR", "keep": "KAR"}
+_DONE = {"remove": "removed", "keep": "kept"}
+
+
+def curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
+    """Draw a figure per metric, as PNG for the page and PDF for a paper, and set the tables beside it."""
+    pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in METRICS}
+    tables = {metric: _roar_tables(overview, direction, metric) for metric in METRICS}
+    others = [metric for metric in METRICS if metric not in LEADING]
+    is_wide = len(overview.panels(direction, LEADING[0])) > 1
+    return CurveSection(
+        name=_NAMES[direction],
+        wide=is_wide,
+        by_model=[t for metric in LEADING for t in _tables_by_model(overview, direction, metric)] if is_wide else [],
+        leads=[pictures[metric] for metric in LEADING],
+        lead_tables=[table for metric in LEADING for table in tables[metric]],
+        gap_tables=[table for metric in METRICS for table in _gap_tables(overview, direction, metric)],
+        others=[pictures[metric] for metric in others],
+        other_tables=[table for metric in others for table in tables[metric]],
+    )
+
+
+def _curve_picture(directory: Path, overview: Overview, direction: str, metric: str) -> Picture:
+    ends = overview.grid.clean, overview.grid.blank
+    stem = f"{_NAMES[direction].lower()}_{metric}"
+    paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
+    roar_figure(paths, overview.panels(direction, metric), ends, overview.probes, metric)
+    return Picture(paths[0], f"{METRICS[metric]} by pixels {_DONE[direction]}")
+
+
+def _roar_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
+    """Tabulate a metric of every method's curves."""
+    ends = overview.grid.clean, overview.grid.blank
+    shown = []
+    for method, pairs in overview.panels(direction, metric).items():
+        title = f"{_title(direction, method, metric)}, %, by pixels {_DONE[direction]}"
+        shown.append(roar_table(*_unzipped(pairs), ends, metric, title))
+    return shown
+
+
+def _gap_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
+    """Tabulate the differences of every method's curves, from the controls and from each other, in a leading metric."""
+    shown: list[Table] = []
+    if metric not in LEADING:
+        return shown
+    for method, pairs in overview.panels(direction, metric).items():
+        curves, summaries = _unzipped(pairs)
+        title = _title(direction, method, metric)
+        of_models = sum(not curve.is_control for curve in curves)
+        if of_models:
+            shown.append(gap_table(curves, summaries, f"{title}, differences, percentage points"))
+        if of_models > 1:
+            differences = model_differences(overview, direction, method, metric)
+            shown.append(difference_table(differences, f"{title}, mean over the curve, percentage points"))
+    return shown
+
+
+def _tables_by_model(overview: Overview, direction: str, metric: str) -> list[Table]:
+    """Compare the methods of each model, where there are several: one table per model, controls first."""
+    pairs = overview.pairs(direction, metric)
+    ends = overview.grid.clean, overview.grid.blank
+    shown = []
+    for model in dict.fromkeys(curve.model for curve, _ in pairs if curve.model is not None):
+        curves, summaries = _unzipped([pair for pair in pairs if pair[0].model in (model, None)])
+        labels = [method_label(curve.method) for curve in curves]
+        title = f"{_NAMES[direction]}, {model_label(model)}: {METRICS[metric]}, %, by pixels {_DONE[direction]}"
+        shown.append(roar_table(curves, summaries, ends, metric, title, labels))
+    return shown
+
+
+def _title(direction: str, method: str, metric: str) -> str:
+    return f"{_NAMES[direction]}, {method_label(method)}: {METRICS[metric]}"
+
+
+def _unzipped(pairs: Sequence[tuple[Curve, Summary]]) -> tuple[list[Curve], list[Summary]]:
+    return [curve for curve, _ in pairs], [summary for _, summary in pairs]
+
+
+def audits(overview: Overview, direction: str) -> list[Table]:
+    """Tabulate what else could explain the curves of a direction; the maps themselves with the first direction."""
+    curves = [curve for curve in overview.grid.curves if curve.direction == direction]
+    name = _NAMES[direction]
+    beside = [
+        audit_tables.probe_table(curves, overview.probes, name),
+        audit_tables.longer_table(curves, overview.longer, name),
+    ]
+    shown = [*(table for table in beside if table is not None), *audit_tables.removal_tables(curves, name)]
+    return shown if direction != overview.directions[0] else [*shown, audit_tables.variation_table(curves)]
+
+
+def model_tables(overview: Overview) -> list[Table]:
+    """Tabulate what the models score on clean images, if any of them is done."""
+    models, expected = overview.models, overview.expected_models
+    if not models:
+        return []
+    return [classification_table(models, expected), class_table(models, overview.classes, expected)]
+
+
+def localization_tables(overview: Overview) -> list[Table]:
+    """Tabulate the localization of every method, after a comparison of the methods where there are several."""
+    rows, expected = overview.localizations, overview.expected_localizations
+    if not rows:
+        return []
+    methods = list(dict.fromkeys(method for model, method in expected if model is not None))
+    compared = [methods_table(rows, over, expected) for over in ("own", "all")] if len(methods) > 1 else []
+    return [*compared, *(localization_table(rows, method, expected) for method in methods)]
+
+
+def example_pictures(
+    directory: Path, overview: Overview, inputs: ReportInputs, test: Split, info: Info
+) -> list[Picture]:
+    """Draw the example images with those maps that are done, controls last, at the percentages of the grid."""
+    sources = [source for source in inputs.examples if not source.is_missing]
+    count = inputs.settings.report.examples
+    if not sources or not count:
+        return []
+    first = overview.grid.curves[0]
+    headers = [f"{percent} % {_DONE[first.direction]}" for percent in first.percents]
+    rows = shown_rows(test, count)
+    ordered = sorted(sources, key=lambda source: source.model is None)
+    examples = collect(ordered, test, info, rows, first.percents, first.direction)
+    pictures = []
+    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
+        path = directory / f"examples_{number}.png"
+        example_figure(path, example, headers)
+        labels = ", ".join(example.labels.values()) or "none of the classes"
+        pictures.append(Picture(path, test.ids[row], f"shows {labels}"))
+    return pictures
+
+
+def facts(overview: Overview, inputs: ReportInputs, test_images: int) -> dict[str, str]:
+    """Return the size of the experiment; of the networks to be retrained some may be missing."""
+    expected = len(inputs.cells) + len(inputs.probes) + len(inputs.longer)
+    retrained = len(overview.cells) + len(overview.probes) + len(overview.longer)
+    return {
+        "models": f"{len(dict.fromkeys(run.model for run in overview.models))}",
+        "methods": ", ".join(map(method_label, overview.methods)) or "none",
+        "percentages": ", ".join(map(str, overview.grid.curves[0].percents)),
+        "seeds": f"{overview.seeds}",
+        "networks retrained": f"{retrained}" if retrained == expected else f"{retrained} of {expected}",
+        "test images": f"{test_images:,}",
+        "classes": f"{len(overview.classes)}",
+    }
+
+
+def scores_of_nothing(overview: Overview) -> str:
+    """Say what the leading scores are with nothing visible."""
+    means = {metric: overview.spread_of(overview.grid.blank, metric)[0] for metric in LEADING}
+    return ", ".join(f"{METRICS[metric]} is {percent_text(mean)} %" for metric, mean in means.items())

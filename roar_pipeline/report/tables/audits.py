@@ -1,0 +1,127 @@
+"""Tables of what else could explain a curve: probes, longer training, and audits of the removed pixels."""
+
+from collections.abc import Callable, Sequence
+
+from roar_pipeline.report.grid import Cell, Curve, RemovalAudits, full_labels
+from roar_pipeline.report.labels import LEADING, METRICS
+from roar_pipeline.report.statistics.curves import mean_std
+from roar_pipeline.report.statistics.summaries import change_of, probes_of
+from roar_pipeline.report.tables.table import (
+    MISSING,
+    Table,
+    fewer,
+    marked,
+    of_columns,
+    of_groups,
+    percent_text,
+    signed,
+    spread_texts,
+    written,
+)
+
+__all__ = ["longer_table", "probe_table", "removal_tables", "variation_table"]
+
+Audit = Callable[[RemovalAudits], float | None]
+
+
+def probe_table(grid: Sequence[Curve], probes: Sequence[Cell], name: str) -> Table | None:
+    """Tabulate what a network reaches that sees the masks alone, beside the cell; None where nothing was probed."""
+    curves = [c for c in grid if any(probes_of(probes, c, percent) for percent in c.percents)]
+    percents = [p for p in grid[0].percents if any(probes_of(probes, c, p) for c in curves)]
+    if not percents:
+        return None
+    groups: dict[str, dict[str, list[str]]] = {}
+    for metric in LEADING:
+        for percent in percents:
+            point = grid[0].percents.index(percent)
+            sets = {
+                "masks alone": [probes_of(probes, c, percent) for c in curves],
+                "cell": [list(c.cells[point]) for c in curves],
+            }
+            groups[f"{METRICS[metric]}, {percent} %"] = {
+                title: spread_texts(
+                    [mean_std([c.test[metric] for c in cells]) for cells in of_curves],
+                    [fewer(len(cells), len(c.runs)) for cells, c in zip(of_curves, curves, strict=True)],
+                )
+                for title, of_curves in sets.items()
+            }
+    return of_groups(f"{name}: a network that sees the masks alone, %", full_labels(curves), groups)
+
+
+def longer_table(grid: Sequence[Curve], longer: Sequence[Cell], name: str) -> Table | None:
+    """Tabulate what twice the epochs change, in points, beside the spread over seeds; None where nothing was."""
+    rows: dict[str, list[str]] = {}
+    for label, curve in zip(full_labels(grid), grid, strict=True):
+        for point, percent in enumerate(curve.percents):
+            moved = [change_of(longer, curve, point, percent, metric) for metric in LEADING]
+            if any(change is not None for change, _ in moved):
+                rows[f"{label}, {percent} %"] = [
+                    MISSING if change is None else signed(100 * change, 1) for change, _ in moved
+                ] + [MISSING if spread is None else percent_text(spread) for _, spread in moved]
+    if not rows:
+        return None
+    texts = list(zip(*rows.values(), strict=True))
+    names = [METRICS[metric] for metric in LEADING]
+    groups = {
+        "change": dict(zip(names, map(list, texts[: len(names)]), strict=True)),
+        "s.d. over seeds": dict(zip(names, map(list, texts[len(names) :]), strict=True)),
+    }
+    return of_groups(f"{name}: twice the epochs, percentage points", list(rows), groups)
+
+
+def removal_tables(grid: Sequence[Curve], name: str) -> list[Table]:
+    """Tabulate the removed pixels of every curve by percentage, means over runs, train and test apart."""
+
+    def by_percent(title: str, write: Callable[[Sequence[Cell]], str]) -> Table:
+        columns = {
+            f"{percent} %": marked(
+                [write(curve.cells[point]) if curve.cells[point] else MISSING for curve in grid],
+                [fewer(len(curve.cells[point]), len(curve.runs)) for curve in grid],
+            )
+            for point, percent in enumerate(grid[0].percents)
+        }
+        return of_columns(f"{name}: {title}", full_labels(grid), columns)
+
+    def object_share(cells: Sequence[Cell]) -> str:
+        return percent_text(_mean(cells, lambda a: a.object_share))
+
+    def tied_shares(cells: Sequence[Cell]) -> str:
+        train, test = _mean(cells, lambda a: a.tied_share_train), _mean(cells, lambda a: a.tied_share_test)
+        return f"{percent_text(train)} / {percent_text(test)}"
+
+    def percents(cells: Sequence[Cell]) -> str:
+        train, test = _mean(cells, lambda a: a.actual_percent_train), _mean(cells, lambda a: a.actual_percent_test)
+        return f"{written(train, 2)} / {written(test, 2)}"
+
+    return [
+        by_percent("object pixels removed, test, %", object_share),
+        by_percent("removed pixels decided by ties, train / test, %", tied_shares),
+        by_percent("pixels removed, train / test, %", percents),
+    ]
+
+
+def variation_table(grid: Sequence[Curve]) -> Table:
+    """Tabulate the total variation of every curve's test maps and the count of empty ones, means over runs."""
+    cells = [_cell_of_each_run(curve) for curve in grid]
+    marks = [fewer(len(of_curve), len(curve.runs)) for of_curve, curve in zip(cells, grid, strict=True)]
+    audits: dict[str, tuple[Audit, int]] = {
+        "total variation": (lambda a: a.total_variation, 3),
+        "empty, train": (lambda a: a.empty_maps_train, 0),
+        "empty, test": (lambda a: a.empty_maps_test, 0),
+        "explained = labels, train": (lambda a: a.explained_as_labels_train, 3),
+        "explained = labels, test": (lambda a: a.explained_as_labels_test, 3),
+    }
+    columns = {
+        title: marked([written(_mean(of_curve, audit), decimals) for of_curve in cells], marks)
+        for title, (audit, decimals) in audits.items()
+    }
+    return of_columns("Maps", full_labels(grid), columns)
+
+
+def _cell_of_each_run(curve: Curve) -> list[Cell]:
+    """Return the first cell that is done of every run: all have the same maps."""
+    return list({cell.run: cell for point in reversed(curve.cells) for cell in point}.values())
+
+
+def _mean(cells: Sequence[Cell], audit: Audit) -> float | None:
+    return mean_std([audit(cell.removal) for cell in cells if cell.removal is not None])[0]

@@ -1,0 +1,34 @@
+"""Tables of claims, and of the differences between models that decide them."""
+
+from collections.abc import Sequence
+
+from roar_pipeline.report.claims import Claim, Difference
+from roar_pipeline.report.tables.estimates import estimate_texts, p_text
+from roar_pipeline.report.tables.table import Table, of_columns
+
+__all__ = ["claim_lines", "difference_table"]
+
+
+def difference_table(differences: Sequence[Difference], title: str) -> Table:
+    """Tabulate differences between models, in points, with 95 % intervals and p-values corrected for their number."""
+    columns = {
+        "difference [95 %]": estimate_texts([d.estimate for d in differences], [d.estimate.runs for d in differences]),
+        "p (Holm)": [p_text(d.corrected_p) for d in differences],
+    }
+    return of_columns(title, [d.label for d in differences], columns)
+
+
+def claim_lines(claims: Sequence[Claim]) -> list[tuple[str, str, str]]:
+    """Return verdict, claim and the differences behind it, in points, of every claim."""
+    return [
+        (
+            claim.verdict,
+            f"{claim.text} ({claim.measure})",
+            "; ".join(
+                f"{d.label} {estimate_texts([d.estimate], [d.estimate.runs])[0]}"
+                + ("" if d.corrected_p is None else f", p {p_text(d.corrected_p)}")
+                for d in claim.differences
+            ),
+        )
+        for claim in claims
+    ]
