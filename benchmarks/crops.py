@@ -15,7 +15,7 @@ import torch
 from roar_pipeline.config import Execution, Network
 from roar_pipeline.datasets.photographs import Photographs
 from roar_pipeline.networks import training, vgg
-from roar_pipeline.networks.crops import crop_batch, hold_photographs
+from roar_pipeline.networks.crops import crop_batch, make_crop_inputs
 
 SIDE, CLASSES = 227, 20
 SIZE = (375, 500)
@@ -38,7 +38,7 @@ def cropping(batch: int, device: torch.device) -> Callable[[], None]:
     """Return a function that makes a batch of crops."""
     pixels = np.random.default_rng(0).integers(0, 256, batch * 3 * SIZE[0] * SIZE[1], dtype=np.uint8)
     photographs = Photographs(np.array([SIZE] * batch), pixels, np.zeros((batch, CLASSES), np.uint8))
-    held = hold_photographs(photographs, np.full(3, 0.45), np.full(3, 0.22), SIDE, SIDE, device)
+    held = make_crop_inputs(photographs, np.full(3, 0.45), np.full(3, 0.22), SIDE, SIDE, device)
     index, generator = torch.randperm(batch, device=device), torch.Generator().manual_seed(0)
 
     def run() -> None:

@@ -46,7 +46,7 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
     levels = np.stack([removal_levels(rng.random((SIZE, SIZE)), str(i), 0) for i in range(images)])
-    held = batches.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    held = batches.make_inputs(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
     held = batches.with_removal(held, levels, 30, "remove")
     labels = (torch.rand(images, CLASSES) < 0.2).float()
     model = vgg.build(recipe, CLASSES)

@@ -70,7 +70,7 @@ def train_teacher(
     model = vgg.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
-    _fit(directory, model.to(device), images_path, teacher, seed=seed, owner=fingerprint, reduction=1, loss=None)
+    _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, reduction=1, loss=None)
     return training.facts(device, execution)
 
 
@@ -111,7 +111,7 @@ def distill_student(
         images_path,
         student,
         seed=seed,
-        owner=fingerprint,
+        fingerprint=fingerprint,
         reduction=student.reduction,
         loss=step_loss,
     )
@@ -215,10 +215,10 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
 
 
 def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> Any:
-    from roar_pipeline.networks.batches import hold
+    from roar_pipeline.networks.batches import make_inputs
 
     info = images.read_info(images_path)
-    return hold(split.images, info.mean, info.std, device)
+    return make_inputs(split.images, info.mean, info.std, device)
 
 
 def _training_inputs(
@@ -228,14 +228,14 @@ def _training_inputs(
 
     That is the photographs, where the recipe crops and they were kept, and else the images.
     """
-    from roar_pipeline.networks.crops import hold_photographs
+    from roar_pipeline.networks.crops import make_crop_inputs
 
     photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
     if photographs is None:
         split = images.read_split(images_path, "train")
         return _on_device(images_path, split, device), split.labels
     info = images.read_info(images_path)
-    held = hold_photographs(photographs, info.mean, info.std, info.height, info.width, device)
+    held = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
     return held, photographs.labels
 
 
@@ -246,7 +246,7 @@ def _fit(
     recipe: config.Teacher | config.Student,
     *,
     seed: int,
-    owner: str,
+    fingerprint: str,
     reduction: int,
     loss: Any,
 ) -> None:
@@ -274,7 +274,7 @@ def _fit(
         recipe,
         seed=seed,
         checkpoint=directory / "partial-checkpoint.pt",
-        owner=owner,
+        fingerprint=fingerprint,
         loss=loss,
         validate=validate,
     )

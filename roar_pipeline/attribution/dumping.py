@@ -56,12 +56,12 @@ def dump_explanations(
 
     from roar_pipeline.attribution import engine
     from roar_pipeline.attribution.targets import combine, explained_classes
-    from roar_pipeline.networks.batches import batch_of, black_of, hold
+    from roar_pipeline.networks.batches import batch_of, black_of, make_inputs
 
     device = next(model.parameters()).device
     info = images.read_info(images_path)
     splits = images.distinct_splits(images.read_splits(images_path))
-    inputs = {name: hold(s.images, info.mean, info.std, device) for name, s in splits.items()}
+    inputs = {name: make_inputs(s.images, info.mean, info.std, device) for name, s in splits.items()}
     black = black_of(info.mean, info.std, device)
     pairs = _pairs(splits["test"])
     failures: dict[str, Exception] = {}

@@ -13,7 +13,7 @@ from roar_pipeline.datasets import images
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks import training, vgg
-from roar_pipeline.networks.batches import Inputs, hold, with_removal
+from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
 from roar_pipeline.removal.audits import removal_audits
 from roar_pipeline.removal.level_store import read_all_levels
 
@@ -47,7 +47,7 @@ def train_cell(
     levels = None if levels_path is None else read_all_levels(levels_path)
 
     def shown(name: str) -> Inputs:
-        held = hold(splits[name].images, info.mean, info.std, device)
+        held = make_inputs(splits[name].images, info.mean, info.std, device)
         of_split = _levels_of(splits[name], cell.percent) if levels is None else levels[name].levels
         if of_split is None:
             return held
@@ -61,7 +61,7 @@ def train_cell(
         cell.recipe,
         seed=cell.seed,
         checkpoint=directory / "partial-checkpoint.pt",
-        owner=fingerprint,
+        fingerprint=fingerprint,
     )
     scores = training.predict(model, shown("test"))
     is_test = splits["validation"] is splits["test"]

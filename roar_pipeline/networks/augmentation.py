@@ -1,4 +1,4 @@
-"""Random changes of training images. All randomness comes from a generator on the CPU, so all devices draw alike.
+"""Random changes of training images. A generator on the CPU draws them, so that all devices draw the same numbers.
 
 Shapes: B images of a batch, H x W pixels.
 """
@@ -17,19 +17,19 @@ _PADDING_SHARE = 8
 """padded_crop pads one eighth of the side, 4 pixels of 32 (He et al. 2016, section 4.2)."""
 
 _SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
-"""Share of the area and aspect (width by height) of a random resized crop (Szegedy et al. 2015; torchvision)."""
+"""Share of the area and aspect (width / height) of a random resized crop (Szegedy et al. 2015; torchvision)."""
 
 _LOG_RATIO = torch.log(torch.tensor(_RATIO)).tolist()
-"""In float32, as torchvision has it: the same generator then draws the same boxes."""
+"""In float32, as in torchvision, so that the same generator draws the same boxes."""
 
 _ATTEMPTS = 10
-"""Boxes that are drawn before the largest central one is taken."""
+"""Draws before the largest central box is taken."""
 
 
 def flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image of (B, 3, H, W) with probability one half."""
-    chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.device)
-    return torch.where(chosen[:, None, None, None], batch.flip(3), batch)
+    mirrored = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.device)
+    return torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
 
 
 def _padded_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -48,10 +48,10 @@ def _padded_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
 def _resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Cut a box of 8 to 100 % of the area and aspect 3/4 to 4/3, enlarge it to the full size; then flip.
 
-    The box is cut from the image as it is kept, H x W pixels and already squashed to that shape, so every crop is
-    enlarged and none shows more detail than the whole. ``crops`` cuts from photographs instead. The box is that of
-    torchvision's ``RandomResizedCrop`` (Szegedy et al. 2015), drawn for the whole batch at once: sides that would leave
-    the image are cut to its own instead of being drawn again.
+    The box is cut from the stored image, already resized to H x W pixels, so every crop is enlarged and none shows more
+    detail than the whole. ``crops`` cuts from photographs instead. The box is that of torchvision's
+    ``RandomResizedCrop`` (Szegedy et al. 2015), drawn for the whole batch at once: a side longer than the image's is
+    clipped instead of drawn again.
     """
     n, _, height, width = batch.shape
     area = torch.empty(n).uniform_(*_SCALE, generator=generator)
@@ -79,8 +79,8 @@ def draw_box(height: int, width: int, generator: torch.Generator) -> tuple[int, 
     """Draw the box of a random resized crop of an image of ``height`` x ``width`` pixels: top, left, height, width.
 
     torchvision's ``RandomResizedCrop.get_params`` draw by draw, and the same boxes from a generator in the same state:
-    a share of the area and an aspect, drawn again up to ten times if the box does not fit, then a uniform place. If
-    none fits, the largest box in the center whose aspect is within bounds.
+    a share of the area and an aspect, drawn again up to ten times if the box does not fit, then a uniform position. If
+    none fits, it is the largest central box whose aspect is within bounds.
     """
     for _ in range(_ATTEMPTS):
         area = height * width * torch.empty(1).uniform_(*_SCALE, generator=generator).item()

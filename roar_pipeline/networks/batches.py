@@ -1,4 +1,4 @@
-"""From resident uint8 images to what a network sees: normalize, remove, augment.
+"""Turn uint8 images in memory into a network's input: normalize, remove, augment.
 
 Shapes: B images of a batch, N images in memory, H x W pixels.
 """
@@ -14,12 +14,12 @@ from roar_pipeline.networks.crops import CropInputs, crop_batch
 from roar_pipeline.removal.fills import FILLS
 from roar_pipeline.removal.ranking import removed
 
-__all__ = ["Inputs", "batch_of", "black_of", "hold", "with_removal"]
+__all__ = ["Inputs", "batch_of", "black_of", "make_inputs", "with_removal"]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images of one split in memory, with the pixels to remove from them."""
+    """Images of one split in memory, and which pixels to remove from them."""
 
     images: Tensor
     """uint8 (N, H, W, 3)."""
@@ -41,12 +41,12 @@ class Inputs:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device of the images."""
         return self.images.device
 
 
-def hold(images: np.ndarray, mean: np.ndarray, std: np.ndarray, device: torch.device) -> Inputs:
-    """Put images uint8 (N, H, W, 3) on the device; ``mean`` and ``std`` (3,) are in 0..1."""
+def make_inputs(images: np.ndarray, mean: np.ndarray, std: np.ndarray, device: torch.device) -> Inputs:
+    """Copy images uint8 (N, H, W, 3) to the device; ``mean`` and ``std`` (3,) are in 0..1."""
 
     def along_a_row(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.tile(values * 255, images.shape[2])).to(device, torch.float32)
@@ -62,7 +62,7 @@ def black_of(mean: np.ndarray, std: np.ndarray, device: torch.device) -> Tensor:
 def with_removal(
     inputs: Inputs, levels: np.ndarray, percent: int, direction: str, *, fill: str = "mean", masks_only: bool = False
 ) -> Inputs:
-    """Return the same images with ``percent`` of their pixels to be removed by ``levels`` uint8 (N, H, W)."""
+    """Return the same images, of whose pixels ``percent`` are removed by ``levels`` uint8 (N, H, W)."""
     resident = torch.from_numpy(levels).to(inputs.images.device)
     return replace(inputs, levels=resident, percent=percent, direction=direction, fill=fill, masks_only=masks_only)
 
@@ -75,14 +75,14 @@ def _pixels(inputs: Inputs, index: Tensor) -> Tensor:
     return rows.sub_(inputs.mean).div_(inputs.std).view(shape)
 
 
-def _shown(inputs: Inputs, index: Tensor) -> Tensor:
-    """Return what is left of the images at ``index`` once their pixels are removed, or the masks: (B, H, W, 3)."""
+def _masked_pixels(inputs: Inputs, index: Tensor) -> Tensor:
+    """Return the images at ``index`` after removal, or with ``masks_only`` the masks: (B, H, W, 3)."""
     if inputs.levels is None:
         return _pixels(inputs, index)
-    gone = removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)
+    is_removed = removed(inputs.levels.index_select(0, index), inputs.percent, inputs.direction)
     if inputs.masks_only:
-        return gone.logical_not_()[..., None].expand(*gone.shape, inputs.images.shape[-1]).to(torch.float32)
-    return FILLS[inputs.fill](_pixels(inputs, index), gone)
+        return is_removed.logical_not_()[..., None].expand(*is_removed.shape, inputs.images.shape[-1]).to(torch.float32)
+    return FILLS[inputs.fill](_pixels(inputs, index), is_removed)
 
 
 def batch_of(
@@ -90,17 +90,17 @@ def batch_of(
 ) -> Tensor:
     """Return the normalized float32 batch (B, 3, H, W), channels_last in memory, of the images at ``index`` (B,).
 
-    In this order: normalize, remove, augment. As augmentations only move and average pixels, that is the same batch as
-    remove, augment, normalize, in half the time.
+    In this order: normalize, remove, augment. As augmentations only move and average pixels, the batch is the same as
+    by remove, augment, normalize, in half the time.
 
     Args:
-        inputs: images in memory; or photographs, whose one augmentation is ``resized_crop``.
-        index: which of them.
+        inputs: images in memory; or photographs, whose only augmentation is ``resized_crop``.
+        index: (B,), their rows.
         augment: ``none`` or a key of ``AUGMENTATIONS``.
-        generator: draws the augmentation; on the CPU, whatever the device, so that all devices draw alike.
+        generator: draws the augmentation; on the CPU, whatever the device, so that all devices draw the same numbers.
 
     Raises:
-        ValueError: the augmentation needs a generator, or cannot be had of photographs.
+        ValueError: the augmentation needs a generator, or photographs do not have it.
     """
     if augment != "none" and generator is None:
         raise ValueError(f"augment = {augment} needs a generator")
@@ -108,5 +108,5 @@ def batch_of(
         if augment != "resized_crop" or generator is None:
             raise ValueError(f"photographs have different sizes: augment = {augment} cannot make a batch of them")
         return crop_batch(inputs, index, generator)
-    batch = _shown(inputs, index).permute(0, 3, 1, 2)
+    batch = _masked_pixels(inputs, index).permute(0, 3, 1, 2)
     return batch if generator is None or augment == "none" else AUGMENTATIONS[augment](batch, generator)

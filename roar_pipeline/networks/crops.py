@@ -13,19 +13,19 @@ from torch import Tensor
 from roar_pipeline.datasets.photographs import Photographs, byte_offsets
 from roar_pipeline.networks.augmentation import draw_box, flip
 
-__all__ = ["CropInputs", "crop_batch", "hold_photographs"]
+__all__ = ["CropInputs", "crop_batch", "make_crop_inputs"]
 
 
 @dataclass(frozen=True)
 class CropInputs:
-    """Photographs in memory, with what their crops are to become."""
+    """Photographs in memory, with the size and the normalization of their crops."""
 
     pixels: Tensor
     """uint8, the RGB (h, w, 3) of all photographs one after the other."""
     sizes: list[tuple[int, int]]
-    """h and w of each."""
+    """(h, w) of every photograph."""
     offsets: list[int]
-    """Byte at which each begins."""
+    """First byte of every photograph in ``pixels``."""
     mean: Tensor
     """Channel means of the training split, in 0..255: (1, 3, 1, 1)."""
     std: Tensor
@@ -40,14 +40,14 @@ class CropInputs:
 
     @property
     def device(self) -> torch.device:
-        """Where the photographs are."""
+        """Device of the photographs."""
         return self.pixels.device
 
 
-def hold_photographs(
+def make_crop_inputs(
     photographs: Photographs, mean: np.ndarray, std: np.ndarray, height: int, width: int, device: torch.device
 ) -> CropInputs:
-    """Put photographs on the device, to be cropped to ``height`` x ``width``; ``mean`` and ``std`` (3,) are in 0..1."""
+    """Copy photographs to the device, for crops of ``height`` x ``width``; ``mean`` and ``std`` (3,) are in 0..1."""
 
     def per_channel(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values * 255).to(device, torch.float32).view(1, 3, 1, 1)
@@ -59,16 +59,15 @@ def hold_photographs(
 
 
 def crop_batch(inputs: CropInputs, index: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the normalized float32 batch (B, 3, H, W), channels_last in memory, of random crops, each mirrored or not.
+    """Return a normalized float32 batch (B, 3, H, W), channels_last in memory, of random crops, randomly mirrored.
 
-    A box is cut from each photograph at ``index`` (B,), and resized by antialiased bilinear interpolation, as the
-    authors' torchvision does with photographs; values are not rounded to whole gray levels on the way. The boxes are
-    drawn first, then what is mirrored.
+    A box is cut from each photograph and resized by antialiased bilinear interpolation, as the authors' torchvision
+    does, but without rounding to whole gray levels. The generator draws all boxes first, then the mirroring.
 
     Args:
         inputs: photographs in memory.
-        index: which of them.
-        generator: on the CPU, whatever the device, so that all devices draw alike.
+        index: (B,), their rows.
+        generator: on the CPU, whatever the device, so that all devices draw the same numbers.
     """
     shape = (len(index), 3, inputs.height, inputs.width)
     batch = torch.empty(shape, device=inputs.device, memory_format=torch.channels_last)
@@ -89,5 +88,5 @@ def _pixels_of(inputs: CropInputs, photograph: int) -> Tensor:
 def _resized(pixels: Tensor, box: tuple[int, int, int, int], height: int, width: int) -> Tensor:
     """Cut ``box`` (top, left, height, width) from uint8 (h, w, 3) and resize it: float32 (3, height, width)."""
     top, left, box_height, box_width = box
-    cut = pixels[top : top + box_height, left : left + box_width].permute(2, 0, 1)[None].to(torch.float32)
-    return F.interpolate(cut, size=(height, width), mode="bilinear", antialias=True)[0]
+    crop = pixels[top : top + box_height, left : left + box_width].permute(2, 0, 1)[None].to(torch.float32)
+    return F.interpolate(crop, size=(height, width), mode="bilinear", antialias=True)[0]

@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Targets:
-    """What a loss needs of the teacher, for N images. None where it does not need it."""
+    """What a loss uses of the teacher, for N images; None if it does not use it."""
 
     scores: Tensor
     """(N, K)"""
@@ -50,12 +50,12 @@ class Targets:
         return Targets(self.scores[index], *rows)
 
 
-def concatenate(parts: Iterable[Targets]) -> Targets:
+def concatenate(batches: Iterable[Targets]) -> Targets:
     """Join the targets of consecutive batches."""
-    parts = list(parts)
-    optional = ([getattr(part, name) for part in parts] for name in ("maps", "activations", "weights"))
+    batches = list(batches)
+    optional = ([getattr(batch, name) for batch in batches] for name in ("maps", "activations", "weights"))
     joined = (None if values[0] is None else torch.cat(values) for values in optional)
-    return Targets(torch.cat([part.scores for part in parts]), *joined)
+    return Targets(torch.cat([batch.scores for batch in batches]), *joined)
 
 
 def bernoulli_kl(teacher_scores: Tensor, student_scores: Tensor, temperature: float) -> Tensor:
@@ -100,12 +100,12 @@ def sensitivity_weights(
 
     Args:
         scores: (N, K), computed from ``activations`` image by image.
-        activations: (N, C, h, w), requiring gradients.
+        activations: (N, C, h, w), with ``requires_grad``.
         class_index: the class k of each image (N,).
-        create_graph: keep the weights differentiable, as the student's must be.
+        create_graph: keep the weights differentiable; the student's must be.
     """
-    chosen = scores.gather(1, class_index[:, None]).sum()
-    (gradient,) = torch.autograd.grad(chosen, activations, create_graph=create_graph)
+    class_scores = scores.gather(1, class_index[:, None]).sum()
+    (gradient,) = torch.autograd.grad(class_scores, activations, create_graph=create_graph)
     return gradient.sum((2, 3))
 
 
@@ -117,8 +117,8 @@ def sensitivity_map(activations: Tensor, weights: Tensor) -> Tensor:
 def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Tensor:
     """SSWA: 0/1 per channel (C,) on the CPU, exactly int(C * drop) zeros at random channels.
 
-    The product is rounded down as in the authors' code: 153 of 512 channels at 0.3. It is taken of ``drop`` as a
-    decimal number, since 100 * 0.29 is 28.999999999999996 in binary.
+    The product is rounded down as in the authors' code: 153 of 512 channels at 0.3. It is a product of decimal numbers,
+    since 100 * 0.29 is 28.999999999999996 in binary.
 
     Args:
         channels: C.
@@ -132,7 +132,7 @@ def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Ten
 
 
 def teacher_targets(loss: str, teacher: nn.Sequential, images: Tensor, layer: str) -> Targets:
-    """Compute what ``loss`` needs of the teacher (in eval mode) for images (N, 3, H, W)."""
+    """Compute what ``loss`` uses of the teacher (in eval mode) for images (N, 3, H, W)."""
     lower, upper = split_at(teacher, layer)
     with torch.no_grad():
         activations = lower(images)
@@ -158,27 +158,27 @@ def distillation_loss(
     Args:
         name: plain, naive_kd, ewa, swa or sswa.
         settings: alpha, temperature, weight, layer, drop.
-        teacher: asked batch by batch, in eval mode, when there are no ``targets``.
-        targets: of all training images, where these are not augmented and the teacher can be asked once and for all.
+        teacher: in eval mode; runs on every batch if there are no ``targets``.
+        targets: of all training images, computed once; possible only without augmentation.
     """
 
     def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
         if name == "plain":
             return soft_margin(model(images), labels)
         if targets is not None:
-            wanted = targets.at(index)
+            batch_targets = targets.at(index)
         elif teacher is not None:
-            wanted = teacher_targets(name, teacher, images, settings.layer)
+            batch_targets = teacher_targets(name, teacher, images, settings.layer)
         else:
             raise ValueError(f"loss {name} needs a teacher or its targets")
         lower, upper = split_at(model, settings.layer)
         activations = lower(images)
         scores = upper(activations)
-        kl = bernoulli_kl(wanted.scores, scores, settings.temperature)
+        kl = bernoulli_kl(batch_targets.scores, scores, settings.temperature)
         value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * soft_margin(scores, labels)
         if name == "naive_kd":
             return value
-        return value + settings.weight * _match(name, settings, wanted, activations, scores, generator)
+        return value + settings.weight * _match(name, settings, batch_targets, activations, scores, generator)
 
     return loss
 
@@ -186,20 +186,20 @@ def distillation_loss(
 def _match(
     name: str,
     settings: Distillation,
-    wanted: Targets,
+    batch_targets: Targets,
     activations: Tensor,
     scores: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     if name == "ewa":
-        teacher_map, student_map = wanted.maps, activation_map(activations)
+        teacher_map, student_map = batch_targets.maps, activation_map(activations)
     else:
-        weights = sensitivity_weights(scores, activations, wanted.scores.argmax(1), create_graph=True)
+        weights = sensitivity_weights(scores, activations, batch_targets.scores.argmax(1), create_graph=True)
         student_map = sensitivity_map(activations, weights)
-        teacher_map = wanted.maps
-    if name == "sswa" and wanted.activations is not None and wanted.weights is not None:
-        kept = kept_channels(wanted.weights.shape[1], settings.drop, generator).to(wanted.weights)
-        teacher_map = sensitivity_map(wanted.activations, wanted.weights * kept)
+        teacher_map = batch_targets.maps
+    if name == "sswa" and batch_targets.activations is not None and batch_targets.weights is not None:
+        kept = kept_channels(batch_targets.weights.shape[1], settings.drop, generator).to(batch_targets.weights)
+        teacher_map = sensitivity_map(batch_targets.activations, batch_targets.weights * kept)
     if teacher_map is None:
         raise ValueError(f"the targets were not made for {name}")
     return match(teacher_map, student_map)

@@ -1,8 +1,8 @@
 """The training loop, and prediction.
 
 Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K), ``labels`` float multi-hot (N, K).
-Order and augmentation, dropout, and what a loss draws have a random stream each, which comes from (seed, purpose,
-epoch) alone, so a resumed training is the uninterrupted one, byte for byte on the CPU.
+Order and augmentation, dropout, and a loss's own draws have separate random streams, seeded by (seed, purpose, epoch).
+A resumed training therefore equals the uninterrupted one, byte for byte on the CPU.
 """
 
 import contextlib
@@ -46,17 +46,16 @@ _log = logging.getLogger("roar")
 _MALLOC = {-3: 1 << 30, -1: 2**31 - 1, -2: 64 << 20}
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of ``mallopt(3)``, in bytes."""
 
-_REPORTED = 16
-"""Steps between two reports of progress."""
+_STEPS_PER_REPORT = 16
 
 _VALIDATIONS = 20
-"""Validations of a training that does not need them, about."""
+"""Approximate number of validations of a training with ``checkpoint = last``."""
 
 Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split, generator) -> scalar.
 
-The generator is the loss's own, on the CPU whatever the device, and begins anew with every epoch. A loss that draws the
-same amount at every step therefore draws by (seed, epoch, step) alone.
+Only the loss uses the generator. It is on the CPU, whatever the device, and is reseeded every epoch. A loss that draws
+the same amount at every step therefore draws by (seed, epoch, step) alone.
 """
 
 
@@ -64,7 +63,7 @@ def set_up_device(execution: Execution) -> torch.device:
     """Choose the device and the thread count of this process.
 
     Raises:
-        InputError: CUDA is asked for and not there.
+        InputError: CUDA is requested and not available.
     """
     torch.set_num_threads(execution.threads)
     keep_freed_memory()
@@ -89,10 +88,10 @@ def facts(device: torch.device, execution: Execution) -> dict[str, Any]:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks instead of handing them back to the kernel and asking again at every step.
+    """Let glibc keep large freed blocks, instead of returning them to the kernel at every step.
 
-    Page faults of the activations cost a small net's training on the CPU 15 to 20 % of its time (benchmarks). Elsewhere
-    than on glibc nothing happens; numbers are the same.
+    Page faults of the activations cost a small net's training on the CPU 15 to 20 % of its time (benchmarks). Without
+    glibc this does nothing. Results do not change.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -113,7 +112,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path,
-    owner: str = "",
+    fingerprint: str = "",
     loss: Loss | None = None,
     validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
@@ -125,11 +124,11 @@ def train(
         labels: multi-hot (N, K), float, on the same device.
         recipe: epochs, optimizer, schedule and the rest.
         seed: of order, augmentation, dropout and what the loss draws.
-        checkpoint: scratch file that is written after every epoch, and resumed from when it is there.
-        owner: fingerprint of the result; a checkpoint of another, or a damaged one, is not resumed from.
+        checkpoint: scratch file, written after every epoch; training resumes from it if it exists.
+        fingerprint: of the result; a checkpoint of another result, or a damaged one, is ignored.
         loss: ``soft_margin`` of scores and labels unless given.
-        validate: called after the epochs that ``is_validated`` names; the rows of the others hold None. With
-            ``checkpoint = best`` the epoch of the highest ``map_samples`` is kept.
+        validate: called after the epochs that ``is_validated`` selects; other epochs have None in their row. With
+            ``checkpoint = best`` the weights of the epoch with the highest ``map_samples`` are kept.
 
     Raises:
         InputError: the loss is not finite after an epoch, or there are fewer than two images.
@@ -140,15 +139,14 @@ def train(
     scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe))
     history: list[dict[str, Any]] = []
     best: dict[str, Tensor] | None = None
-    if (saved := _read_checkpoint(checkpoint, owner)) is not None:
+    if (saved := _read_checkpoint(checkpoint, fingerprint)) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         scheduler.load_state_dict(saved["scheduler"])
         history, best = saved["history"], saved["best"]
-    with _own_random_stream(inputs.device):
+    with _global_generators_restored(inputs.device):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             started = time.monotonic()
-            before = history[-1]["loss"] if history else None
             value = train_epoch(
                 model,
                 inputs,
@@ -159,7 +157,7 @@ def train(
                 loss or _classify,
                 seed=seed,
                 epoch=epoch,
-                loss_before=before,
+                previous_loss=history[-1]["loss"] if history else None,
             )
             pace = len(inputs) / (time.monotonic() - started)
             if not np.isfinite(value):
@@ -175,10 +173,10 @@ def train(
                 "history": history,
                 "best": best,
             }
-            _write_checkpoint(checkpoint, owner, state)
-            told = _line(epoch, recipe.epochs, value, pace)
-            _log.debug("%s%s", told, f", validation {validation}" if validation else "")
-            report(epoch / recipe.epochs, told, history)
+            _write_checkpoint(checkpoint, fingerprint, state)
+            line = _progress_line(epoch, recipe.epochs, value, pace)
+            _log.debug("%s%s", line, f", validation {validation}" if validation else "")
+            report(epoch / recipe.epochs, line, history)
     if best is not None:
         model.load_state_dict(best)
     return history
@@ -187,12 +185,12 @@ def train(
 def is_validated(epoch: int, recipe: Training) -> bool:
     """Tell whether a training measures its validation scores after ``epoch`` (1, 2, ...).
 
-    With ``checkpoint = best`` after every epoch, as any may be the best. With ``last`` the scores are only for the
-    training curve: after every ceil(epochs / 20)-th epoch and after the last. 6 epochs are all validated, of 350 every
-    18th and the last, 20 in all.
+    With ``checkpoint = best`` every epoch is, as any may be the best. With ``last``, where the scores only serve the
+    training curve, every ceil(epochs / 20)-th epoch and the last: all of 6 epochs; of 350 every 18th and the last, 20
+    in all.
     """
-    every = 1 if recipe.checkpoint == "best" else -(-recipe.epochs // _VALIDATIONS)
-    return epoch % every == 0 or epoch == recipe.epochs
+    interval = 1 if recipe.checkpoint == "best" else -(-recipe.epochs // _VALIDATIONS)
+    return epoch % interval == 0 or epoch == recipe.epochs
 
 
 def train_epoch(
@@ -206,15 +204,14 @@ def train_epoch(
     *,
     seed: int,
     epoch: int,
-    loss_before: float | None = None,
+    previous_loss: float | None = None,
 ) -> float:
-    """Train one epoch and return its loss, the mean over the images that it saw.
+    """Train one epoch and return its loss, the mean over the images trained on.
 
-    With ``remainder = drop``, images that fill no batch wait for another epoch's order; with ``keep`` they are the last
-    batch, as in PyTorch's ``DataLoader``, unless it is a single image, which batch normalization may not take.
+    With ``remainder = drop`` the incomplete last batch is skipped. With ``keep`` it is used, as in PyTorch's
+    ``DataLoader``, unless it is a single image, which batch normalization may not take.
 
-    ``loss_before``, the previous epoch's, is for people who look at the progress: to ask for this one's would wait for
-    a GPU.
+    ``previous_loss`` is the last epoch's, for the progress line: reading this epoch's would wait for the GPU.
     """
     started = time.monotonic()
     device = inputs.device
@@ -226,8 +223,8 @@ def train_epoch(
     steps = _steps(len(inputs), recipe)
     total = torch.zeros((), device=device)
     model.train()
-    seen = order[: steps * batch]
-    for step, index in enumerate(seen.split(batch)):
+    order = order[: steps * batch]
+    for step, index in enumerate(order.split(batch)):
         images = batch_of(inputs, index, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             value = loss(model, images, labels[index], index, loss_generator)
@@ -236,20 +233,20 @@ def train_epoch(
         optimizer.step()
         scheduler.step()
         total += value.detach() * (len(index) / batch)
-        if step % _REPORTED == 0:
+        if step % _STEPS_PER_REPORT == 0:
             pace = (step + 1) * batch / (time.monotonic() - started)
-            told = _line(epoch, recipe.epochs, loss_before, pace)
-            report((epoch - 1 + (step + 1) / steps) / recipe.epochs, told)
-    return float(total / (len(seen) / batch))
+            line = _progress_line(epoch, recipe.epochs, previous_loss, pace)
+            report((epoch - 1 + (step + 1) / steps) / recipe.epochs, line)
+    return float(total / (len(order) / batch))
 
 
-def _line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
-    known = "" if loss is None else f", loss {loss:.4f}"
-    return f"epoch {epoch}/{epochs}{known}, {pace:,.0f} images/s"
+def _progress_line(epoch: int, epochs: int, loss: float | None, pace: float) -> str:
+    loss_text = "" if loss is None else f", loss {loss:.4f}"
+    return f"epoch {epoch}/{epochs}{loss_text}, {pace:,.0f} images/s"
 
 
 def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:
-    """Return the scores, float32 (N, K), of all images; the model is left in the mode it came in."""
+    """Return the scores, float32 (N, K), of all images; the model's mode is restored."""
     device = inputs.device
     was_training = model.training
     model.eval()
@@ -271,8 +268,8 @@ def _classify(
 
 def _steps(images: int, recipe: Training) -> int:
     """Return the steps of an epoch."""
-    whole, rest = divmod(images, recipe.batch)
-    return max(1, whole + (recipe.remainder == "keep" and rest > 1))
+    full, remaining = divmod(images, recipe.batch)
+    return max(1, full + (recipe.remainder == "keep" and remaining > 1))
 
 
 def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
@@ -282,7 +279,7 @@ def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a schedule that is advanced once per step."""
+    """Return a schedule whose unit is the step, not the epoch."""
     if recipe.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=max(1, recipe.epochs * steps))
     milestones = [epoch * steps for epoch in recipe.milestones] if recipe.schedule == "steps" else []
@@ -295,22 +292,22 @@ def _is_best(history: list[dict[str, Any]]) -> bool:
     return values[-1] > max(values[:-1], default=-1.0)
 
 
-def _write_checkpoint(path: Path, owner: str, state: dict[str, Any]) -> None:
+def _write_checkpoint(path: Path, fingerprint: str, state: dict[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(state, content)
-    write_sealed(path, content, owner)
+    write_sealed(path, content, fingerprint)
 
 
-def _read_checkpoint(path: Path, owner: str) -> dict[str, Any] | None:
-    """Return the checkpoint; None where there is none, or a damaged or a foreign one, and training starts anew."""
-    if (content := read_sealed(path, owner)) is None:
+def _read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return the checkpoint; None if it is missing, damaged or another result's."""
+    if (content := read_sealed(path, fingerprint)) is None:
         return None
     saved: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return saved
 
 
 @contextlib.contextmanager
-def _own_random_stream(device: torch.device) -> Iterator[None]:
-    """Give torch's global generators, which dropout draws from, back as they were."""
+def _global_generators_restored(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators, which dropout draws from, at the end."""
     with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
         yield

@@ -1,4 +1,4 @@
-"""VGG classifiers of any width: teacher, students and the network that is retrained.
+"""VGG classifiers of any width: teacher, students and retrained networks.
 
 Shapes: N images, K classes, C channels, H x W pixels, h x w feature-map cells.
 A model is an ``nn.Sequential`` of ``features``, ``avgpool``, ``flatten`` and ``classifier``; the first and last carry
@@ -60,13 +60,13 @@ def _sequential(network: Network, base: int, classes: int) -> nn.Sequential:
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
             channels = width
         layers.append(nn.MaxPool2d(2))
-    parts: dict[str, nn.Module] = {
+    modules: dict[str, nn.Module] = {
         "features": nn.Sequential(*layers),
         "avgpool": nn.AdaptiveAvgPool2d(network.pool),
         "flatten": nn.Flatten(),
         "classifier": nn.Sequential(nn.Dropout(network.dropout), nn.Linear(channels * network.pool**2, classes)),
     }
-    return nn.Sequential(OrderedDict(parts))
+    return nn.Sequential(OrderedDict(modules))
 
 
 def smallest_side(arch: str) -> int:
@@ -78,7 +78,7 @@ def check_size(arch: str, height: int, width: int) -> None:
     """Refuse images that the max-pools of an architecture would reduce to nothing.
 
     Raises:
-        InputError: names the size that is needed.
+        InputError: names the smallest size.
     """
     if min(height, width) < smallest_side(arch):
         raise InputError(
@@ -88,12 +88,12 @@ def check_size(arch: str, height: int, width: int) -> None:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Count the numbers that training sets."""
+    """Count the parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def split_at(model: nn.Sequential, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Cut the model in two that share its modules: ``upper(lower(images))`` are the model's scores.
+    """Split the model into two that share its modules: ``upper(lower(images))`` are the model's scores.
 
     Args:
         model: as ``build`` returns it.
@@ -105,9 +105,9 @@ def split_at(model: nn.Sequential, layer: str) -> tuple[nn.Sequential, nn.Sequen
     pools = [i for i, module in enumerate(modules) if isinstance(module, nn.MaxPool2d)]
     if not pools:
         raise InputError("The model's features have no max-pool, so no layer before or after the last one.")
-    cut = pools[-1] + 1 if layer == "last_pool" else pools[-1]
+    boundary = pools[-1] + 1 if layer == "last_pool" else pools[-1]
     head = [model.get_submodule(name) for name in ("avgpool", "flatten", "classifier")]
-    return nn.Sequential(*modules[:cut]), nn.Sequential(*modules[cut:], *head)
+    return nn.Sequential(*modules[:boundary]), nn.Sequential(*modules[boundary:], *head)
 
 
 def load_imagenet_features(model: nn.Sequential, arch: str) -> None:
@@ -124,7 +124,7 @@ def load_imagenet_features(model: nn.Sequential, arch: str) -> None:
     except (OSError, RuntimeError) as error:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
         raise InputError(
-            f"ImageNet weights of {arch} could not be had ({error}). Download {weights.url} on a machine with a "
+            f"ImageNet weights of {arch} could not be loaded ({error}). Download {weights.url} on a machine with a "
             f"network and put it at {cache}, or set [teacher] weights = none."
         ) from error
     features = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
@@ -132,7 +132,7 @@ def load_imagenet_features(model: nn.Sequential, arch: str) -> None:
 
 
 def save(path: Path, model: nn.Module, network: Network, classes: int, reduction: int) -> None:
-    """Write a model that ``load`` can rebuild without being told what it is."""
+    """Write a model together with the settings that ``load`` rebuilds it from."""
     plain = {f.name: getattr(network, f.name) for f in dataclasses.fields(Network)}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     content = io.BytesIO()
@@ -141,7 +141,7 @@ def save(path: Path, model: nn.Module, network: Network, classes: int, reduction
 
 
 def load(path: Path, device: torch.device | None = None) -> nn.Sequential:
-    """Rebuild a saved model, in eval mode, on ``device`` (the CPU unless named).
+    """Rebuild a saved model, in eval mode, on ``device`` (default: the CPU).
 
     Raises:
         InputError: the file is not one that ``save`` wrote.

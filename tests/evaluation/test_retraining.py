@@ -13,7 +13,7 @@ from roar_pipeline.cache.resumable import Group, dump
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.cells import Cell
-from roar_pipeline.networks.batches import batch_of, hold, with_removal
+from roar_pipeline.networks.batches import batch_of, make_inputs, with_removal
 from roar_pipeline.removal.fills import FILLS
 from roar_pipeline.removal.level_store import read_levels, write_levels
 
@@ -85,7 +85,7 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
     from roar_pipeline.networks import training, vgg
 
     info, held = images.read_info(images_path), images.read_split(images_path, "validation")
-    inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
+    inputs = make_inputs(held.images, info.mean, info.std, torch.device("cpu"))
     levels = read_levels(telling_levels, "validation").levels
     model = vgg.load(tmp_path / "cell" / "model.pt")
     validation = training.predict(model, with_removal(inputs, levels, 30, "remove"))
@@ -104,7 +104,7 @@ def test_at_100_percent_every_image_looks_alike_and_at_0_no_level_has_a_say(tmp_
 
 def test_a_probe_sees_ones_where_a_cell_keeps_pixels_and_nothing_else(images_path: Path, telling_levels: Path) -> None:
     info, held = images.read_info(images_path), images.read_split(images_path, "test")
-    inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
+    inputs = make_inputs(held.images, info.mean, info.std, torch.device("cpu"))
     levels = read_levels(telling_levels, "test").levels
     index = torch.tensor([4, 0])
     for direction, kept in (("remove", levels > 30), ("keep", levels <= 30)):
@@ -150,7 +150,7 @@ def test_a_cell_uses_the_fill_that_it_names(
 
     monkeypatch.setitem(FILLS, "white", white)
     info, held = images.read_info(images_path), images.read_split(images_path, "test")
-    inputs = hold(held.images, info.mean, info.std, torch.device("cpu"))
+    inputs = make_inputs(held.images, info.mean, info.std, torch.device("cpu"))
     levels = read_levels(telling_levels, "test").levels
     index = torch.arange(len(held.ids))
     batch, clean = (batch_of(of, index) for of in (with_removal(inputs, levels, 30, "remove", fill="white"), inputs))

@@ -16,7 +16,7 @@ ALL = torch.arange(N)
 
 
 def held() -> batches.Inputs:
-    return batches.hold(IMAGES, MEAN, STD, CPU)
+    return batches.make_inputs(IMAGES, MEAN, STD, CPU)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -61,7 +61,7 @@ def test_augmentation_is_drawn_from_the_generator_alone(augment: str) -> None:
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
-    many = batches.hold(np.repeat(IMAGES, 50, 0), MEAN, STD, CPU)
+    many = batches.make_inputs(np.repeat(IMAGES, 50, 0), MEAN, STD, CPU)
     index = torch.arange(len(many))
     clean, flipped = batches.batch_of(many, index), batches.batch_of(many, index, "flip", generator())
     same = (clean == flipped).flatten(1).all(1)
@@ -87,7 +87,7 @@ def test_padded_crop_moves_whole_pixels_over_the_fill_color() -> None:
 
 
 def test_padding_is_the_fill_which_normalizes_to_zero() -> None:
-    white = batches.hold(np.full((64, H, W, 3), 255, np.uint8), MEAN, STD, CPU)
+    white = batches.make_inputs(np.full((64, H, W, 3), 255, np.uint8), MEAN, STD, CPU)
     moved = batches.batch_of(white, torch.arange(64), "padded_crop", generator())
     values = torch.unique(moved[:, 0])
     assert len(values) == 2
@@ -97,7 +97,7 @@ def test_padding_is_the_fill_which_normalizes_to_zero() -> None:
 def test_resized_crop_stays_inside_the_image() -> None:
     """A horizontal ramp stays a ramp: the crop's columns are an affine function of the column."""
     ramp = np.broadcast_to(np.linspace(0, 255, W).round().astype(np.uint8)[None, None, :, None], (N, H, W, 3)).copy()
-    batch = batches.batch_of(batches.hold(ramp, MEAN, STD, CPU), ALL, "resized_crop", generator(5))
+    batch = batches.batch_of(batches.make_inputs(ramp, MEAN, STD, CPU), ALL, "resized_crop", generator(5))
     low, high = (0 - MEAN[0]) / STD[0], (1 - MEAN[0]) / STD[0]
     assert batch[:, 0].min() >= low - 1e-4
     assert batch[:, 0].max() <= high + 1e-4

@@ -29,7 +29,7 @@ PHOTOGRAPHS = Photographs(
 
 
 def held() -> crops.CropInputs:
-    return crops.hold_photographs(PHOTOGRAPHS, MEAN, STD, H, W, torch.device("cpu"))
+    return crops.make_crop_inputs(PHOTOGRAPHS, MEAN, STD, H, W, torch.device("cpu"))
 
 
 def generator(seed: int = 0) -> torch.Generator:

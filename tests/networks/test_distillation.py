@@ -203,7 +203,7 @@ def fit(
     draws = np.random.default_rng(0)
     pixels = draws.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     labels = torch.from_numpy((draws.random((20, K)) < 0.4).astype(np.float32))
-    data = batches.hold(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    data = batches.make_inputs(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
     teacher = vgg.build(Network(width=4, dropout=dropout), K, seed=5).eval()
     known = d.teacher_targets(name, teacher, batches.batch_of(data, torch.arange(20)), settings.layer)
     student = vgg.build(Network(width=2, dropout=dropout), K, seed=0)

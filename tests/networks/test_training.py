@@ -22,7 +22,7 @@ RECIPE = Training(epochs=4, batch=16, augment="padded_crop")
 
 
 def held() -> batches.Inputs:
-    return batches.hold(IMAGES, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    return batches.make_inputs(IMAGES, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
 
 
 def fit(
@@ -212,7 +212,7 @@ def test_what_fills_no_batch_is_dropped_or_the_last_batch(
         values.append(value.item())
         return value
 
-    data = batches.hold(IMAGES[:images], np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    data = batches.make_inputs(IMAGES[:images], np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
     recipe = dataclasses.replace(RECIPE, epochs=2, remainder=remainder, schedule=schedule, milestones=(1,))
     _, history = fit(tmp_path, recipe, data=data, loss=loss)
     assert [[len(index) for index in epoch] for epoch in epochs] == [sizes, sizes]
@@ -241,7 +241,7 @@ def test_a_loss_that_is_not_finite_says_so(tmp_path: Path) -> None:
 
 
 def test_one_image_cannot_be_trained_on(tmp_path: Path) -> None:
-    one = batches.hold(IMAGES[:1], np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    one = batches.make_inputs(IMAGES[:1], np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
     with pytest.raises(InputError, match="at least two images, got 1"):
         fit(tmp_path, data=one)
 

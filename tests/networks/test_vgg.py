@@ -95,5 +95,5 @@ def test_imagenet_weights_without_a_network(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     model = vgg.build(Network(arch="vgg11_bn", width=64), 3)
     where = re.escape(str(tmp_path / "hub" / "checkpoints"))
-    with pytest.raises(InputError, match=f"could not be had.*no route to host.*{where}.*weights = none"):
+    with pytest.raises(InputError, match=f"could not be loaded.*no route to host.*{where}.*weights = none"):
         vgg.load_imagenet_features(model, "vgg11_bn")

@@ -35,7 +35,7 @@ def score(prepared: Path, tmp_path: Path, percent: int, direction: str, seed: in
         random = np.zeros((SIZE, SIZE))
         tie_seed = 0 if direction == "remove" else 1
         levels = np.stack([removal_levels(random, image_id, tie_seed) for image_id in split.ids])
-        resident = batches.hold(split.images, info.mean, info.std, torch.device("cpu"))
+        resident = batches.make_inputs(split.images, info.mean, info.std, torch.device("cpu"))
         held[name] = batches.with_removal(resident, levels, percent, direction), split.labels
     images, labels = held["train"]
     model = vgg.build(RECIPE, len(CLASSES), seed=seed)
