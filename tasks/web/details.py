@@ -12,10 +12,10 @@ from roar_pipeline.cache.states import State, changes, duration, state_of
 from roar_pipeline.report.labels import METRICS
 from tasks.chain.survey import Entry
 from tasks.web.curves import Panel, panels
-from tasks.web.safety import is_below, open_below, read_json_below
+from tasks.web.safety import is_below, open_below, read_end, read_json_below
 from tasks.web.watch import DIGITS, Snapshot
 
-__all__ = ["Details", "Item", "find", "live", "picture_names", "read_details"]
+__all__ = ["Details", "Item", "find", "picture_names", "read_details"]
 
 _OUTSIDE = "not of this grid"
 _HEAD = 1 << 16
@@ -82,6 +82,11 @@ class Details:
     panels: Sequence[Panel]
     measured: Mapping[str, str]
     logs: Sequence[int]
+    """Numbers of all attempts that have a log."""
+    attempt: int | None
+    """Whose log is shown."""
+    log: str
+    """Its end."""
 
 
 def find(root: Path, snapshot: Snapshot, address: str) -> Item | None:
@@ -103,15 +108,16 @@ def find(root: Path, snapshot: Snapshot, address: str) -> Item | None:
     return Item(directory, fingerprint, manifest, entry)
 
 
-def live(root: Path, item: Item) -> dict[str, Any]:
-    """Return what changes while somebody looks: state, why, share (0..1 or None), number of epochs, logs' numbers."""
-    state = item.state
-    epochs = len(_history_so_far(root, item))
-    return {"state": state.kind, "why": state.why, "share": state.share, "epochs": epochs, "logs": list(item.logs())}
+def read_details(root: Path, snapshot: Snapshot, item: Item, attempt: int | None = None) -> Details:
+    """Gather what the page shows, with the end of the log of an attempt (None: of the newest).
 
-
-def read_details(root: Path, snapshot: Snapshot, item: Item) -> Details:
-    """Gather what the page shows."""
+    Raises:
+        FileNotFoundError: there is no log of this attempt.
+    """
+    logs = item.logs()
+    shown = attempt if attempt is not None else next(reversed(logs), None)
+    if attempt is not None and attempt not in logs:
+        raise FileNotFoundError(f"{item.directory} has no log of attempt {attempt}.")
     state = item.state
     note = read_json_below(root, item.directory / attempts.ATTEMPT) or {}
     identity = item.entry.task.identity if item.entry else (item.manifest or note).get("identity", {})
@@ -130,8 +136,19 @@ def read_details(root: Path, snapshot: Snapshot, item: Item) -> Details:
         pictures=[name for name in picture_names(item) if not (curves and name == "curves.png")],
         panels=curves,
         measured=dict(_measured(metrics)),
-        logs=list(item.logs()),
+        logs=list(logs),
+        attempt=shown,
+        log="" if shown is None else _end_of(root, logs[shown]),
     )
+
+
+def _end_of(root: Path, log: Path) -> str:
+    """Return the end of a log; nothing of one that is not to be had."""
+    try:
+        with open_below(root, log) as file:
+            return read_end(file)
+    except FileNotFoundError:
+        return ""
 
 
 def _history_so_far(root: Path, item: Item) -> list[Any]:

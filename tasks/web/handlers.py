@@ -4,9 +4,9 @@ import contextlib
 import http.client
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import tornado.web
 from tornado.iostream import StreamClosedError
@@ -16,12 +16,11 @@ from roar_pipeline.cache.manifests import MANIFEST
 from tasks.chain.survey import FAMILIES
 from tasks.web import details, grid
 from tasks.web.curves import HEIGHT, WIDTH
-from tasks.web.safety import is_below, is_own_host, open_below, read_piece
+from tasks.web.drawing import ROWS
+from tasks.web.pages import Pages
+from tasks.web.safety import is_below, is_own_host, open_below
 from tasks.web.templates import STATIC
 from tasks.web.watch import DIGITS, Snapshot
-
-if TYPE_CHECKING:
-    from tasks.web.server import Pages
 
 __all__ = ["ROUTES", "Nothing"]
 
@@ -56,7 +55,7 @@ class _Handler(tornado.web.RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD")
 
-    def initialize(self, pages: "Pages") -> None:
+    def initialize(self, pages: Pages) -> None:
         self.pages = pages
 
     def set_default_headers(self) -> None:
@@ -133,93 +132,60 @@ class Nothing(_Handler):
         raise HTTPError(404)
 
 
-class Index(_Handler):
+class _Grid(_Handler):
+    async def render_parts(self, name: str, parts: Mapping[str, str], revision: int, **values: Any) -> None:
+        """Answer with parts of the grid's page, and where a browser asks what has changed since."""
+        watch = self.pages.watch
+        source, layout = f"/changes?since={watch.boot}-{revision}", grid.layout_digest(watch.cells)
+        await self.render_page(name, parts=parts, source=source, layout=layout, **values)
+
+
+class Index(_Grid):
     """The grid."""
 
     async def get(self) -> None:
         """Show every result of the grid with its state."""
-        watch, snapshot = self.pages.watch, await self.pages.snapshot()
-        await self.render_page(
-            "index",
-            data=watch.data,
-            snapshot=snapshot,
-            revision=f"{watch.boot}-{snapshot.revision}",
-            layout=grid.layout_digest(watch.cells),
-            stages=grid.stages(snapshot),
-            blocks=grid.blocks(watch.cells),
-            explained={digits: facts for digits, facts in snapshot.facts.items() if "why" in facts},
+        drawing = await self.pages.drawing()
+        await self.render_parts(
+            "index", drawing.parts, drawing.revision, blocks=self.pages.painter.blocks, data=self.pages.watch.data
         )
 
 
-class Status(_Handler):
-    """The grid for machines."""
+class Changes(_Grid):
+    """The grid, for a browser that shows it."""
 
     async def get(self) -> None:
-        """Answer with the state of every result, or of those that have changed.
-
-        ``/status.json?since=<revision>`` leaves out what has not changed since an earlier answer. The answer holds:
-
-        - ``revision``: text, for ``since``; ``whole``: whether nothing is left out (also if the server has been
-          restarted since, or the revision is none of its own);
-        - ``grid``: text, another one for another grid; ``data``: the folder of the cache;
-        - ``counts``: stage to state to number of results;
-        - ``tasks``: first 12 digits of the fingerprint to ``family``, ``title``, ``state`` (done, running, failed,
-          interrupted, damaged, missing), of done networks ``score`` (0..1, mAP over classes), and of those that
-          are neither done nor missing ``why`` (one line), ``share`` (of the work done, 0..1, or null) and ``command``
-          (that makes it alone).
-        """
-        watch, snapshot = self.pages.watch, await self.pages.snapshot()
+        """Answer with the parts that have changed since a revision; with all, where that is none of this server's."""
         boot, _, number = self.get_query_argument("since", "").partition("-")
-        since = int(number) if boot == watch.boot and re.fullmatch(r"[0-9]{1,12}", number) else 0
-        tasks = {digits: facts for digits, facts in snapshot.facts.items() if snapshot.changed[digits] > since}
-        self.write(
-            {
-                "revision": f"{watch.boot}-{snapshot.revision}",
-                "whole": since == 0,
-                "grid": grid.layout_digest(watch.cells),
-                "data": str(watch.data),
-                "counts": snapshot.counts,
-                "tasks": tasks,
-            }
-        )
+        since = int(number) if boot == self.pages.watch.boot and re.fullmatch(r"[0-9]{1,12}", number) else -1
+        drawing = await self.pages.drawing()
+        await self.render_parts("changes", drawing.since(since), drawing.revision, in_table=ROWS)
 
 
 class Task(_Handler):
     """A result."""
 
     async def get(self, address: str) -> None:
-        """Show everything that is known of it."""
+        """Show everything that is known of it, and the end of its newest log, or of ``?attempt=<number>``."""
+        attempt = self.get_query_argument("attempt", None)
+        if attempt is not None and not re.fullmatch(r"[0-9]{1,9}", attempt):
+            raise HTTPError(404)
+        number = None if attempt is None else int(attempt)
         snapshot, item = await self.item(address)
-        shown = await self.read(details.read_details, self.pages.watch.runs, snapshot, item)
-        await self.render_page("task", shown=shown, W=WIDTH, H=HEIGHT)
-
-
-class TaskStatus(_Handler):
-    """A result for machines."""
-
-    async def get(self, address: str) -> None:
-        """Answer with state, why, share, number of epochs and logs."""
-        _, item = await self.item(address)
-        self.write(await self.read(details.live, self.pages.watch.runs, item))
+        shown = await self.read(details.read_details, self.pages.watch.runs, snapshot, item, number)
+        await self.render_page("task", shown=shown, attempt=number, W=WIDTH, H=HEIGHT)
 
 
 class Log(_Handler):
     """The log of one attempt."""
 
-    async def get(self, address: str, number: str, as_json: str | None) -> None:
-        """Answer with the whole log; as JSON with a piece of it, from the byte ``offset`` or near the end."""
+    async def get(self, address: str, number: str) -> None:
+        """Answer with the whole log."""
         _, item = await self.item(address)
         path = (await self.read(item.logs)).get(int(number))
         if path is None:
             raise HTTPError(404)
-        if as_json is None:
-            await self.send(path, _TYPES[".log"])
-            return
-        offset = self.get_query_argument("offset", None)
-        if offset is not None and not re.fullmatch(r"[0-9]{1,15}", offset):
-            raise HTTPError(400)
-        with await self.read(open_below, self.pages.watch.runs, path) as file:
-            self.write(await self.pages.work(read_piece, file, None if offset is None else int(offset)))
+        await self.send(path, _TYPES[".log"])
 
 
 class File(_Handler):
@@ -293,10 +259,9 @@ class Static(_Handler):
 _TASK = r"/task/([0-9a-f]{12}|[0-9a-f]{64})"
 ROUTES: list[tuple[str, type[_Handler]]] = [
     (r"/", Index),
-    (r"/status\.json", Status),
+    (r"/changes", Changes),
     (_TASK, Task),
-    (_TASK + r"/status\.json", TaskStatus),
-    (_TASK + r"/log/([0-9]{1,9})(\.json)?", Log),
+    (_TASK + r"/log/([0-9]{1,9})", Log),
     (_TASK + r"/files/([^/]+)", File),
     (r"/report", ReportPage),
     (r"/others", Others),

@@ -1,6 +1,5 @@
 """Answering strangers: by the machine's own name alone, and with nothing outside one folder, wherever links lead."""
 
-import codecs
 import json
 import os
 import re
@@ -9,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["is_below", "is_own_host", "is_own_page", "open_below", "read_json_below", "read_piece"]
+__all__ = ["is_below", "is_own_host", "is_own_page", "open_below", "read_end", "read_json_below"]
 
-_PIECE = 1 << 16
-"""Bytes of a log that one answer holds."""
-
+_END = 1 << 14
+"""Bytes of a log that a page shows."""
 
 _HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -80,24 +78,12 @@ def read_json_below(root: Path, path: Path) -> Any:
         return None
 
 
-def read_piece(file: BinaryIO, offset: int | None) -> dict[str, Any]:
-    """Read on in a growing text.
-
-    Args:
-        file: that holds it.
-        offset: byte to begin at. None, or beyond the end as the text began anew: whole lines near the end.
-
-    Returns:
-        offset: where the piece begins; next: where the next one does; size: of the file; text: at most 64 KiB, never
-            half of a character.
-    """
-    size = os.fstat(file.fileno()).st_size
-    skip = offset is None or offset > size
-    start = max(0, size - _PIECE) if offset is None or offset > size else offset
+def read_end(file: BinaryIO) -> str:
+    """Return the last whole lines of a text, up to 16 KiB, and say where others come before them."""
+    start = max(0, os.fstat(file.fileno()).st_size - _END)
     file.seek(start)
-    content = file.read(_PIECE)
-    if skip and start:
-        _, newline, rest = content.partition(b"\n")
-        start, content = (start + len(content) - len(rest), rest) if newline else (start, content)
-    text, used = codecs.utf_8_decode(content, "replace", False)
-    return {"offset": start, "next": start + used, "size": size, "text": text}
+    content = file.read(_END)
+    if not start:
+        return content.decode(errors="replace")
+    _, newline, lines = content.partition(b"\n")
+    return "… the beginning is in the whole log\n" + (lines if newline else content).decode(errors="replace")

@@ -35,6 +35,10 @@ class Templates:
         """Return a page."""
         return self._environment.get_template(f"{name}.html.jinja").render(**values)
 
+    def macros(self, name: str) -> Any:
+        """Return a template's macros, as functions that return HTML."""
+        return self._environment.get_template(f"{name}.html.jinja").module
+
 
 def _clock(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from support.servers import MOODY, Servers, running, until
 from support.workplace import ROOT, Workplace
@@ -166,6 +167,9 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     assert results.one("h1").text.startswith("FineTuneTeacher")
     drawn = until(lambda: points(results))
     until(lambda: points(results) > drawn)
+    read = results.text("#log")
+    until(lambda: results.text("#log") != read)
+    assert results.browser.execute_script("const log = arguments[0]; return log.scrollTop > 0", results.one("#log"))
     results.picture("training")
 
     # The families stand together, and what is in use shows.
@@ -178,11 +182,19 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     results.open("/")
     loaded = browser.execute_script("return performance.timeOrigin")
     done = len(results.all("a.sq.done"))
+    results.one(".blocks a.sq").send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+    reached = browser.switch_to.active_element
+    assert results.one("#tip").text.endswith(f", {reached.get_attribute('aria-label')}")
+    results.one(".legend .missing").click()
+    assert {part.get_attribute("data-only") for part in results.all(".state-of")} == {"missing"}
+    results.one(".legend .missing").click()
+    browser.execute_script("arguments[0].focus()", reached)
     until(lambda: results.all("#attention .failed") and results.all("#running li"))
     until(lambda: len(results.all("a.sq.done")) > done and results.all("#running progress[value]"))
     time.sleep(1)  # the bar moves to its place
     results.picture("grid")
     assert browser.execute_script("return performance.timeOrigin") == loaded
+    assert browser.switch_to.active_element == reached
 
     output, _ = run.communicate(timeout=300)
     assert run.returncode == TASK_FAILED, output
