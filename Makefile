@@ -7,10 +7,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .PHONY: demo scheduler test install lint browser clean
 
 demo: install  ## the default experiment, from images to report
-	$(BIN)/python -m tasks run
+	$(BIN)/roar run
 
 scheduler: install  ## luigid and the page of results, on 127.0.0.1
-	$(BIN)/python -m tasks scheduler
+	$(BIN)/roar scheduler
 
 test: install lint  ## lint, types and tests
 	$(BIN)/python -m pytest

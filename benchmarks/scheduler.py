@@ -1,6 +1,6 @@
 """What Luigi and its central scheduler cost for each cell of a grid.
 
-``python -m benchmarks.scheduler --cells 500``: both servers of ``python -m tasks scheduler``, and a grid whose cells
+``python -m benchmarks.scheduler --cells 500``: both servers of ``roar scheduler``, and a grid whose cells
 train nothing. Prints the CPU milliseconds per cell of luigid, of the run's own process (what schedules, asks for work
 and starts processes) and of the run with all its processes, and the seconds of the whole grid.
 """

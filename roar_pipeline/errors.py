@@ -14,7 +14,7 @@ class InputError(ValueError):
     """
 
 
-_FULL = "Free some space (`python -m tasks gc` lists what no settings reach) and run again"
+_FULL = "Free some space (`roar gc` lists what no settings reach) and run again"
 _DISK = "Check the disk and its mount, and run again"
 _STORAGE = {
     errno.ENOSPC: f"no space is left on the disk. {_FULL}",
@@ -29,10 +29,10 @@ _STORAGE = {
     errno.ESTALE: f"the network file system has lost it. {_DISK}",
     errno.ENOTCONN: f"the file system is not connected. {_DISK}",
     errno.ENODEV: f"the device is gone. {_DISK}",
-    errno.EISDIR: "a folder lies where a file should be. Set the result aside with `python -m tasks verify --repair`, "
+    errno.EISDIR: "a folder lies where a file should be. Set the result aside with `roar verify --repair`, "
     "and run again",
     errno.ENXIO: "a pipe, socket or device lies where a file should be. Set the result aside with "
-    "`python -m tasks verify --repair`, and run again",
+    "`roar verify --repair`, and run again",
     errno.ENOTDIR: "a file lies where a folder should be. Move it away",
     errno.EEXIST: "a file lies where a folder should be. Move it away",
 }

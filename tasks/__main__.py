@@ -1,40 +1,46 @@
-"""Run a grid, and see, forecast, repair and clean its cache. Options after those below go to luigi's Report.
+"""``roar``, or ``python -m tasks``: run a grid, see where it stands, look after its cache, watch it in a browser."""
 
-For one stage by itself: luigi --module tasks <Stage> --help.
-"""
-
-import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
 
 import tasks  # noqa: F401, registers the families
 from roar_pipeline.errors import explain
-from roar_pipeline.numerals import shortened, whole_number
-from tasks.chain.survey import FAMILIES, grid_of
-from tasks.commands import cache, forecast, run, scheduler, status
-from tasks.configuration.settings import BAD_INPUT, SCHEDULER_PORT, data_folder, settings
+from tasks.commands import forecast, gc, invalidate, logs, pages, restore, run, scheduler, status, verify
+from tasks.commands.command_line import Command, parse, program
+from tasks.configuration.settings import BAD_INPUT, data_folder
 from tasks.runtime.refusals import refusal
 from tasks.startup import streams
 
+__all__ = ["COMMANDS", "GROUPS", "main", "start"]
+
+GROUPS: Mapping[str, Sequence[Command]] = {
+    "Run a grid": (run.COMMAND, forecast.COMMAND),
+    "See where it stands": (status.COMMAND, logs.COMMAND),
+    "Look after the cache": (verify.COMMAND, invalidate.COMMAND, restore.COMMAND, gc.COMMAND),
+    "Watch in a browser": (scheduler.COMMAND, pages.COMMAND),
+}
+COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
+_HIDDEN = {gc.REACHED.name: gc.REACHED}
 _USAGE = 2
 """The exit code of argparse, which reads Luigi's options."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, Luigi's own for what Luigi runs."""
+    name, *rest = [*(sys.argv[1:] if words is None else words), ""]
     try:
-        known, rest = _parser().parse_known_args(words)
-        return _dispatch(known, rest)
+        if name in ("-h", "--help"):
+            sys.stdout.write(_help())
+            return 0
+        command = {**COMMANDS, **_HIDDEN}.get(name)
+        if command is None:
+            sys.stderr.write(_no_command(name))
+            return BAD_INPUT
+        return command.run(parse(command, rest[:-1]))
     except SystemExit as end:
         return BAD_INPUT if end.code == _USAGE else _code(end)
+    except KeyboardInterrupt:
+        return run.INTERRUPTED
     except Exception as error:
         refused = refusal(error) or (explain(error, data_folder()) if isinstance(error, OSError) else None)
         if refused is None:
@@ -43,120 +49,36 @@ def main(words: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
+def start() -> int:
+    """Be the command: run what ``sys.argv`` holds, and return the exit code once all output is written."""
+    streams.protect()
+    return streams.outcome(main(), BAD_INPUT)
+
+
 def _code(end: SystemExit) -> int:
     return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
-def _dispatch(known: argparse.Namespace, rest: list[str]) -> int:
-    if known.command == "run":
-        return run.run(known.workers, rest, partial=known.partial)
-    with grid_of(rest) as report:
-        match known.command:
-            case "scheduler":
-                return scheduler.serve(report, known.port, known.page_port or settings().execution.page_port)
-            case "status":
-                return status.show_status(report, known.family, known.depth)
-            case "forecast":
-                return forecast.show_forecast(report, known.workers)
-            case "logs":
-                return status.show_logs(report, known.what, known.follow)
-            case "invalidate":
-                return cache.invalidate(
-                    report, known.family, known.where, downstream=known.downstream, dry_run=known.dry_run, yes=known.yes
-                )
-            case "restore":
-                return cache.restore(known.name)
-            case "gc":
-                return cache.clean(report, known.config, with_trash=known.trash, remove=known.remove, yes=known.yes)
-            case "verify":
-                return cache.verify(report, full=known.full, repair=known.repair, yes=known.yes)
-            case _:
-                return cache.reached(report)
+def _usage() -> str:
+    return f"usage: {program()} <command> [arguments] [options of luigi's Report]\n"
 
 
-def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="python -m tasks", description=__doc__, formatter_class=formatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+def _no_command(name: str) -> str:
+    got = f"there is no command '{name[:60]}'" if name else "no command is given"
+    return f"{_usage()}{program()}: {got}. Commands: {', '.join(COMMANDS)}. What they do: {program()} --help\n"
 
-    def command(name: str, text: str) -> _Parser:
-        return commands.add_parser(name, help=text, description=text)
 
-    cores = os.cpu_count() or 1
-    run = command("run", "compute the report, and print its table")
-    run.add_argument("--workers", type=_whole(1), default=cores, help="tasks at a time (default: one per core)")
-    run.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
-
-    servers = command("scheduler", "start luigid and the page of results, on 127.0.0.1, until interrupted")
-    servers.add_argument(
-        "--port", type=_whole(1, 65535), default=SCHEDULER_PORT, help="luigid's (default: %(default)s)"
+def _help() -> str:
+    lines = [_usage()]
+    for title, group in GROUPS.items():
+        lines += [f"{title}:\n", *(f"  {command.name:12}{command.help}\n" for command in group), "\n"]
+    lines[0] += "\n"
+    return "".join(lines) + (
+        f"Arguments of a command: {program()} <command> --help.\n"
+        "Options of luigi's Report choose the grid (--seeds 0,1) and change settings (--retrain-lr 0.02).\n"
+        "One stage by itself: luigi --module tasks <Stage> --help.\n"
     )
-    servers.add_argument("--page-port", type=_whole(1, 65535), help="of the results (default: [execution] page_port)")
-
-    shown = command("status", "what is done, running, failed, missing or damaged, and why")
-    shown.add_argument("family", nargs="?", help=f"one stage: {', '.join(FAMILIES)}")
-    shown.add_argument("--depth", type=_whole(0), help="show the tree, so many levels deep")
-
-    ahead = command("forecast", "what the grid still needs: results, time, disk")
-    ahead.add_argument("--workers", type=_whole(1), default=cores, help="tasks at a time (default: one per core)")
-
-    logs = command("logs", "the log of a result's attempts, or the newest logs of a stage")
-    logs.add_argument("what", help="stage, directory of a result, or the start of its name")
-    logs.add_argument("-f", "--follow", action="store_true", help="follow the latest while it grows")
-
-    aside = command("invalidate", "set results aside, so that they are made anew")
-    aside.add_argument("family", help=f"stage: {', '.join(FAMILIES)}")
-    aside.add_argument(
-        "--where",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="percent=50, model=sswa, retrain.lr=0.01; of one key's values any, of several keys all",
-    )
-    aside.add_argument(
-        "--downstream", action=argparse.BooleanOptionalAction, default=True, help="with all that was built on them"
-    )
-    aside.add_argument("--dry-run", action="store_true", help="only show them")
-    _yes(aside)
-
-    back = command("restore", "bring back what was set aside")
-    back.add_argument("name", nargs="?", help="as invalidate named it (default: the latest); list: show all")
-
-    clean = command("gc", "results that the present settings do not reach, with sizes")
-    clean.add_argument("--config", action="append", default=[], metavar="FILE", help="keep this file's grid, too")
-    clean.add_argument("--remove", action="store_true", help="delete them for good")
-    clean.add_argument("--trash", action="store_true", help="with --remove: delete what is set aside, too")
-    _yes(clean)
-
-    check = command("verify", "compare results with their manifests")
-    check.add_argument("--full", action="store_true", help="contents (sha256), not only sizes")
-    check.add_argument("--repair", action="store_true", help="set aside what is damaged")
-    _yes(check)
-
-    commands.add_parser("reached")
-    return parser
-
-
-def _whole(low: int, high: int = 10**6) -> Callable[[str], int]:
-    """Return what reads a whole number from ``low`` to ``high``."""
-
-    def read(text: str) -> int:
-        try:
-            value = whole_number(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"give a whole number from {low} to {high:,}, not '{shortened(text)}'.")
-        return value
-
-    return read
-
-
-def _yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 if __name__ == "__main__":
-    streams.protect()
-    sys.exit(streams.outcome(main(), BAD_INPUT))
+    sys.exit(start())

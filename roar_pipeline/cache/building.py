@@ -115,7 +115,7 @@ def _unusable(directory: Path) -> DamagedError | None:
     if not found:
         return None
     error = DamagedError(
-        f"{directory} is damaged: {'; '.join(found)}. Set it aside with `python -m tasks verify --repair`, then run "
+        f"{directory} is damaged: {'; '.join(found)}. Set it aside with `roar verify --repair`, then run "
         "again: it will be made anew."
     )
     note_failure(directory, str(error))

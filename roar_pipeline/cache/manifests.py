@@ -144,7 +144,7 @@ def check_intact(directory: Path, expected: str) -> None:
         raise DamagedError(f"{directory} does not hold the result that is needed. Run again: it will be made.")
     if found := [*_size_faults(directory, manifest), *_content_faults(directory, manifest)]:
         raise DamagedError(
-            f"{directory} is damaged: {'; '.join(found)}. Set it aside with `python -m tasks verify --full --repair`, "
+            f"{directory} is damaged: {'; '.join(found)}. Set it aside with `roar verify --full --repair`, "
             "then run again: it will be made anew."
         )
 

@@ -60,7 +60,7 @@ def obstacle(directory: Path, *, deleting: bool = False) -> str:
     if any(_names(identity, directory, exactly=deleting) for identity in _identities(directory)):
         return ""
     if deleting and (directory / MANIFEST).exists():
-        return "its manifest is damaged; `python -m tasks verify --repair` sets it aside"
+        return "its manifest is damaged; `roar verify --repair` sets it aside"
     return "" if _is_bare(directory) else "no manifest and no note on an attempt says what it is"
 
 

@@ -66,7 +66,7 @@ class Survey:
         if (cause := self._cause(entry)) is not entry:
             return f"waits for {cause.task.title} ({cause.state.kind})"
         if aside := self._trash.get(f"{entry.family}/{entry.task.directory.name}"):
-            return f"set aside: {aside.reason} (python -m tasks restore {aside.name})"
+            return f"set aside: {aside.reason} (roar restore {aside.name})"
         label = entry.task.directory.name.rpartition("__")[0]
         near = self._near.get((entry.family, label), [])
         told = [differences(entry.task.identity, stored.identity) for stored in near]

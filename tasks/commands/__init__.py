@@ -1,1 +1,1 @@
-"""The commands beside Luigi's own: run, status, forecast, repair, scheduler."""
+"""The commands beside Luigi's own: a module for each, by its name."""

@@ -1,5 +1,7 @@
-"""``python -m tasks forecast``: what a grid still needs of time and disk, before it is started."""
+"""``roar forecast``: what a grid still needs of time and disk, before it is started."""
 
+import argparse
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -11,12 +13,23 @@ from roar_pipeline.cache.states import duration
 from roar_pipeline.estimates.forecasting import Estimate, Need, Scope, estimate, wall_seconds
 from tasks.chain.data import PrepareImages
 from tasks.chain.report import Report
-from tasks.chain.survey import FAMILIES, Entry, Survey
-from tasks.commands.status import console
+from tasks.chain.survey import FAMILIES, Entry, Survey, grid_of
+from tasks.commands.command_line import Command, whole
+from tasks.commands.printing import console
 from tasks.configuration.settings import data_folder
 from tasks.runtime.resources import MEMORY, data_size, explained_cost, network_device, resources_of_machine, shortages
 
-__all__ = ["show_forecast"]
+__all__ = ["COMMAND", "show_forecast"]
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=whole(1), default=cores, help="tasks at a time (default: one per core)")
+
+
+def _run(given: argparse.Namespace) -> int:
+    with grid_of(given.options) as report:
+        return show_forecast(report, given.workers)
 
 
 def show_forecast(report: Report, workers: int) -> int:
@@ -50,7 +63,7 @@ def show_forecast(report: Report, workers: int) -> int:
     for warning in shortages(entry.task for entry in waiting):
         out.print(warning, style="red", soft_wrap=True, markup=False)
     if need > free:
-        out.print("The disk will not hold it: free some space first (python -m tasks gc).", style="red")
+        out.print("The disk will not hold it: free some space first (roar gc).", style="red")
     return 0
 
 
@@ -124,3 +137,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+COMMAND = Command("forecast", "Say what the grid still needs of results, time and disk.", _arguments, _run)

@@ -1,5 +1,6 @@
-"""``python -m tasks scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
+"""``roar scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
 
+import argparse
 import contextlib
 import multiprocessing
 import os
@@ -14,16 +15,29 @@ from luigi.configuration import get_config
 
 from roar_pipeline.errors import InputError
 from tasks.chain.report import Report
+from tasks.chain.survey import grid_of
+from tasks.commands.command_line import Command, whole
+from tasks.commands.printing import say
 from tasks.configuration.settings import SCHEDULER_PORT, data_folder, settings
 from tasks.runtime.processes import die_with_parent
 from tasks.runtime.resources import resources_of_machine
 
-__all__ = ["serve"]
+__all__ = ["COMMAND", "serve"]
 
 _HOST = "127.0.0.1"
 """Neither server asks for a password: they are for this machine alone, and for who tunnels to it."""
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=whole(1, 65535), default=SCHEDULER_PORT, help="luigid's (default: %(default)s)")
+    parser.add_argument("--page-port", type=whole(1, 65535), help="of the results (default: [execution] page_port)")
+
+
+def _run(given: argparse.Namespace) -> int:
+    with grid_of(given.options) as report:
+        return serve(report, given.port, given.page_port or settings().execution.page_port)
 
 
 def serve(report: Report, port: int, page_port: int) -> int:
@@ -49,9 +63,9 @@ def serve(report: Report, port: int, page_port: int) -> int:
         try:
             _wait_for(servers, (port, page_port), stopping)
             command = f"luigi --module tasks Report{_options(port, page_port)}"
-            _say(f"Scheduler: http://{_HOST}:{port}   tasks of all runs: {command}")
-            _say(f"Results:   http://{_HOST}:{page_port}   the grid, logs, figures, the report")
-            _say(f"From elsewhere: ssh -L {port}:{_HOST}:{port} -L {page_port}:{_HOST}:{page_port} <this machine>")
+            say(f"Scheduler: http://{_HOST}:{port}   tasks of all runs: {command}")
+            say(f"Results:   http://{_HOST}:{page_port}   the grid, logs, figures, the report")
+            say(f"From elsewhere: ssh -L {port}:{_HOST}:{port} -L {page_port}:{_HOST}:{page_port} <this machine>")
             while not stopping and all(server.is_alive() for server in servers):
                 time.sleep(0.2)
             gone = [server.name for server in servers if not stopping and not server.is_alive()]
@@ -69,11 +83,6 @@ def _options(port: int, page_port: int) -> str:
     scheduler = "" if port == SCHEDULER_PORT else f" --scheduler-port {port}"
     usual = settings().execution.page_port
     return scheduler + ("" if page_port == usual else f" --execution-page-port {page_port}")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _require_free(port: int) -> None:
@@ -155,3 +164,11 @@ def _stop(servers: list[multiprocessing.context.ForkProcess]) -> None:
         if server.is_alive():
             server.kill()
             server.join()
+
+
+COMMAND = Command(
+    "scheduler",
+    "Start luigid and the page of results on 127.0.0.1, until somebody interrupts.",
+    _arguments,
+    _run,
+)

@@ -1,40 +1,37 @@
-"""``python -m tasks status`` and ``logs``: what is done, running, failed, missing, damaged, and why."""
+"""``roar status``: what is done, running, failed, missing, damaged, and why."""
 
-import contextlib
-import sys
-import time
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from roar_pipeline.cache import attempts
-from roar_pipeline.cache.files import check_is_file
 from roar_pipeline.cache.states import KINDS, changes
-from roar_pipeline.errors import InputError
-from roar_pipeline.numerals import shortened
 from tasks.chain.base import StageTask
 from tasks.chain.report import Report
-from tasks.chain.survey import FAMILIES, Entry, Survey
+from tasks.chain.survey import FAMILIES, Entry, Survey, grid_of
+from tasks.commands.command_line import Command, check_family, whole
+from tasks.commands.printing import console, note
 from tasks.configuration.settings import data_folder
 
-__all__ = ["show_logs", "show_status"]
+__all__ = ["COMMAND", "show_status"]
 
 _COLORS = dict(zip(KINDS, ("green", "cyan", "red", "yellow", "magenta", "dim"), strict=True))
 _SHOWN = 10
 """Results of one state that the overview names."""
-_PIPE_WIDTH = 200
-"""Characters of a line where the output is no terminal."""
-_FOLLOW_SECONDS = 0.5
 
 
-def console() -> Console:
-    """Return where to write: a terminal with its width and colors, or plain lines."""
-    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, no_color=True, highlight=False)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", nargs="?", help=f"one stage: {', '.join(FAMILIES)}")
+    parser.add_argument("--depth", type=whole(0), help="show the tree, so many levels deep")
+
+
+def _run(given: argparse.Namespace) -> int:
+    with grid_of(given.options) as report:
+        return show_status(report, given.family, given.depth)
 
 
 def show_status(report: Report, family: str | None, depth: int | None) -> int:
@@ -48,17 +45,6 @@ def show_status(report: Report, family: str | None, depth: int | None) -> int:
     else:
         _overview(out, survey)
     return 0
-
-
-def check_family(family: str | None) -> str | None:
-    """Return the name of a stage, or none.
-
-    Raises:
-        InputError: there is no such stage.
-    """
-    if family is not None and family not in FAMILIES:
-        raise InputError(f"unknown stage '{family}'. Known: {', '.join(FAMILIES)}.")
-    return family
 
 
 def _overview(out: Console, survey: Survey) -> None:
@@ -83,9 +69,9 @@ def _overview(out: Console, survey: Survey) -> None:
     for why, count in reasons.most_common(_SHOWN):
         _say(out, "missing", f"{count} x: {why}")
     if totals["damaged"]:
-        _note(out, "Set aside what is damaged with `python -m tasks verify --repair`, and run again.")
+        note(out, "Set aside what is damaged with `roar verify --repair`, and run again.")
     for line in _changed(survey.entries):
-        _note(out, line)
+        note(out, line)
 
 
 def _name_some(out: Console, survey: Survey, entries: Sequence[Entry]) -> None:
@@ -93,14 +79,14 @@ def _name_some(out: Console, survey: Survey, entries: Sequence[Entry]) -> None:
         _describe(out, survey, entry)
     if len(entries) > _SHOWN:
         kinds = {entry.family for entry in entries}
-        _note(out, f"... and {len(entries) - _SHOWN} more: python -m tasks status {' or '.join(sorted(kinds))}")
+        note(out, f"... and {len(entries) - _SHOWN} more: roar status {' or '.join(sorted(kinds))}")
 
 
 def _list(out: Console, survey: Survey, entries: Sequence[Entry]) -> None:
     for entry in entries:
         _describe(out, survey, entry)
     for line in _changed(entries):
-        _note(out, line)
+        note(out, line)
 
 
 def _describe(out: Console, survey: Survey, entry: Entry) -> None:
@@ -110,16 +96,12 @@ def _describe(out: Console, survey: Survey, entry: Entry) -> None:
         lines = [lines[-1]]
     _say(out, entry.state.kind, entry.task.title + (f": {' '.join(lines)}" if why else ""))
     if entry.state.kind == "failed":
-        _note(out, f"{'':12}log:   {entry.state.log}")
-        _note(out, f"{'':12}again: {entry.task.command()}")
+        note(out, f"{'':12}log:   {entry.state.log}")
+        note(out, f"{'':12}again: {entry.task.command()}")
 
 
 def _say(out: Console, kind: str, text: str) -> None:
     out.print(f"[{_COLORS[kind]}]{kind:11}[/] {escape(text)}", soft_wrap=True, highlight=False)
-
-
-def _note(out: Console, text: str) -> None:
-    out.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def _changed(entries: Iterable[Entry]) -> list[str]:
@@ -159,53 +141,4 @@ def _branch(survey: Survey, task: StageTask, depth: int, shown: set[str]) -> Tre
     return tree
 
 
-def show_logs(report: Report, what: str, follow: bool) -> int:
-    """Print the logs of all attempts at one result, or the newest of each; follow the latest while it grows.
-
-    Raises:
-        InputError: there is no such stage or directory, or no log.
-    """
-    out = console()
-    directories = _directories(report, what)
-    found = [attempts.logs(directory) for directory in directories]
-    shown = found[0] if len(found) == 1 else [logs[-1] for logs in found if logs]
-    if not shown:
-        raise InputError(f"There is no log of {what} yet. What there is: python -m tasks status.")
-    if follow:
-        latest = max(shown, key=lambda log: log.stat().st_mtime)
-        _note(out, f"==> {latest} <==")
-        return _follow(out, latest)
-    for log in shown:
-        _note(out, f"==> {log} <==")
-        _note(out, attempts.read_log(log).rstrip())
-    return 0
-
-
-def _directories(report: Report, what: str) -> list[Path]:
-    if what in FAMILIES:
-        return [entry.task.directory for entry in Survey(report).of(what)]
-    path = Path(what)
-    try:
-        results = sorted((data_folder() / "runs").glob("*/*"))
-        found = (
-            [path]
-            if what and path.is_dir()
-            else [each for each in results if path.name and each.name.startswith(path.name)]
-        )
-    except (OSError, ValueError):  # a name that no file can have
-        found = []
-    if not found:
-        raise InputError(f"'{shortened(what)}' is neither a stage ({', '.join(FAMILIES)}) nor a directory of a result.")
-    return found
-
-
-def _follow(out: Console, log: Path) -> int:
-    """Print a log and what is added to it, until somebody interrupts."""
-    check_is_file(log)
-    with contextlib.suppress(KeyboardInterrupt), log.open(encoding="utf-8", errors="replace") as opened:
-        while True:
-            if text := opened.read():
-                out.print(escape(text), end="", soft_wrap=True, highlight=False)
-            else:
-                time.sleep(_FOLLOW_SECONDS)
-    return 0
+COMMAND = Command("status", "Show what is done, running, failed, missing or damaged, and why.", _arguments, _run)

@@ -144,7 +144,7 @@ def test_a_rerun_takes_nothing_away_and_says_what_to_do(
     create(wanted.directory / name)
     before = contents(wanted.directory)
     for _ in range(2):
-        with pytest.raises(InputError, match=r"`python -m tasks verify --repair`"):
+        with pytest.raises(InputError, match=r"`roar verify --repair`"):
             produce(wanted, make, {})
     now = {key: text for key, text in contents(wanted.directory).items() if not key.startswith("partial-failure")}
     assert now == before

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_no_result_or_is_refused(
         assert task.complete() is (len(spoil(whole)) == len(whole)), damage
         for consumer in consumers:
             before = outputs(consumer.directory)
-            with pytest.raises(TaskFailedError, match=r"is damaged: .* `python -m tasks verify --full --repair`"):
+            with pytest.raises(TaskFailedError, match=r"is damaged: .* `roar verify --full --repair`"):
                 consumer.make()
             assert not consumer.complete()
             assert outputs(consumer.directory) == before

@@ -1,4 +1,4 @@
-"""Both servers of ``python -m tasks scheduler``, for tests, and waiting for what they are to show."""
+"""Both servers of ``roar scheduler``, for tests, and waiting for what they are to show."""
 
 import contextlib
 import json

@@ -124,6 +124,6 @@ def test_a_damaged_input_is_named_and_not_read(chain: Workplace) -> None:
         assert code == TASK_FAILED
         assert "Traceback" not in output
         assert f"{directory} is damaged: the content of model.pt has changed" in output
-        assert "python -m tasks verify --full --repair" in output
+        assert "roar verify --full --repair" in output
     finally:
         (directory / "model.pt").write_bytes(content)

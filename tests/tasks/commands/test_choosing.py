@@ -7,14 +7,14 @@ import pytest
 
 from roar_pipeline.errors import InputError
 from tasks.chain.report import Report
-from tasks.commands import cache
+from tasks.commands import invalidate
 
 
 @pytest.fixture(autouse=True)
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write manifests of cells: two students, three percentages."""
-    monkeypatch.setattr(cache, "data_folder", lambda: tmp_path)
-    monkeypatch.setattr(cache, "_names_of", lambda report: set())
+    monkeypatch.setattr(invalidate, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(invalidate, "names_of", lambda report: set())
     for model in ("sswa/4", "ewa/4"):
         for percent in (30, 50, 70):
             name = f"model={model.replace('/', '-')},percent={percent}__{percent:012}"
@@ -28,7 +28,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chosen(capsys: pytest.CaptureFixture[str], *where: str) -> list[str]:
     """Return the results that a grid of none of them would set aside, without their digits."""
-    assert cache.invalidate(Report(), "Retrain", where, downstream=False, dry_run=True, yes=True) == 0
+    assert invalidate.invalidate(Report(), "Retrain", where, downstream=False, dry_run=True, yes=True) == 0
     lines = capsys.readouterr().out.splitlines()
     return sorted(line.strip().removeprefix("Retrain/").partition("__")[0] for line in lines if "Retrain/" in line)
 

@@ -1,4 +1,4 @@
-"""``python -m tasks ...``: seeing, forecasting, repairing and cleaning a cache, on the finished small chain."""
+"""``roar ...``: seeing, forecasting, repairing and cleaning a cache, on the finished small chain."""
 
 import json
 import os
@@ -56,7 +56,9 @@ def running(chain: Workplace) -> Iterator[Path]:
     process.communicate()
 
 
-@pytest.mark.parametrize("command", ["run", "status", "forecast", "logs", "invalidate", "restore", "gc", "verify"])
+@pytest.mark.parametrize(
+    "command", ["run", "status", "forecast", "logs", "invalidate", "restore", "gc", "verify", "pages"]
+)
 def test_every_command_has_help(workplace: Workplace, command: str) -> None:
     output = ask(workplace, command, "--help")
     assert output.startswith(f"usage: python -m tasks {command}")
@@ -199,12 +201,12 @@ def test_invalidate_and_restore(chain: Workplace) -> None:
     assert "add --yes" in ask(chain, "invalidate", "FineTuneTeacher", code=BAD_INPUT)
     assert chain.counts() == everything
     done = ask(chain, "invalidate", "FineTuneTeacher", "--yes")
-    name = done.split("tasks restore ")[1].strip()
+    name = done.split("roar restore ")[1].strip()
     try:
         assert chain.counts()["FineTuneTeacher"] == 0
         assert chain.counts()["PrepareImages"] == 1
         status = ask(chain, "status", "FineTuneTeacher")
-        assert f"set aside: invalidate FineTuneTeacher (python -m tasks restore {name})" in status
+        assert f"set aside: invalidate FineTuneTeacher (roar restore {name})" in status
         assert f"{name} " in ask(chain, "restore", "list")
     finally:
         assert "Brought back" in ask(chain, "restore")

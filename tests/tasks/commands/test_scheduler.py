@@ -1,4 +1,4 @@
-"""``python -m tasks scheduler``: luigid and the page of results, what they show, and a restart in mid-run."""
+"""``roar scheduler``: luigid and the page of results, what they show, and a restart in mid-run."""
 
 import json
 import re

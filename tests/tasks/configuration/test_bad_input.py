@@ -164,7 +164,7 @@ COMMAND_LINES = [
     ("status --scheduler-port=70000", r"\[core\] scheduler_port = 70000: 70000 is above 65535"),
     ("status --nonsense", "unrecognized arguments: --nonsense"),
     ("status --seeds=²", r"\[grid\] seeds = ²: not a whole number"),
-    ("mend", "invalid choice: 'mend'"),
+    ("mend", "there is no command 'mend'. Commands: run, forecast, status"),
     ("status Retrian", "unknown stage 'Retrian'. Known: GenerateScenes"),
     ("status retrain", "unknown stage 'retrain'. Known: GenerateScenes"),
     ("invalidate Retrian", "unknown stage 'Retrian'"),

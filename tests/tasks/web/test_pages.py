@@ -66,7 +66,7 @@ class Server:
 
 def start(place: Workplace, *options: str) -> Server:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tasks.web", "--port", "0", *options],
+        [sys.executable, "-m", "tasks", "pages", "--port", "0", *options],
         cwd=place.folder,
         env=place.environment(),
         stderr=subprocess.PIPE,
@@ -598,7 +598,7 @@ def test_options_are_the_grid_s_and_mistakes_are_told(workplace: Workplace) -> N
     )
     try:
         page = server.ask("/").text
-        command = [sys.executable, "-m", "tasks.web"]
+        command = [sys.executable, "-m", "tasks", "pages"]
         code, output = workplace.run(*command, "--port", str(server.port))
         assert (code, output) == (
             40,

@@ -1,0 +1,134 @@
+"""The command ``roar``: its help, its mistakes, and Luigi's options among a command's own arguments."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.in_process import python_m_tasks
+from support.workplace import Workplace
+
+from tasks.__main__ import COMMANDS, GROUPS
+from tasks.commands.command_line import parse
+
+BAD_INPUT = 40
+ROAR = str(Path(sys.executable).parent / "roar")
+
+OWN = {
+    "run": ["--workers=2", "--partial"],
+    "forecast": ["--workers", "2"],
+    "status": ["Retrain", "--depth", "2"],
+    "logs": ["Retrain", "-f"],
+    "verify": ["--full", "--yes"],
+    "invalidate": ["Retrain", "--dry-run", "--no-downstream"],
+    "restore": ["20240101"],
+    "gc": ["--remove", "--config", "other.cfg"],
+    "scheduler": ["--port", "9000"],
+    "pages": ["--port", "0"],
+}
+LUIGIS = [["--seeds", "0,1"], ["--retrain-lr=0.02"], ["--local-scheduler"]]
+OPTIONS = ["--seeds=0,1", "--retrain-lr=0.02", "--local-scheduler"]
+
+
+def test_every_command_is_known_here() -> None:
+    assert OWN.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_luigi_s_options_stand_before_between_and_after_a_command_s_own(name: str) -> None:
+    command, own = COMMANDS[name], OWN[name]
+    alone = parse(command, own)
+    assert alone.options == []
+    for first, *others in itertools.permutations(LUIGIS):
+        rest = [*itertools.chain(*others)]
+        for words in ([*first, *rest, *own], [*own, *first, *rest], [*first, *own, *rest]):
+            given = parse(command, words)
+            assert sorted(given.options) == sorted(OPTIONS), words
+            assert {**vars(given), "options": []} == vars(alone), words
+
+
+@pytest.mark.parametrize("name", ["status", "restore"])
+def test_an_option_s_value_is_not_taken_for_the_argument(name: str) -> None:
+    for words in (["--seeds", "0,1"], ["--seeds=0,1"]):
+        given = parse(COMMANDS[name], words)
+        assert given.options == ["--seeds=0,1"]
+        assert getattr(given, "family", None) is getattr(given, "name", None) is None
+
+
+def test_what_nobody_knows_is_left_to_luigi(tmp_path: Path) -> None:
+    assert parse(COMMANDS["status"], ["--bogus=1", "--seeds", "0"]).options == ["--seeds=0", "--bogus=1"]
+    answer = python_m_tasks(tmp_path, "status", "--bogus=1")
+    assert answer.code == BAD_INPUT
+    assert "unrecognized arguments: --bogus=1" in answer.output
+
+
+def test_an_option_without_its_value_is_refused(tmp_path: Path) -> None:
+    answer = python_m_tasks(tmp_path, "status", "--seeds")
+    assert answer.code == BAD_INPUT
+    assert answer.output == (
+        "usage: python -m tasks status [-h] [--depth DEPTH] [family]\n"
+        "python -m tasks status: argument --seeds: expected one argument\n"
+    )
+
+
+def test_help_lists_the_commands_by_what_people_want_to_do(workplace: Workplace) -> None:
+    code, output = workplace.run(ROAR, "--help")
+    assert code == 0
+    assert output.startswith("usage: roar <command>")
+    for title, group in GROUPS.items():
+        listed = output.split(f"{title}:\n")[1].split("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in listed] == [command.name for command in group]
+        assert all(re.fullmatch(r"  \w+ +[A-Z].*\.", line) for line in listed)
+    assert "reached" not in output
+    assert workplace.run(sys.executable, "-m", "tasks", "-h") == (
+        0,
+        output.replace("roar <", "python -m tasks <").replace("roar --help", "python -m tasks --help"),
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("mend",), ("Report",), ("--seeds", "0")])
+def test_a_mistaken_command_is_answered_with_those_that_there_are(tmp_path: Path, words: tuple[str, ...]) -> None:
+    answer = python_m_tasks(tmp_path, *words)
+    assert answer.code == BAD_INPUT
+    assert answer.output.startswith("usage: python -m tasks <command>")
+    assert f"Commands: {', '.join(COMMANDS)}." in answer.output
+    assert "reached" not in answer.output
+
+
+def test_both_spellings_do_the_same(workplace: Workplace) -> None:
+    answers = [workplace.run(*command, "status") for command in ([ROAR], [sys.executable, "-m", "tasks"])]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 0
+    assert workplace.run(ROAR, "status", "--help")[1].startswith("usage: roar status [-h]")
+
+
+def test_ctrl_c_says_how_far_the_run_is_and_that_it_goes_on(workplace: Workplace) -> None:
+    command = [ROAR, "run", "--workers", "2", "--teacher-epochs", "20000"]
+    process = subprocess.Popen(
+        command,
+        cwd=workplace.folder,
+        env=workplace.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    runs = workplace.folder / "data/runs"
+    while not list(runs.glob("FineTuneTeacher/*/partial-progress.json")):  # the teacher is being trained
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    done = len(list(runs.glob("*/*/manifest.json")))
+    assert process.returncode == 130, output
+    assert output.endswith(
+        f"\nStopped. {done} of 22 results are done. What is done is kept: run the same command again to go on.\n"
+    )
+    assert "Traceback" not in output
+    assert "KeyboardInterrupt" not in output
