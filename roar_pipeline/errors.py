@@ -4,7 +4,7 @@ import errno
 import re
 from pathlib import Path
 
-__all__ = ["InputError", "explain", "may_pass"]
+__all__ = ["InputError", "explain", "is_transient"]
 
 
 class InputError(ValueError):
@@ -36,7 +36,7 @@ _STORAGE = {
     errno.ENOTDIR: "a file lies where a folder should be. Move it away",
     errno.EEXIST: "a file lies where a folder should be. Move it away",
 }
-_PASSING = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN}
+_TRANSIENT = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN}
 _KEPT = "What is done is kept."
 
 
@@ -62,10 +62,10 @@ def explain(error: BaseException, directory: Path) -> InputError | None:
     return InputError(f"{place} cannot be used: {_STORAGE[number]}. {_KEPT}")
 
 
-def may_pass(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Tell whether an error, or one that it came from, may be gone when the same is tried again."""
     while error is not None:
-        if type(error).__name__ == "OutOfMemoryError" or _number_of(error) in _PASSING:
+        if type(error).__name__ == "OutOfMemoryError" or _number_of(error) in _TRANSIENT:
             return True
         if isinstance(error, RuntimeError) and "CUDA error" in str(error):
             return True

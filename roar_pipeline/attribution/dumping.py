@@ -18,7 +18,7 @@ from roar_pipeline.cache import resumable
 from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.datasets import images
 from roar_pipeline.datasets.images import Info, Split
-from roar_pipeline.errors import InputError, may_pass
+from roar_pipeline.errors import InputError, is_transient
 from roar_pipeline.methods import MethodName
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.f
         try:
             found |= engine.explain(of_own, *of_part)
         except Exception as error:
-            if not own or may_pass(error):
+            if not own or is_transient(error):
                 raise
             reason = InputError(f"{own} raised {type(error).__name__}: {error}. Its traceback is in the log.")
             reason.__cause__ = error

@@ -23,7 +23,17 @@ from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import code_digest
 from roar_pipeline.progress import History, Listener
 
-__all__ = ["Log", "logs", "newest_log", "note_failure", "noted", "open_log", "read_log", "read_note", "spent_seconds"]
+__all__ = [
+    "Log",
+    "logs",
+    "newest_log",
+    "note_failure",
+    "open_log",
+    "read_log",
+    "read_note",
+    "recording_attempt",
+    "spent_seconds",
+]
 
 ATTEMPT = SCRATCH + "attempt.json"
 PROGRESS = SCRATCH + "progress.json"
@@ -102,7 +112,7 @@ def note_failure(directory: Path, message: str) -> None:
 
 
 @contextlib.contextmanager
-def noted(
+def recording_attempt(
     directories: Mapping[Path, Mapping[str, Any]], commands: Mapping[Path, str]
 ) -> Iterator[tuple["Log", Listener]]:
     """Keep notes on an attempt at these results, and its log, which all of them get.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.cache.attempts import Log, note_failure, noted, spent_seconds
+from roar_pipeline.cache.attempts import Log, note_failure, recording_attempt, spent_seconds
 from roar_pipeline.cache.files import SCRATCH, lock, misplaced, read_json, require_space, sync_directory, write_json
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST, DamagedError, check_intact, describe, is_done
@@ -17,7 +17,7 @@ from roar_pipeline.cache.ownership import READY
 from roar_pipeline.errors import InputError, explain
 from roar_pipeline.progress import listening
 
-__all__ = ["SomeFailedError", "Wanted", "produce", "produce_together"]
+__all__ = ["ResultSpec", "SomeFailedError", "produce", "produce_together"]
 
 _log = logging.getLogger("roar")
 
@@ -25,22 +25,28 @@ Stage = Callable[..., Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A result that is to be made."""
+class ResultSpec:
+    """A result that is to be made, in plain data."""
 
     directory: Path
     identity: Mapping[str, Any]
     inputs: tuple[tuple[Path, str], ...] = ()
     """Directory and fingerprint of the results that the stage reads."""
+    title: str = ""
+    """What people call it."""
     command: str = ""
-    """What makes this result alone, for people."""
+    """The shell command that makes this result alone."""
     is_end_product: bool = False
     """Whether no stage reads the result and compares its contents: then that is done before it counts as done."""
 
     @property
     def fingerprint(self) -> str:
-        """The identity's."""
+        """The identity's sha256."""
         return fingerprint(self.identity)
+
+    def is_done(self) -> bool:
+        """Tell whether the result is there."""
+        return is_done(self.directory, self.fingerprint, full=self.is_end_product)
 
 
 class SomeFailedError(InputError):
@@ -52,7 +58,7 @@ class SomeFailedError(InputError):
         self.facts: Mapping[str, Any] = {}
 
 
-def produce(wanted: Wanted, function: Stage, arguments: Mapping[str, Any]) -> None:
+def produce(spec: ResultSpec, function: Stage, arguments: Mapping[str, Any]) -> None:
     """Make a result by ``function(directory, **arguments)``, unless it is done.
 
     The function may be killed at any moment and is then called again on the directory as it was left. What it returns
@@ -66,10 +72,10 @@ def produce(wanted: Wanted, function: Stage, arguments: Mapping[str, Any]) -> No
     def alone(directories: Mapping[str, Path], **kwargs: Any) -> Mapping[str, Any] | None:
         return function(directories[""], **kwargs)
 
-    produce_together({"": wanted}, alone, arguments)
+    produce_together({"": spec}, alone, arguments)
 
 
-def produce_together(results: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> None:
+def produce_together(specs: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> None:
     """Make several results by one call, ``function(directories, **arguments)`` with the directories still to fill.
 
     The manifest of each is written in three steps so that a kill between them loses neither the work nor the tidying:
@@ -77,33 +83,33 @@ def produce_together(results: Mapping[str, Wanted], function: Stage, arguments: 
     raises ``SomeFailedError``: those that it does not name are results.
 
     Args:
-        results: by name.
+        specs: of the results, by name.
         function: as above.
         arguments: of the function.
     """
-    directories = sorted(wanted.directory for wanted in results.values())
+    directories = sorted(spec.directory for spec in specs.values())
     try:
         with contextlib.ExitStack() as locks:
             for directory in directories:
                 locks.enter_context(lock(directory))
-            _make(results, function, arguments)
+            _make(specs, function, arguments)
     except (OSError, RuntimeError, MemoryError) as error:
-        if told := explain(error, directories[0]):
-            raise told from error
+        if explained := explain(error, directories[0]):
+            raise explained from error
         raise
 
 
-def _make(results: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> None:
-    waiting = {n: w for n, w in results.items() if not is_done(w.directory, w.fingerprint, full=w.is_end_product)}
-    unusable = {n: error for n, w in waiting.items() if (error := _unusable(w.directory))}
-    waiting = {n: w for n, w in waiting.items() if n not in unusable}
-    unmade = {n: w for n, w in waiting.items() if not _is_ready(w.directory / READY, w.fingerprint)}
+def _make(specs: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> None:
+    waiting = {name: spec for name, spec in specs.items() if not spec.is_done()}
+    unusable = {name: error for name, spec in waiting.items() if (error := _unusable(spec.directory))}
+    waiting = {name: spec for name, spec in waiting.items() if name not in unusable}
+    unmade = {n: spec for n, spec in waiting.items() if not _is_ready(spec.directory / READY, spec.fingerprint)}
     failure = _attempt(unmade, function, arguments) if unmade else None
     reasons: dict[str, Exception] = {**unusable, **(failure.reasons if failure else {})}
-    for name, wanted in waiting.items():
+    for name, spec in waiting.items():
         if name not in reasons:
-            _finish(wanted.directory)
-    if unusable and len(results) == 1:
+            _finish(spec.directory)
+    if unusable and len(specs) == 1:
         raise next(iter(unusable.values()))
     if reasons:
         raise SomeFailedError(reasons)
@@ -122,32 +128,32 @@ def _unusable(directory: Path) -> DamagedError | None:
     return error
 
 
-def _attempt(unmade: Mapping[str, Wanted], function: Stage, arguments: Mapping[str, Any]) -> SomeFailedError | None:
+def _attempt(unmade: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> SomeFailedError | None:
     """Call the function and write the manifests of what it has made; return what it has not, if it made the rest."""
-    spent = {name: spent_seconds(wanted.directory) for name, wanted in unmade.items()}
-    for wanted in unmade.values():
-        require_space(wanted.directory)
-        (wanted.directory / MANIFEST).unlink(missing_ok=True)
-    identities = {wanted.directory: wanted.identity for wanted in unmade.values()}
-    commands = {wanted.directory: wanted.command for wanted in unmade.values()}
-    with noted(identities, commands) as (log, listener), listening(listener):
+    spent = {name: spent_seconds(spec.directory) for name, spec in unmade.items()}
+    for spec in unmade.values():
+        require_space(spec.directory)
+        (spec.directory / MANIFEST).unlink(missing_ok=True)
+    identities = {spec.directory: spec.identity for spec in unmade.values()}
+    commands = {spec.directory: spec.command for spec in unmade.values()}
+    with recording_attempt(identities, commands) as (log, listener), listening(listener):
         started = time.monotonic()
         failure: SomeFailedError | None = None
         facts: Mapping[str, Any] | None = None
         try:
-            for directory, expected in dict.fromkeys(each for wanted in unmade.values() for each in wanted.inputs):
+            for directory, expected in dict.fromkeys(used for spec in unmade.values() for used in spec.inputs):
                 check_intact(directory, expected)
-            facts = function({name: wanted.directory for name, wanted in unmade.items()}, **arguments)
+            facts = function({name: spec.directory for name, spec in unmade.items()}, **arguments)
         except SomeFailedError as error:
             failure, facts = error, error.facts
         except BaseException as error:
             _note(error, unmade, log)
             raise
-        made = {n: w for n, w in unmade.items() if failure is None or n not in failure.reasons}
+        made = {n: spec for n, spec in unmade.items() if failure is None or n not in failure.reasons}
         share = (time.monotonic() - started) / max(1, len(made))
-        for name, wanted in made.items():
-            manifest = describe(wanted.directory, wanted.identity, spent[name] + share, facts or {})
-            write_json(wanted.directory / READY, manifest)
+        for name, spec in made.items():
+            manifest = describe(spec.directory, spec.identity, spent[name] + share, facts or {})
+            write_json(spec.directory / READY, manifest)
         for name, reason in (failure.reasons if failure else {}).items():
             log.trace(reason)
             note_failure(unmade[name].directory, str(reason))
@@ -155,14 +161,14 @@ def _attempt(unmade: Mapping[str, Wanted], function: Stage, arguments: Mapping[s
     return failure
 
 
-def _note(error: BaseException, unmade: Mapping[str, Wanted], log: Log) -> None:
-    """Log an error, and leave word of it unless it is the user's interruption."""
+def _note(error: BaseException, unmade: Mapping[str, ResultSpec], log: Log) -> None:
+    """Log an error, and record the failure unless it is the user's interruption."""
     log.trace(error)
     if not isinstance(error, Exception):
         return
-    for wanted in unmade.values():
-        told = explain(error, wanted.directory)
-        note_failure(wanted.directory, str(told) if told else f"{type(error).__name__}: {error}")
+    for spec in unmade.values():
+        explained = explain(error, spec.directory)
+        note_failure(spec.directory, str(explained) if explained else f"{type(error).__name__}: {error}")
 
 
 def _finish(directory: Path) -> None:
@@ -174,8 +180,8 @@ def _finish(directory: Path) -> None:
     sync_directory(directory)
 
 
-def _is_ready(ready: Path, wanted: str) -> bool:
+def _is_ready(ready: Path, fingerprint: str) -> bool:
     try:
-        return bool(read_json(ready).get("fingerprint") == wanted)
+        return bool(read_json(ready).get("fingerprint") == fingerprint)
     except (FileNotFoundError, ValueError, AttributeError):
         return False

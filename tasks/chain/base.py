@@ -6,7 +6,6 @@ follows: stage, version, parameters and settings, and the fingerprints of its in
 
 import dataclasses
 import functools
-import logging
 import os
 import re
 import shlex
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 
 import luigi
 
-from roar_pipeline.cache.building import Wanted
+from roar_pipeline.cache.building import ResultSpec
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST, is_done
@@ -57,6 +56,8 @@ class StageTask(luigi.Task):
     """Whether the stage needs none of the libraries that take seconds to import (torch, scikit-learn)."""
     is_end_product: ClassVar[bool] = False
     """Whether no stage reads the result: then its contents are compared whenever somebody asks whether it is done."""
+    tries_left = 0
+    """Times that its process would be begun again after a transient error, as the worker sets it."""
     sections: ClassVar[tuple[str, ...]] = ()
     """Sections of the settings that decide what comes out."""
 
@@ -73,11 +74,11 @@ class StageTask(luigi.Task):
         """Return what the stage takes of a machine."""
         return streaming_demand()
 
-    def parts(self) -> list[Any]:
+    def single_tasks(self) -> list[Any]:
         """Return the tasks of one result each that this one stands for: itself, but for a batch."""
         return [self]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return the parameters that are part of the identity, in the order in which the label shows them."""
         return {}
 
@@ -109,7 +110,7 @@ class StageTask(luigi.Task):
         return {
             "stage": self.task_family,
             "version": self.version,
-            "parameters": dict(self.named()),
+            "parameters": dict(self.label_parameters()),
             "settings": self.identity_settings(),
             "inputs": sorted({task.fingerprint for task in self.deps()}),
         }
@@ -122,7 +123,7 @@ class StageTask(luigi.Task):
     @functools.cached_property
     def directory(self) -> Path:
         """Where the result is: ``runs/<family>/<label>__<12 digits of the fingerprint>`` under the data folder."""
-        label = ",".join(f"{key}={value}" for key, value in self.named().items())
+        label = ",".join(f"{key}={value}" for key, value in self.label_parameters().items())
         safe = re.sub(r"[^\w=,.+-]", "-", label)
         name = f"{safe}__{self.fingerprint[:12]}" if safe else self.fingerprint[:12]
         family: str = self.task_family
@@ -131,12 +132,19 @@ class StageTask(luigi.Task):
     @property
     def title(self) -> str:
         """What people call it: the family, and what the grid sweeps."""
-        return " ".join([self.task_family, *(f"{key}={value}" for key, value in self.named().items())])
+        return " ".join([self.task_family, *(f"{key}={value}" for key, value in self.label_parameters().items())])
 
-    def wanted(self) -> Wanted:
+    def spec(self) -> ResultSpec:
         """Return the result that is to be made, and from what."""
         inputs = {task.directory: task.fingerprint for task in self.deps()}
-        return Wanted(self.directory, self.identity, tuple(inputs.items()), self.command(), self.is_end_product)
+        return ResultSpec(
+            self.directory,
+            self.identity,
+            tuple(inputs.items()),
+            title=self.title,
+            command=self.command(),
+            is_end_product=self.is_end_product,
+        )
 
     def command(self) -> str:
         """Return the shell command that makes this result by itself, with the settings of this run."""
@@ -155,16 +163,12 @@ class StageTask(luigi.Task):
         return ManifestTarget(self.directory, self.fingerprint, full=self.is_end_product)
 
     def run(self) -> None:
-        """Make the result, or the results of a batch, in processes of their own."""
-        execution.run_jobs(self)
+        """Make the result, or the results of a batch, in this process."""
+        execution.run(self.call(), self.tries_left)
 
-    def jobs(self) -> list[execution.Job]:
-        """Return what is done, each job in a process of its own: one that fails does not keep others from their try."""
-        return [execution.Job((part,), part.make) for part in self.parts()]
-
-    def make(self) -> None:
-        """Make the result in this process."""
-        execution.run(self)
+    def call(self) -> execution.StageCall:
+        """Return what the process does, in plain data: nothing there needs the task."""
+        return execution.StageCall(self.stage, self.spec(), self.arguments(), needs_gpu="gpu" in self.resources)
 
     def on_failure(self, exception: BaseException) -> str:
         """Explain a failure to the scheduler: the message alone where the user can mend it."""
@@ -172,15 +176,6 @@ class StageTask(luigi.Task):
             return str(exception)
         explanation: str = super().on_failure(exception)
         return explanation
-
-
-@StageTask.event_handler(luigi.Event.PROCESS_FAILURE)
-def _note_death(task: StageTask, ending: str) -> None:
-    """Say why a worker process is gone, in Luigi's process: it could not do so itself."""
-    for part in task.parts():
-        if not part.complete():
-            execution.note_death(part, ending)
-            logging.getLogger("roar").error("%s", execution.failure_text(part, None))
 
 
 def _plain(section: Any) -> dict[str, Any]:

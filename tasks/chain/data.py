@@ -39,7 +39,7 @@ class PrepareImages(StageTask):
         """Return the generator, unless there is a data set."""
         return [] if settings().dataset.root else [GenerateScenes()]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return the size, and what the data set holds (its content, wherever it lies)."""
         dataset = settings().dataset
         size = {"size": f"{dataset.height}x{dataset.width}"}

@@ -48,7 +48,7 @@ class ExplanationTask(StageTask):
         """Whether the maps depend on no model."""
         return self._method.is_control
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         if self.is_control:
             return {"method": self.method, **({"seed": self.seed} if self._method.is_seeded else {})}
@@ -109,16 +109,35 @@ class DumpMaps(StageTask):
     def _is_seeded(self) -> bool:
         return any(method.is_seeded for method in self._methods)
 
-    def parts(self) -> list["DumpMaps"]:
+    def single_tasks(self) -> list["DumpMaps"]:
         """Return one task per method."""
         return [self] if len(self.method) == 1 else [self.clone(method=(name,)) for name in self.method]
 
+    @property
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        """The methods that share a process, by its name: those of the library; each control, and own function, apart.
+
+        Whatever a function of one's own does, it does to a process in which no other method is computed.
+        """
+        groups: dict[str, tuple[str, ...]] = {}
+        for name, method in zip(self.method, self._methods, strict=True):
+            process = name if method.is_control else method.base if method.is_own else "library"
+            groups[process] = (*groups.get(process, ()), name)
+        return groups
+
+    def to_str_params(self, only_significant: bool = False, only_public: bool = False) -> dict[str, str]:
+        """Return the parameters as text, with the process: the scheduler batches what differs by its methods alone."""
+        texts: dict[str, str] = super().to_str_params(only_significant, only_public)
+        return texts if only_significant else {**texts, "process": ", ".join(self._groups)}
+
     def requires(self) -> list[StageTask]:
-        """Return the images, and the model where there is one."""
-        self.named()
+        """Return the images, and the model where there is one; or a task for each process, where one is not enough."""
+        self.label_parameters()
+        if len(self._groups) > 1:
+            return [self.clone(method=names) for names in self._groups.values()]
         return [PrepareImages()] if self._is_control else [PrepareImages(), model_task(self.model, self.seed)]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
         names = ",".join(self.method)
         if shuffled := [method for method in self._methods if method.is_shuffled]:
@@ -155,48 +174,35 @@ class DumpMaps(StageTask):
 
     def output(self) -> list[luigi.Target]:
         """Return the manifest of every method."""
-        return [StageTask.output(part) for part in self.parts()]
+        return [StageTask.output(part) for part in self.single_tasks()]
 
-    def jobs(self) -> list[execution.Job]:
-        """Compute the controls one by one, the methods of the model together, each function of one's own apart.
+    def run(self) -> None:
+        """Make the maps, unless the tasks that this one requires have made them."""
+        if len(self._groups) == 1:
+            super().run()
 
-        Whatever such a function does, it does to a process in which no other method is computed.
-        """
-        parts = {part.method[0]: part for part in self.parts()}
-        controls = [parts.pop(name) for name in list(parts) if MethodName.parse(name).is_control]
-        jobs = [execution.Job((part,), part.make) for part in controls]
-        together: dict[str, dict[str, DumpMaps]] = {}
-        for name, part in parts.items():
-            method = MethodName.parse(name)
-            together.setdefault(method.base if method.is_own else "", {})[name] = part
-        for group in together.values():
-            jobs.append(execution.Job(tuple(group.values()), functools.partial(self._make_together, group)))
-        return jobs
-
-    def make(self) -> None:
-        """Compute a control, or one method of the model, in this process."""
+    def call(self) -> execution.StageCall:
+        """Return the call that computes a control, or all these methods of the model together."""
+        call = super().call()
         if self._is_control:
-            super().make()
-        else:
-            self._make_together({self.method[0]: self})
+            return call
+        return dataclasses.replace(call, specs={task.method[0]: task.spec() for task in self.single_tasks()})
 
-    def _make_together(self, parts: Mapping[str, "DumpMaps"]) -> None:
-        arguments = {
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the images, and the control or the model with what is read of [maps]."""
+        if self._is_control:
+            return {
+                "images_path": PrepareImages().path,
+                "method": self.method[0],
+                "tie_seed": tie_seed(self.seed),
+                "fingerprint": self.fingerprint,
+            }
+        return {
             "images_path": PrepareImages().path,
             "model_path": model_task(self.model, self.seed).path,
             "maps": maps_settings(self.model),
-            "fingerprints": {name: part.fingerprint for name, part in parts.items()},
+            "fingerprints": {task.method[0]: task.fingerprint for task in self.single_tasks()},
             "execution": settings().execution,
-        }
-        execution.run_together("dump_maps", parts, arguments)
-
-    def arguments(self) -> Mapping[str, Any]:
-        """Return a control's arguments."""
-        return {
-            "images_path": PrepareImages().path,
-            "method": self.method[0],
-            "tie_seed": tie_seed(self.seed),
-            "fingerprint": self.fingerprint,
         }
 
     @property

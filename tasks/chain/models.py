@@ -48,7 +48,7 @@ class FineTuneTeacher(ModelTask):
         """Return the images."""
         return [PrepareImages()]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return the seed."""
         return {"seed": self.seed}
 
@@ -91,7 +91,7 @@ class DistillStudent(ModelTask):
         teacher = [] if self.loss == "plain" else [FineTuneTeacher(seed=self.seed)]
         return [PrepareImages(), *teacher]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return loss, reduction and seed."""
         return {"loss": self.loss, "reduction": self._student.reduction, "seed": self.seed}
 

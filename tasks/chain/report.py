@@ -9,7 +9,7 @@ from typing import Any
 import luigi
 
 from roar_pipeline import config, settings_parser
-from roar_pipeline.cache.building import Wanted
+from roar_pipeline.cache.building import ResultSpec
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import MethodName
 from roar_pipeline.report.inputs import CellInput, ExampleInput, LocalizationInput, ModelInput, ReportInputs
@@ -76,9 +76,9 @@ class Report(StageTask):
         """Return everything that the report shows, of which a partial one takes what is done."""
         return [task for task in self._planned if task.fingerprint not in self._missing]
 
-    def wanted(self) -> Wanted:
+    def spec(self) -> ResultSpec:
         """Return the report, made from what it requires and from the maps of its examples."""
-        own = super().wanted()
+        own = super().spec()
         maps = (maps_task(task.model, task.method, task.seed) for task in self._example_rankings())
         return dataclasses.replace(own, inputs=(*own.inputs, *((task.directory, task.fingerprint) for task in maps)))
 
@@ -86,7 +86,7 @@ class Report(StageTask):
         """Tell whether the report is there and so is everything it shows: what is deleted is made again."""
         return bool(super().complete()) and all(task.complete() for task in self.requires())
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return whether the report is partial, and nothing more: the grid is too long for a name."""
         return {"partial": "true"} if self.partial else {}
 

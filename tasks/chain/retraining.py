@@ -85,7 +85,7 @@ class CellTask(StageTask):
         """Return the images, and the removal levels unless no map has a say."""
         return [PrepareImages()] if self.is_shared else [PrepareImages(), self._levels]
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return what the grid sweeps, without what has no bearing on this cell."""
         if self.is_shared:
             if self.direction == "keep":
@@ -164,14 +164,14 @@ class ProbeMasks(CellTask):
     stage = "retrain"
     masks_only = True
 
-    def named(self) -> Mapping[str, Any]:
+    def label_parameters(self) -> Mapping[str, Any]:
         """Return what the grid sweeps."""
         if self.is_shared or not self._method.masks_depend_on_image:
             raise InputError(
                 f"There is nothing to probe: the masks of {self.method} at {self.percent} % carry no information on "
                 "their image. Give a method whose maps depend on it, and a percentage in 1..99."
             )
-        return super().named()
+        return super().label_parameters()
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the recipe of the cells."""

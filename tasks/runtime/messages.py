@@ -16,18 +16,18 @@ _UNCAUGHT = "Uncaught exception in luigi"
 
 
 class _WithoutTraceback(logging.Filter):
-    """Reduce a logged error that the user can mend to its message, and leave out what has been shown."""
+    """Reduce a logged error that the user can mend to its message, and leave out what has been logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, TaskFailedError) and error.told:
+        if isinstance(error, TaskFailedError):
             return False
         if record.exc_info and record.msg == _UNCAUGHT and error is not None:
             error = refusals.refusal(error) or error
         if isinstance(error, (InputError, ParameterException)) or is_unfulfilled(error):
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-            told = str(error) if task is None or isinstance(error, TaskFailedError) else f"{task}: {error}"
-            record.msg, record.args, record.exc_info = told, None, None
+            text = str(error) if task is None else f"{task}: {error}"
+            record.msg, record.args, record.exc_info = text, None, None
         return True
 
 

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import psutil
 from luigi.configuration import get_config
@@ -20,9 +20,6 @@ from roar_pipeline.estimates.cost import Cost, Size, cost_of
 from roar_pipeline.methods import METHODS
 from tasks.configuration.settings import settings
 from tasks.runtime.gpus import visible_gpus
-
-if TYPE_CHECKING:
-    from tasks.chain.base import StageTask
 
 __all__ = [
     "MEMORY",
@@ -78,7 +75,16 @@ def stage_resources(demand: Demand) -> dict[str, int]:
     return {MEMORY: amount, **({"gpu": 1} if demand.uses_network and _on_gpu() else {})}
 
 
-def shortages(tasks: "Iterable[StageTask]") -> list[str]:
+class _Demanding(Protocol):
+    """A task, as far as it takes something of a machine."""
+
+    @property
+    def task_family(self) -> str: ...
+
+    def demand(self) -> Demand: ...
+
+
+def shortages(tasks: Iterable[_Demanding]) -> list[str]:
     """Return a warning for each stage that needs more memory than this machine has: the most that one of it needs."""
     usable = resources_of_machine()[MEMORY]
     most: dict[str, Demand] = {}

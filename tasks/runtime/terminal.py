@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,11 +20,9 @@ from roar_pipeline.cache import attempts
 from roar_pipeline.cache.files import holder
 from roar_pipeline.cache.manifests import MANIFEST, read_manifest
 from roar_pipeline.cache.states import duration
+from tasks.runtime.protocols import ResultTask, Task
 
-if TYPE_CHECKING:
-    from tasks.chain.base import StageTask
-
-__all__ = ["Monitor", "closure", "leave_terminal", "seconds_left"]
+__all__ = ["Monitor", "closure", "leave_terminal", "progress_text", "seconds_left"]
 
 _LOOK_SECONDS = 0.5
 _LIKE = 5
@@ -36,7 +34,7 @@ _log = logging.getLogger("roar")
 class Monitor:
     """Within its context, shows the terminal how far a run is; a terminal gets bars, a file or pipe plain lines."""
 
-    def __init__(self, tasks: Iterable["StageTask"], workers: int) -> None:
+    def __init__(self, tasks: Iterable[ResultTask], workers: int) -> None:
         self._planned = {key: task for root in tasks for key, task in closure(root).items()}
         self._waiting = {key: task for key, task in self._planned.items() if not _is_there(task)}
         self._workers = workers
@@ -69,7 +67,7 @@ class Monitor:
         if self._bars:
             self._bars.show(len(self._planned) - len(self._waiting), list(self._waiting.values()))
 
-    def _tell(self, task: "StageTask", seconds: float) -> None:
+    def _tell(self, task: ResultTask, seconds: float) -> None:
         done, every = len(self._planned) - len(self._waiting), len(self._planned)
         left = seconds_left(list(self._planned.values()), list(self._waiting.values()), self._workers)
         rest = f", about {duration(left)} left" if self._waiting and left is not None else ""
@@ -110,7 +108,7 @@ class _Bars:
         for handler in self._moved:
             handler.setStream(sys.stderr)
 
-    def show(self, done: int, waiting: Sequence["StageTask"]) -> None:
+    def show(self, done: int, waiting: Sequence[ResultTask]) -> None:
         """Draw the bars anew."""
         self._progress.update(self._all, completed=done)
         running = {}
@@ -123,12 +121,18 @@ class _Bars:
         for key, (task, note) in running.items():
             if key not in self._rows:
                 self._rows[key] = self._progress.add_task(escape(task.title), total=100, text="")
-            left = note.get("seconds_left")
-            text = escape(note["text"]) + (f", {duration(left)} left" if left is not None else "")
-            self._progress.update(self._rows[key], completed=round(100 * note["share"]), text=text)
+            self._progress.update(
+                self._rows[key], completed=round(100 * note["share"]), text=escape(progress_text(note))
+            )
 
 
-def _finished(task: "StageTask") -> tuple[int, float] | None:
+def progress_text(note: Mapping[str, Any]) -> str:
+    """Return a stage's own line on how far it is, with the time left where that is known."""
+    left = note.get("seconds_left")
+    return f"{note['text']}, {duration(left)} left" if left is not None else str(note["text"])
+
+
+def _finished(task: ResultTask) -> tuple[int, float] | None:
     """Return when a result was finished, and the seconds that it took; None if it is not there, or out of reach."""
     try:
         return (task.directory / MANIFEST).stat().st_mtime_ns, _seconds(task)
@@ -136,7 +140,7 @@ def _finished(task: "StageTask") -> tuple[int, float] | None:
         return None
 
 
-def _seconds(task: "StageTask") -> float:
+def _seconds(task: ResultTask) -> float:
     """Return what a finished result took; 0 where its manifest cannot be read."""
     try:
         return float((read_manifest(task.directory) or {}).get("seconds", 0.0))
@@ -144,7 +148,7 @@ def _seconds(task: "StageTask") -> float:
         return 0.0
 
 
-def _is_there(task: "StageTask") -> bool:
+def _is_there(task: ResultTask) -> bool:
     try:
         return (task.directory / MANIFEST).exists()
     except OSError:
@@ -166,12 +170,12 @@ def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float 
     return sum(means.get(t.task_family, usual) for t in waiting) / max(1, workers)
 
 
-def closure(root: "StageTask") -> dict[str, "StageTask"]:
+def closure(root: Task) -> dict[str, Task]:
     """Return the task and everything it is built on, each result once, by fingerprint."""
-    found: dict[str, StageTask] = {}
-    stack: list[StageTask] = [root]
+    found: dict[str, Task] = {}
+    stack: list[Task] = [root]
     while stack:
-        for task in stack.pop().parts():
+        for task in stack.pop().single_tasks():
             if task.fingerprint not in found:
                 found[task.fingerprint] = task
                 stack += task.deps()

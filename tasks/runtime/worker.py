@@ -7,13 +7,14 @@
 2. What another run has made counts as done, so that the exit code tells the truth.
 3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
 4. A scheduler that was restarted and has forgotten the run is told of it again.
-5. A task whose process was killed is tried again, as a stage is whose process was.
+5. A task whose process was killed, or met a transient error, is begun again, ``[execution] retries`` times.
+6. Before the first of several stages that need them, the process imports the libraries that all of them share.
 """
 
 import contextlib
 import json
 import logging
-import multiprocessing
+import math
 import signal
 import socket
 import time
@@ -28,12 +29,12 @@ from luigi.task_status import DONE, FAILED, PENDING
 from roar_pipeline.cache import attempts
 from roar_pipeline.errors import InputError
 from tasks.configuration.settings import families, settings
-from tasks.runtime.execution import failure_text, is_worth_another_try, open_cache, warm_process
+from tasks.runtime.execution import import_libraries, open_cache
+from tasks.runtime.failures import TRANSIENT, failure_text, is_worth_another_try, record_death
 from tasks.runtime.grouping import GroupedScheduler
-from tasks.runtime.processes import keep_warm
 from tasks.runtime.refusals import no_task
 from tasks.runtime.resources import resources_of_machine, shortages
-from tasks.runtime.terminal import Monitor
+from tasks.runtime.terminal import Monitor, progress_text
 
 __all__ = ["install"]
 
@@ -42,6 +43,10 @@ _log = logging.getLogger("roar")
 _ANSWER_SECONDS = 5.0
 _ASKED_SECONDS = 1.0
 """An idle run asks the scheduler for others' work this often at most."""
+_REPORT_SECONDS = 1.0
+"""The scheduler's page gets the progress of what runs this often at most."""
+_SILENT_SECONDS = 5.0
+"""After which a process that has ended as if all was well, and says nothing of its task, has failed."""
 
 
 class Worker(luigi.worker.Worker):
@@ -52,19 +57,25 @@ class Worker(luigi.worker.Worker):
         self._others, self._asked = False, 0.0
         self._roots: list[Any] = []
         self._tries: Counter[str] = Counter()
-        """Times that a task whose process was killed was begun again."""
+        """Times that a task was begun again."""
+        self._ended: dict[str, float] = {}
+        """When a running task's process was first seen to have ended."""
+        self._shown: dict[str, str] = {}
+        """What the scheduler's page shows of a running task."""
+        self._reported = 0.0
+        self._is_to_import = False
 
     def run(self) -> bool:
         """Run all that can be run, here or by others; tell whether all of it succeeded."""
         open_cache()
         self._offer_resources()
-        waiting = [part for task, status, _ in self._add_task_history if status == PENDING for part in task.parts()]
+        pending = [task for task, status, _ in self._add_task_history if status == PENDING]
+        waiting = {single.fingerprint: single for task in pending for single in task.single_tasks()}.values()
         for warning in shortages(waiting):
             _log.warning("%s", warning)
-        is_worth_it = sum(not part.is_light for part in waiting) > 1
-        warm = warm_process() if is_worth_it else contextlib.nullcontext()
-        with warm, Monitor(self._scheduled_tasks.values(), self.worker_processes):
-            succeeded = self._run_all()
+        self._is_to_import = sum(not task.is_light for task in waiting) > 1
+        with Monitor(self._scheduled_tasks.values(), self.worker_processes):
+            succeeded = bool(super().run())
         latest = {task: status for task, status, _ in self._add_task_history}
         for task in [task for task, status in latest.items() if status == PENDING]:
             if task.complete():
@@ -73,15 +84,6 @@ class Worker(luigi.worker.Worker):
         for response in self._get_work_response_history:
             response["running_tasks"] = [t for t in response["running_tasks"] if t["task_id"] not in done]
         return succeeded
-
-    def _run_all(self) -> bool:
-        try:
-            return bool(super().run())
-        except BaseException:
-            # Before the warm process ends: they would take their stages' end for a failure.
-            for process in filter(multiprocessing.Process.is_alive, self._running_tasks.values()):
-                process.kill()
-            raise
 
     def _offer_resources(self) -> None:
         """Tell the scheduler what it does not know of this machine: it takes an unknown resource for a single place."""
@@ -118,8 +120,8 @@ class Worker(luigi.worker.Worker):
         self._batch_families_sent.clear()
         for root in lost:
             super().add(root)
-        for part in {part.task_id: part for task in failed for part in task.parts()}.values():
-            self._settle(part)  # what has failed stays failed
+        for single in {single.task_id: single for task in failed for single in task.single_tasks()}.values():
+            self._settle(single)  # what has failed stays failed
         return True
 
     def _others_are_at_work(self) -> bool:
@@ -134,7 +136,7 @@ class Worker(luigi.worker.Worker):
         """Have the scheduler hand out again what dead runs had and this one needs; tell whether there was anything."""
         failed = self._scheduler.task_list(FAILED, "", limit=False) or {}
         tried = [task for task, status, _ in self._add_task_history if status == FAILED]
-        own = {each.task_id for task in tried for each in (task, *task.parts())}
+        own = {known.task_id for task in tried for known in (task, *task.single_tasks())}
         abandoned = [
             task_id
             for task_id in failed.keys() & self._scheduled_tasks.keys() - own
@@ -146,59 +148,104 @@ class Worker(luigi.worker.Worker):
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         task = self._scheduled_tasks.get(kwargs["task_id"])
-        parts = list(self._batch_running_tasks.get(kwargs["task_id"], ()))
-        if parts:  # Luigi keeps an iterator there, for one reading
-            self._batch_running_tasks[kwargs["task_id"]] = parts
+        batch = list(self._batch_running_tasks.get(kwargs["task_id"], ()))
+        if batch:  # Luigi keeps an iterator there, for one reading
+            self._batch_running_tasks[kwargs["task_id"]] = batch
         if kwargs["status"] == FAILED and task is not None and kwargs.get("expl"):
-            unmade = [part for part in task.parts() if not part.complete()]
-            told = [failure_text(part, None) for part in unmade]
-            kwargs["expl"] = json.dumps("\n".join(told) or json.loads(kwargs["expl"]))
-        if task is not None and not parts:
+            unmade = [single for single in task.single_tasks() if not single.complete()]
+            reasons = [failure_text(single.spec(), None) for single in unmade]
+            kwargs["expl"] = json.dumps("\n".join(reasons) or json.loads(kwargs["expl"]))
+        if task is not None and not batch:
             kwargs["tracking_url"] = self._scheduler.page_of(task.fingerprint)
         super()._add_task(*args, **kwargs)
         if kwargs["status"] == FAILED:
-            for part in parts:
-                self._settle(part)
+            for single in batch:
+                self._settle(single)
+
+    def _run_task(self, task_id: str) -> None:
+        task = self._scheduled_tasks[task_id]
+        task.tries_left = settings().execution.retries - self._tries[task_id]
+        self._ended.pop(task_id, None)
+        if not task.is_light:
+            self._import_libraries()
+        super()._run_task(task_id)
+        self._import_libraries()  # while a light stage is at work, there is time for it
+
+    def _import_libraries(self) -> None:
+        if self._is_to_import:
+            self._is_to_import = False
+            import_libraries()
 
     def _purge_children(self) -> None:
-        """See which processes have ended; begin again the tasks whose process was killed, as a killed stage is."""
-        keep_warm()
-        killed = [(key, process) for key, process in self._running_tasks.items() if self._may_pass(key, process)]
-        for task_id, process in killed:
-            _log.warning(
-                "%s: its process was killed (%s). This may pass: it is tried again, %d times at most.",
-                process.task.title,
-                signal.Signals(-process.exitcode).name,
-                settings().execution.retries - self._tries[task_id],
-            )
-            self._tries[task_id] += 1
-            del self._running_tasks[task_id]
-            self._run_task(task_id)
-        if not killed:  # what is begun just now is looked at the next time
+        """See which processes have ended; begin tasks again where that helps, and say how far the others are."""
+        ended = [(key, process) for key, process in self._running_tasks.items() if not process.is_alive()]
+        begun_again = [self._begins_again(key, process) for key, process in ended if key not in self._ended]
+        for task_id, process in ended:
+            if process.exitcode == 0 and time.monotonic() - self._ended.get(task_id, math.inf) > _SILENT_SECONDS:
+                self._task_result_queue.put((task_id, FAILED, "", [], []))
+        self._report_progress()
+        if not any(begun_again):  # what is begun just now is looked at the next time
             super()._purge_children()
 
-    def _may_pass(self, task_id: str, process: Any) -> bool:
-        """Tell whether a task's process was killed, and may be begun again."""
-        code = None if process.is_alive() else process.exitcode
-        has_tries = self._tries[task_id] < settings().execution.retries
-        return code is not None and code < 0 and has_tries and is_worth_another_try(process.task.parts()[0], code)
+    def _begins_again(self, task_id: str, process: Any) -> bool:
+        """Begin a task again whose process has ended, if that may help; else record its death, if it died."""
+        code, task = process.exitcode, process.task
+        tries_left = settings().execution.retries - self._tries[task_id]
+        if tries_left <= 0 or not is_worth_another_try(task.single_tasks()[0].directory, code):
+            self._ended[task_id] = time.monotonic()
+            _record_deaths(task, code)
+            return False
+        if code != TRANSIENT:  # or the process has said so itself
+            _log.warning(
+                "%s: its process was killed (%s). This may pass: it is tried again, %d times at most.",
+                task.title,
+                signal.Signals(-code).name,
+                tries_left,
+            )
+        self._tries[task_id] += 1
+        del self._running_tasks[task_id]
+        self._run_task(task_id)
+        return True
 
-    def _settle(self, part: Any) -> None:
+    def _report_progress(self) -> None:
+        """Show on the scheduler's page how far the running tasks are; a scheduler that is away is no matter."""
+        if not self._scheduler.is_central or time.monotonic() - self._reported < _REPORT_SECONDS:
+            return
+        self._reported = time.monotonic()
+        for task_id, process in self._running_tasks.items():
+            notes = [attempts.read_note(task.directory, attempts.PROGRESS) for task in process.task.single_tasks()]
+            note = next(filter(None, notes), None)
+            if note is None or (text := progress_text(note)) == self._shown.get(task_id):
+                continue
+            self._shown[task_id] = text
+            with contextlib.suppress(Exception):
+                self._scheduler.set_task_status_message(task_id, text)
+                self._scheduler.set_task_progress_percentage(task_id, round(100 * note["share"]))
+
+    def _settle(self, task: Any) -> None:
         """Tell the scheduler how a task that was tried has ended: it is done, or failed with its own reason."""
-        done = part.complete()
+        done = task.complete()
         self._add_task(
             worker=self._id,
-            task_id=part.task_id,
+            task_id=task.task_id,
             status=DONE if done else FAILED,
             expl=None if done else json.dumps(""),
-            resources=part.process_resources(),
+            resources=task.process_resources(),
             runnable=True,
         )
 
 
+def _record_deaths(task: Any, code: int) -> None:
+    """Record and log why a process is gone that could not do so itself."""
+    for single in task.single_tasks() if code else ():
+        if not (spec := single.spec()).is_done():
+            record_death(spec, code)
+            _log.error("%s", failure_text(spec, None))
+
+
 def _has_failed(task: Any, since: float) -> bool:
     """Tell whether an attempt at the task has left word of a failure since then (seconds of the epoch)."""
-    notes = [attempts.read_note(part.directory, attempts.FAILURE) for part in task.parts()]
+    notes = [attempts.read_note(single.directory, attempts.FAILURE) for single in task.single_tasks()]
     return any(note is not None and note["failed"] >= since for note in notes)
 
 

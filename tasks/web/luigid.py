@@ -25,7 +25,7 @@ from luigi.scheduler import OrderedSet, RetryPolicy, Scheduler, Task, Worker
 from tornado.ioloop import PeriodicCallback
 
 from roar_pipeline.cache.files import whole_file
-from tasks.runtime.execution import AGAIN
+from tasks.runtime.failures import AGAIN
 from tasks.runtime.grouping import NAMESPACE
 from tasks.web.safety import is_own_host, is_own_page
 

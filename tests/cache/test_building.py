@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from roar_pipeline.cache.building import SomeFailedError, Wanted, produce, produce_together
+from roar_pipeline.cache.building import ResultSpec, SomeFailedError, produce, produce_together
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST, is_done, read_manifest
@@ -23,7 +23,7 @@ def make(directory: Path, text: str = "content") -> dict[str, Any]:
 
 def test_produce_writes_a_manifest_last_and_leaves_no_scratch(tmp_path: Path) -> None:
     directory = tmp_path / "result"
-    produce(Wanted(directory, IDENTITY), make, {})
+    produce(ResultSpec(directory, IDENTITY), make, {})
     manifest = read_manifest(directory)
     assert manifest is not None
     assert manifest["fingerprint"] == fingerprint(IDENTITY)
@@ -37,31 +37,31 @@ def test_produce_writes_a_manifest_last_and_leaves_no_scratch(tmp_path: Path) ->
 
 
 def test_produce_repeats_nothing(tmp_path: Path) -> None:
-    produce(Wanted(tmp_path, IDENTITY), make, {})
-    produce(Wanted(tmp_path, IDENTITY), make, {"text": "never written"})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {"text": "never written"})
     assert (tmp_path / "out.txt").read_text() == "content"
 
 
 @pytest.mark.parametrize("kept", ["content", "never written"])
 def test_a_kill_before_the_rename_loses_no_work(tmp_path: Path, kept: str) -> None:
-    produce(Wanted(tmp_path, IDENTITY), make, {"text": kept})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {"text": kept})
     (tmp_path / MANIFEST).rename(tmp_path / "partial-ready.json")
     (tmp_path / "partial-work").write_text("scratch")
-    produce(Wanted(tmp_path, IDENTITY), make, {"text": "made again"})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {"text": "made again"})
     assert (tmp_path / "out.txt").read_text() == kept
     assert not list(tmp_path.glob("partial-*"))
 
 
 def test_a_manifest_of_something_else_is_not_believed(tmp_path: Path) -> None:
-    produce(Wanted(tmp_path, {"stage": "other"}), make, {"text": "other"})
+    produce(ResultSpec(tmp_path, {"stage": "other"}), make, {"text": "other"})
     assert not is_done(tmp_path, fingerprint(IDENTITY))
-    produce(Wanted(tmp_path, IDENTITY), make, {})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {})
     assert (tmp_path / "out.txt").read_text() == "content"
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "half a manifest", "foreign manifest"])
 def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
-    produce(Wanted(tmp_path, IDENTITY), make, {})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {})
     if damage == "cut":
         (tmp_path / "out.txt").write_text("conten")
     elif damage == "gone":
@@ -72,12 +72,12 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     else:
         (tmp_path / MANIFEST).write_text(json.dumps(["not", "ours"]))
     assert not is_done(tmp_path, fingerprint(IDENTITY))
-    produce(Wanted(tmp_path, IDENTITY), make, {"text": "mended!"})
+    produce(ResultSpec(tmp_path, IDENTITY), make, {"text": "mended!"})
     assert (tmp_path / "out.txt").read_text() == "mended!"
 
 
 def test_several_results_of_one_call(tmp_path: Path) -> None:
-    results = {name: Wanted(tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
+    results = {name: ResultSpec(tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
     produce(results["b"], make, {"text": "done before"})
     seen = []
 
@@ -96,7 +96,7 @@ def test_several_results_of_one_call(tmp_path: Path) -> None:
 
 
 def test_of_several_results_the_good_ones_stay(tmp_path: Path) -> None:
-    results = {name: Wanted(tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
+    results = {name: ResultSpec(tmp_path / name, {"stage": "test", "name": name}) for name in "abc"}
 
     def make_some(directories: dict[str, Path]) -> None:
         for name in set(directories) - {"b"}:

@@ -13,7 +13,7 @@ from support.workplace import Ask, Results, contents
 
 import tasks
 from roar_pipeline.cache import inventory
-from roar_pipeline.cache.building import SomeFailedError, Wanted, produce, produce_together
+from roar_pipeline.cache.building import ResultSpec, SomeFailedError, produce, produce_together
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST, read_manifest
@@ -97,15 +97,15 @@ def test_what_is_no_file_in_the_place_of_any_is_one_line_and_is_set_aside(
 def test_what_was_repaired_is_made_again(
     copied: Results, ask: Ask, replace: Callable[[Path], None], message: str
 ) -> None:
-    cell = copied.task("Retrain", {"percent": (0,)})
+    cell = copied.task("Retrain", {"percent": 0})
     before = contents(cell.directory)
     for name in ("scores.npy", MANIFEST):
         replace(cell.directory / name)
         with pytest.raises(InputError, match=rf"{name} {message}[;.].*Set it aside with"):
-            cell.make()
+            cell.run()
         assert f"failed      {cell.title}: " in ask("status", "Retrain")
         ask("verify", "--repair", "--yes")
-        cell.make()
+        cell.run()
         assert contents(cell.directory) == before
         assert cell.complete()
 
@@ -135,7 +135,7 @@ PLACED = [
 def test_a_rerun_takes_nothing_away_and_says_what_to_do(
     tmp_path: Path, name: str, create: Callable[[Path], None], message: str, finished: bool
 ) -> None:
-    wanted = Wanted(tmp_path / "runs/Retrain" / fingerprint(IDENTITY)[:12], IDENTITY)
+    wanted = ResultSpec(tmp_path / "runs/Retrain" / fingerprint(IDENTITY)[:12], IDENTITY)
     produce(wanted, make, {})
     (wanted.directory / "out.txt").write_text("not as long as it was")
     if not finished:
@@ -159,7 +159,7 @@ def test_a_rerun_takes_nothing_away_and_says_what_to_do(
 
 
 def test_of_several_results_the_others_are_made(tmp_path: Path) -> None:
-    results = {name: Wanted(tmp_path / name, {"stage": "test", "name": name}) for name in "ab"}
+    results = {name: ResultSpec(tmp_path / name, {"stage": "test", "name": name}) for name in "ab"}
     (tmp_path / "b" / "out.txt").mkdir(parents=True)
 
     def make_all(directories: dict[str, Path]) -> None:
@@ -215,7 +215,7 @@ def test_a_manifest_that_is_none_is_one_line(copied: Results, ask: Ask) -> None:
 def test_a_manifest_that_may_not_be_read_is_one_line(
     copied: Results, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = copied.task("Retrain", {"percent": (0,)})
+    cell = copied.task("Retrain", {"percent": 0})
     read = Path.read_text
 
     def refused(path: Path, **options: Any) -> str:
@@ -241,12 +241,12 @@ def test_notes_that_hold_something_else_stop_nothing(copied: Results, ask: Ask) 
     ask("gc")
     for entry in Survey(tasks.Report()).of("Retrain"):
         if entry.task.directory in cells[:2]:
-            entry.task.make()
+            entry.task.run()
             assert entry.task.complete()
 
 
 def test_a_log_that_is_a_pipe_is_named(copied: Results, ask: Ask) -> None:
-    cell = copied.task("Retrain", {"percent": (0,)})
+    cell = copied.task("Retrain", {"percent": 0})
     log = cell.directory / "log" / "attempt-1.log"
     replace_by_pipe(log)
     for words in ((), ("-f",)):

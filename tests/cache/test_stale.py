@@ -55,7 +55,7 @@ FILES = (
             ("DumpMaps", {"method": ("random",)}),
             ("RankPixels", MODEL),
             ("EvaluateLocalization", MODEL),
-            ("Retrain", {"percent": (0,)}),
+            ("Retrain", {"percent": 0}),
             REPORT,
         ],
     ),
@@ -75,10 +75,10 @@ FILES = (
         [("RankPixels", MODEL), ("EvaluateLocalization", MODEL)],
     ),
     ("DumpMaps", {"model": "teacher", "method": ("gradcam",)}, "maps.h5", [REPORT]),
-    ("RankPixels", MODEL, "levels.h5", [("Retrain", {**MODEL, "percent": (30,)}), REPORT]),
+    ("RankPixels", MODEL, "levels.h5", [("Retrain", {**MODEL, "percent": 30}), REPORT]),
     ("EvaluateLocalization", MODEL, "localization.json", [REPORT]),
-    ("Retrain", {**MODEL, "percent": (30,)}, "metrics.json", [REPORT]),
-    ("Retrain", {"percent": (0,)}, "scores.npy", [REPORT]),
+    ("Retrain", {**MODEL, "percent": 30}, "metrics.json", [REPORT]),
+    ("Retrain", {"percent": 0}, "scores.npy", [REPORT]),
 )
 """Family and parameters of a result, one of its files, and who reads it."""
 
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_no_result_or_is_refused(
         for consumer in consumers:
             before = outputs(consumer.directory)
             with pytest.raises(TaskFailedError, match=r"is damaged: .* `roar verify --full --repair`"):
-                consumer.make()
+                consumer.run()
             assert not consumer.complete()
             assert outputs(consumer.directory) == before
     path.unlink()
@@ -124,7 +124,7 @@ def test_a_report_that_was_changed_is_damaged_and_made_anew(copied: Results, ask
     assert report.complete()
     path.write_bytes(DAMAGES["flipped middle"](whole))
     if name == "table.txt":
-        report.make()
+        report.run()
         assert path.read_bytes() == whole
         assert report.complete()
 
@@ -157,9 +157,9 @@ def test_a_forecast_reads_every_manifest_once(copied: Results, ask: Ask, monkeyp
 @pytest.mark.parametrize(
     ("family", "one", "other", "name", "reader"),
     [
-        ("Retrain", {"percent": (0,)}, {**MODEL, "percent": (30,)}, "scores.npy", REPORT),
-        ("Retrain", {"percent": (0,)}, {**MODEL, "percent": (30,)}, "metrics.json", REPORT),
-        ("RankPixels", MODEL, {**MODEL, "model": "teacher"}, "levels.h5", ("Retrain", {**MODEL, "percent": (30,)})),
+        ("Retrain", {"percent": 0}, {**MODEL, "percent": 30}, "scores.npy", REPORT),
+        ("Retrain", {"percent": 0}, {**MODEL, "percent": 30}, "metrics.json", REPORT),
+        ("RankPixels", MODEL, {**MODEL, "model": "teacher"}, "levels.h5", ("Retrain", {**MODEL, "percent": 30})),
         (
             "DumpMaps",
             {"model": "sswa", "method": ("gradcam",)},
@@ -179,13 +179,13 @@ def test_another_results_file_is_not_taken_for_ones_own(
     shutil.copy(foreign.directory / name, own)
     if task.complete():
         with pytest.raises(TaskFailedError, match=f"is damaged: the content of {name} has changed"):
-            consumer.make()
+            consumer.run()
     else:
-        task.make()
+        task.run()
         assert own.read_bytes() == whole
     shutil.copytree(foreign.directory, task.directory, dirs_exist_ok=True)
     assert not task.complete(), "the manifest is another result's"
-    task.make()
+    task.run()
     assert own.read_bytes() == whole
 
 
@@ -236,7 +236,7 @@ def test_a_changed_file_of_a_data_set_is_another_data_set(tmp_path: Path, config
     changes = {"root": root, "classes": ", ".join(CLASSES), "height": 32, "width": 32}
     configure("dataset", **changes)
     before = tasks.PrepareImages()
-    before.make()
+    before.run()
     path = root / name
     content, stamp = bytearray(path.read_bytes()), path.stat()
     content[-9] ^= 1
@@ -273,7 +273,7 @@ def trained(task: "tasks.FineTuneTeacher", checkpoint: bytes) -> int:
     """Make the teacher from where this checkpoint stands; return how many epochs it took."""
     task.directory.mkdir(exist_ok=True)
     (task.directory / CHECKPOINT).write_bytes(checkpoint)
-    task.make()
+    task.run()
     assert task.complete()
     log = task.directory / "log" / "attempt-2.log"
     return log.read_text(encoding="utf-8").count(", loss ")

@@ -4,7 +4,7 @@
 
 Real Luigi processes, real SIGKILLs; nothing of the code under test is replaced. A kill comes
 
-* after a random delay, to the Luigi process, a worker process, the child in which that makes a result, or all;
+* after a random delay, to the Luigi process, a worker process, or all;
 * exactly before the n-th file-system event (open for writing, rename, remove, mkdir, link, flock, ...) below a result's
   directory, the result drawn among the unfinished ones and n among its events in the chain left alone. An audit hook,
   which a ``sitecustomize`` installs in every process of the run, counts and kills;
@@ -63,7 +63,7 @@ def _path(event, args):
 def _kill():
     if _VICTIM == "all":
         os.killpg(0, signal.SIGKILL)
-    victims = {"itself": os.getpid(), "its parent": os.getppid(), "luigi": os.getpgrp()}
+    victims = {"itself": os.getpid(), "luigi": os.getpgrp()}
     os.kill(victims[_VICTIM], signal.SIGKILL)
 
 def _hook(event, args):
@@ -94,8 +94,8 @@ CHANGES: dict[str, dict[str, object]] = {
 """Of conftest.SMALL: more epochs and batches, so that there is something to lose."""
 REPORT = ("Report", "--workers", "2")
 KINDS = ("exact", "exact", "delay", "journal")
-VICTIMS = ("luigi", "worker", "child of a worker", "all")
-EXACT_VICTIMS = ("itself", "its parent", "luigi", "all")
+VICTIMS = ("luigi", "worker", "all")
+EXACT_VICTIMS = ("itself", "luigi", "all")
 NOWHERE = "no stage (starting, importing, ending)"
 
 _ORPHAN_SECONDS = 5
@@ -344,15 +344,14 @@ def _kill_when(
         process: Luigi.
         ready: whether it is time.
         drawn: chooses the victim.
-        result: whose worker process may be a victim; None: any may, and a child of one.
+        result: whose worker process may be a victim; None: any may.
     """
-    victim = drawn.choice(("luigi", "worker", "all") if result else VICTIMS)
+    victim = drawn.choice(VICTIMS)
     while process.poll() is None:
         if ready() and (found := _find(process.pid, victim)):
             if result and victim == "worker":
                 maker = _maker(result)
-                found = [p for p in found if maker in (p.pid, *(c.pid for c in _children(p)))] or found
-            time.sleep(drawn.uniform(0, 1) if victim == "child of a worker" else 0)
+                found = [p for p in found if p.pid == maker] or found
             return _strike(place, process, "journal" if result else "delay", victim, drawn.choice(found))
         time.sleep(0.002)
     return "", []
@@ -379,9 +378,8 @@ def _find(luigi: int, victim: str) -> list[psutil.Process]:
         root = psutil.Process(luigi)
         if victim in ("luigi", "all"):
             return [root]
-        command, workers = root.cmdline(), root.children()
-        grandchildren = [child for worker in workers for child in _children(worker)]
-        return [p for p in (workers if victim == "worker" else grandchildren) if _command(p) == command]
+        command = root.cmdline()
+        return [worker for worker in root.children() if _command(worker) == command]
     return []
 
 

@@ -1,6 +1,7 @@
 """One scheduler for several runs: what a killed run had is taken over, what another makes is waited for."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import luigi
 import psutil
 import pytest
 from luigi.configuration import get_config
@@ -24,9 +26,10 @@ from support.servers import running, until
 from support.workplace import BIN, Workplace
 
 import tasks
-from roar_pipeline.cache.attempts import note_failure
+from roar_pipeline.cache.attempts import PROGRESS, note_failure
 from tasks.configuration.luigi_sections import DEFAULTS
 from tasks.configuration.settings import data_folder, settings
+from tasks.runtime import execution
 from tasks.runtime.grouping import GroupedScheduler
 from tasks.runtime.worker import Worker
 
@@ -245,6 +248,92 @@ def test_a_task_whose_process_was_killed_is_begun_again_as_a_stage_is(
     assert again == [scenes.task_id] * begun
     assert caplog.text.count("This may pass: it is tried again") == begun
     assert (f"was killed ({signal.Signals(-code).name})" in caplog.text) if begun else True
+
+
+def test_a_process_that_ends_without_a_word_has_failed(
+    scenes: tasks.GenerateScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all was well: a library that calls C's exit(0), say."""
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    worker._running_tasks[scenes.task_id] = types.SimpleNamespace(
+        task=scenes, exitcode=0, is_alive=lambda: False, timeout_time=None
+    )
+    worker._purge_children()
+    time.sleep(0.1)
+    assert worker._task_result_queue.empty(), "its word may be on its way"
+    monkeypatch.setattr(tasks.runtime.worker, "_SILENT_SECONDS", 0.0)
+    worker._purge_children()
+    assert worker._task_result_queue.get(timeout=10)[:2] == (scenes.task_id, FAILED)
+
+
+def test_a_transient_error_ends_the_process_and_another_is_begun(
+    scenes: tasks.GenerateScenes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[int] = []
+
+    def produce(*args: object) -> None:
+        raise OSError(errno.ESTALE, "gone for a moment")
+
+    def end(code: int) -> None:
+        ended.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(execution, "produce", produce)
+    monkeypatch.setattr(execution.os, "_exit", end)
+    monkeypatch.setattr(execution, "_RETRY_SECONDS", 0.0)
+    with pytest.raises(SystemExit), caplog.at_level("WARNING", logger="roar"):
+        execution.run(scenes.call(), tries_left=1)
+    assert "This may pass: it is tried again, 1 times at most." in caplog.text
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    process = types.SimpleNamespace(task=scenes, exitcode=ended[0], is_alive=lambda: False, timeout_time=None)
+    worker._running_tasks[scenes.task_id] = process
+    again: list[str] = []
+    monkeypatch.setattr(worker, "_run_task", again.append)
+    worker._purge_children()
+    assert again == [scenes.task_id]
+    with pytest.raises(execution.TaskFailedError, match=r"GenerateScenes failed: .* gone for a moment"):
+        execution.run(scenes.call(), tries_left=0)
+
+
+def test_a_running_task_shows_how_far_it_is(scenes: tasks.GenerateScenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GroupedScheduler, "is_central", True)
+    monkeypatch.setattr(tasks.runtime.worker, "_REPORT_SECONDS", 0.0)
+    scheduler = Scheduler()
+    worker = Worker(scheduler=GroupedScheduler(scheduler))
+    assert worker.add(scenes)
+    worker._running_tasks[scenes.task_id] = types.SimpleNamespace(
+        task=scenes, exitcode=None, is_alive=lambda: True, timeout_time=None
+    )
+    worker._purge_children()
+    assert scheduler.get_task_progress_percentage(scenes.task_id)["progressPercentage"] is None
+    note = {"share": 0.254, "text": "image 12", "seconds_left": 61, "updated": time.time(), "history": []}
+    (scenes.directory / PROGRESS).write_text(json.dumps(note), encoding="utf-8")
+    worker._purge_children()
+    assert scheduler.get_task_progress_percentage(scenes.task_id)["progressPercentage"] == 25
+    assert scheduler.get_task_status_message(scenes.task_id)["statusMessage"] == "image 12, 01:01 left"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "order"), [("light, heavy, heavy", "light, import, heavy, heavy"), ("heavy, light", "heavy, light")]
+)
+@pytest.mark.parametrize("first", ["", "heavy"])
+def test_libraries_are_imported_once_before_the_first_of_several_stages_that_need_them(
+    monkeypatch: pytest.MonkeyPatch, waiting: str, order: str, first: str
+) -> None:
+    """While a light one is at work, or right before; a single stage imports by itself."""
+    events: list[str] = []
+    monkeypatch.setattr(tasks.runtime.worker, "import_libraries", lambda: events.append("import"))
+    monkeypatch.setattr(luigi.worker.Worker, "_run_task", lambda self, kind: events.append(kind))
+    worker = Worker(scheduler=GroupedScheduler(Scheduler()))
+    kinds = [*([first] if first else []), *waiting.split(", ")]
+    worker._is_to_import = kinds.count("heavy") > 1
+    for kind in kinds:
+        worker._scheduled_tasks[kind] = types.SimpleNamespace(is_light=kind == "light")
+        worker._run_task(kind)
+    expected = order.split(", ")
+    if first:
+        expected = ["import", first, *waiting.split(", ")]
+    assert events == expected
 
 
 def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import luigi
 import pytest
+from luigi.scheduler import Scheduler
 from luigi.task_register import Register
+from luigi.task_status import DONE
 from support.voc_folder import CLASSES, write_voc_folder
 from support.workplace import Configure, changed_settings
 
 import tasks
-from roar_pipeline import settings_parser
+from roar_pipeline import settings_parser, stages
+from roar_pipeline.cache.ownership import FAMILIES
 from roar_pipeline.errors import InputError
 from tasks.chain.survey import Survey
 from tasks.configuration.settings import settings
@@ -220,6 +224,18 @@ def test_cells_are_not_batched(configure: Configure) -> None:
     assert tasks.DumpMaps(model="sswa", method="gradcam").batchable
 
 
+def test_what_a_stage_s_process_gets_is_plain_data(configure: Configure) -> None:
+    """Of every family of the grid: it survives pickling, and holds no task."""
+    calls = {task.task_family: task.call() for task in terminal.closure(tasks.Report(partial=False)).values()}
+    assert calls.keys() == set(FAMILIES)
+    for family, call in calls.items():
+        content = pickle.dumps(call)
+        assert pickle.loads(content) == call, family
+        assert b"luigi" not in content.replace(b"luigi --module", b""), family
+        assert b"tasks.chain" not in content, family
+        assert callable(getattr(stages, call.stage)), family
+
+
 def test_python_callers_get_the_same_checks(configure: Configure) -> None:
     with pytest.raises(InputError, match="unknown model"):
         cell(model="resnet")
@@ -286,19 +302,36 @@ def test_methods_are_batched_and_each_has_its_own_identity(configure: Configure)
     one = {"model": "sswa", "seed": "0"}
     batch = tasks.DumpMaps.from_str_params({**one, "method": ["gradcam", "lrp", "vargrad"]})
     assert batch.method == ("gradcam", "lrp", "vargrad")
-    assert [p.named()["method"] for p in batch.parts()] == ["gradcam", "lrp", "vargrad"]
-    before = {p.method[0]: p.fingerprint for p in batch.parts()}
+    assert [p.label_parameters()["method"] for p in batch.single_tasks()] == ["gradcam", "lrp", "vargrad"]
+    before = {p.method[0]: p.fingerprint for p in batch.single_tasks()}
     configure("maps", samples=5)
-    after = {p.method[0]: p.fingerprint for p in tasks.DumpMaps.from_str_params({**one, "method": [*before]}).parts()}
+    after = {
+        p.method[0]: p.fingerprint for p in tasks.DumpMaps.from_str_params({**one, "method": [*before]}).single_tasks()
+    }
     assert [name for name in before if before[name] != after[name]] == ["vargrad"]
 
 
 def test_each_function_of_ones_own_has_a_process_of_its_own(configure: Configure) -> None:
     """What it does to the process, such as to a library's functions, reaches no other method."""
-    names = ["gradcam", "support.dumped:fails_of_the_last_class", "lrp", "support.dumped:fails_of_the_last_class+blur"]
-    batch = tasks.DumpMaps.from_str_params({"model": "sswa", "seed": "0", "method": [*names, "sobel"]})
-    jobs = [[task.method[0] for task in job.tasks] for job in batch.jobs()]
-    assert jobs == [["sobel"], ["gradcam", "lrp"], names[1::2]]
+    own = "support.dumped:fails_of_the_last_class"
+    methods = ("gradcam", own, "lrp", f"{own}+blur", "sobel", "random")
+    processes = [("gradcam", "lrp"), (own, f"{own}+blur"), ("sobel",), ("random",)]
+    several = tasks.DumpMaps(model="sswa", method=methods, seed=0)
+    assert [task.method for task in several.requires()] == processes
+    assert all(task.requires()[0] == tasks.PrepareImages() for task in several.requires())
+    scheduler = Scheduler()
+    scheduler.add_task_batcher(worker="it", task_family="DumpMaps", batched_args=["method"], max_batch_size=20)
+    for task in several.single_tasks():
+        scheduler.add_task(
+            worker="it", task_id=task.task_id, family="DumpMaps", params=task.to_str_params(), batchable=task.batchable
+        )
+    batches = set()
+    while (work := scheduler.get_work(worker="it"))["task_id"] or "batch_task_ids" in work:
+        batch = tasks.DumpMaps.from_str_params(work["task_params"])
+        batches.add(tuple(sorted(batch.method)))
+        for task_id in work.get("batch_task_ids", [work["task_id"]]):
+            scheduler.add_task(worker="it", task_id=task_id, status=DONE)
+    assert batches == set(processes)
 
 
 def test_a_control_with_a_variant_is_a_control(configure: Configure) -> None:

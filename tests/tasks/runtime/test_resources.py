@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.voc_folder import write_list, write_voc_folder
@@ -14,7 +13,7 @@ import tasks
 from roar_pipeline.estimates.cost import Size
 from roar_pipeline.models import LOSSES
 from tasks.configuration.settings import settings
-from tasks.runtime import execution, resources
+from tasks.runtime import resources
 
 VOC = {
     "dataset": {"train_split": "train", "validation_split": "val", "test_split": "val", "segmentation_split": "val"},
@@ -133,17 +132,10 @@ def test_the_batch_of_maps_follows_the_memory_and_is_their_identity(configure: C
     assert dump().identity["settings"]["maps"]["batch"] == 1000
 
 
-def test_a_dump_is_handed_the_lowered_batch(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dump_is_handed_the_lowered_batch(configure: Configure) -> None:
     configure("maps", memory_mb=40)
-    handed: dict[str, Any] = {}
-
-    def note(stage: str, parts: object, arguments: dict[str, Any]) -> None:
-        handed.update(arguments)
-
-    monkeypatch.setattr(execution, "run_together", note)
     dump = tasks.DumpMaps(model="teacher", method=("gradcam",))
-    dump.make()
-    assert handed["maps"].batch == dump.identity["settings"]["maps"]["batch"] < 64
+    assert dump.call().arguments["maps"].batch == dump.identity["settings"]["maps"]["batch"] < 64
 
 
 def test_what_needs_more_than_there_is_runs_alone_with_a_warning(voc: Configure) -> None:
