@@ -1,4 +1,4 @@
-"""Luigi's worker, taught five things that a cache shared by several runs needs.
+"""Luigi's worker, taught six things that a cache shared by several runs needs.
 
 1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
    stays whenever something is pending, for ever if an upstream task has failed.) A run that was killed is such another
