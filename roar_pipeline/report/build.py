@@ -3,8 +3,8 @@
 Files written: ``report.html`` (self-contained), ``table.txt`` (for the terminal), ``results.csv`` (a row per retrained
 cell), ``probes.csv`` and ``longer.csv`` (the same for networks that saw the masks alone, or trained twice as long),
 ``curves.csv`` (a row per point of a curve), ``claims.csv``, ``models.csv``, ``localization.csv``, and the figures. The
-same input gives the same bytes. In a partial report some results are missing: page and table begin with a list of them,
-``missing.csv`` has a row for each, and what cannot be said without them is undefined (``summaries``).
+same input gives the same bytes. A partial report lacks some results: page and table begin with a list of them,
+``missing.csv`` has a row for each, and a statistic that needs one of them is undefined (``summaries``).
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ from pathlib import Path
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.datasets import images
 from roar_pipeline.datasets.overlaps import shared_with_validation
-from roar_pipeline.report import caveats, csv_files, sections
-from roar_pipeline.report.claims import Claim, claims
+from roar_pipeline.report import csv_files, sections
+from roar_pipeline.report.caveats import caveats
+from roar_pipeline.report.claims import Claim, judge_claims
 from roar_pipeline.report.figures.style import color
 from roar_pipeline.report.findings import findings
 from roar_pipeline.report.html import Page, render
 from roar_pipeline.report.inputs import ReportInputs
-from roar_pipeline.report.missing import PARTIAL, Requested, missing_lines, requested
+from roar_pipeline.report.missing import PARTIAL, RequestedResult, missing_lines, requested_results
 from roar_pipeline.report.overview import Overview, gather
-from roar_pipeline.report.statistics.localization import OVER
+from roar_pipeline.report.statistics.localization import PAIR_CHOICES
 from roar_pipeline.report.tables.claims import claim_lines
 from roar_pipeline.report.terminal import terminal_text
 
@@ -32,19 +33,19 @@ def build(directory: Path, inputs: ReportInputs) -> None:
     """Write the report of a grid into ``directory``.
 
     Raises:
-        ValueError: the grid lacks a cell, or a direction its random control, that is not even named as missing.
+        ValueError: a cell, or a direction's random control, is neither a result nor a missing one.
     """
     info, test = images.read_info(inputs.images_path), images.read_split(inputs.images_path, "test")
     overview = gather(inputs, test, info.classes)
-    judged = claims(overview, inputs.settings.report.par_margin / 100)
-    results = requested(inputs)
-    _write_records(directory, overview, judged, results)
+    claims = judge_claims(overview, inputs.settings.report.par_margin / 100)
+    results = requested_results(inputs)
+    _write_csv_files(directory, overview, claims, results)
     curves = [sections.curve_section(directory, overview, direction) for direction in overview.directions]
     examples = sections.example_pictures(directory, overview, inputs, test, info)
     page = Page(
         audits=[table for direction in overview.directions for table in sections.audits(overview, direction)],
-        cautions=_cautions(inputs, overview, results),
-        claims=claim_lines(judged),
+        caveats=_caveats(inputs, overview, results),
+        claims=claim_lines(claims),
         classes=overview.classes,
         colors={curve.label: color(curve.model) for curve in overview.grid.curves if not curve.is_control},
         curves=curves,
@@ -55,9 +56,9 @@ def build(directory: Path, inputs: ReportInputs) -> None:
         localization=sections.localization_tables(overview),
         missing=missing_lines(results),
         models=sections.model_tables(overview),
-        intervals=overview.resampled is not None,
-        nothing=sections.scores_of_nothing(overview),
-        over=OVER,
+        has_intervals=overview.resampled is not None,
+        blank_scores=sections.blank_scores(overview),
+        pair_choices=PAIR_CHOICES,
         seeds=overview.seeds,
         settings=inputs.settings,
     )
@@ -65,27 +66,29 @@ def build(directory: Path, inputs: ReportInputs) -> None:
     _write_text(directory / "report.html", render(page))
 
 
-def _cautions(inputs: ReportInputs, overview: Overview, results: Sequence[Requested]) -> list[str]:
+def _caveats(inputs: ReportInputs, overview: Overview, results: Sequence[RequestedResult]) -> list[str]:
     ids = {name: split.ids for name, split in images.read_splits(inputs.images_path, pixels=False).items()}
-    cautions = caveats.warnings(inputs.settings, overview, shared_with_validation(ids))
-    return [PARTIAL, *cautions] if any(result.is_missing for result in results) else cautions
+    lines = caveats(inputs.settings, overview, shared_with_validation(ids))
+    return [PARTIAL, *lines] if any(result.is_missing for result in results) else lines
 
 
-def _write_records(directory: Path, overview: Overview, judged: Sequence[Claim], results: Sequence[Requested]) -> None:
+def _write_csv_files(
+    directory: Path, overview: Overview, claims: Sequence[Claim], results: Sequence[RequestedResult]
+) -> None:
     clean, classes = overview.grid.clean, overview.classes
-    rows = {
+    records_by_file = {
         "results.csv": csv_files.cell_records(overview.cells, clean, classes),
         "probes.csv": csv_files.cell_records(overview.probes, clean, classes),
         "longer.csv": csv_files.cell_records(overview.longer, clean, classes),
         "curves.csv": csv_files.curve_records(overview.grid.curves, overview.summaries),
-        "claims.csv": csv_files.claim_records(judged),
+        "claims.csv": csv_files.claim_records(claims),
         "models.csv": csv_files.model_records(overview.models, classes),
         "localization.csv": csv_files.localization_records(overview.localizations),
         "missing.csv": csv_files.missing_records(results),
     }
-    for name, of_file in rows.items():
-        if of_file:
-            csv_files.write_csv(directory / name, of_file)
+    for name, records in records_by_file.items():
+        if records:
+            csv_files.write_csv(directory / name, records)
 
 
 def _write_text(path: Path, text: str) -> None:

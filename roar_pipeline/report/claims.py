@@ -1,8 +1,8 @@
-"""The claims of Park et al. 2020 and of Hooker et al. 2019, each held, not held or undecided by paired differences.
+"""The claims of Park et al. 2020 and of Hooker et al. 2019, judged held, not held or undecided by paired differences.
 
-A claim on several models holds if it holds for each of them, with p-values corrected for their number (Holm 1979). That
-two models are on par is not the absence of a difference: it holds if the interval of their difference lies within a
-margin that is set (equivalence testing, Schuirmann 1987).
+A claim about several models holds if it holds for every one of them, with p-values corrected for their number (Holm
+1979). Two models are on par if the interval of their difference lies within a margin (equivalence testing, Schuirmann
+1987); a difference that is not significant is no such evidence.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ from roar_pipeline.report.statistics.inference import Estimate, Verdict
 from roar_pipeline.report.statistics.localization import auc_difference
 from roar_pipeline.report.statistics.summaries import area_difference, lower_is_better, other_controls, random_curve
 
-__all__ = ["Claim", "Difference", "claims", "model_differences"]
+__all__ = ["Claim", "Difference", "judge_claims", "model_differences"]
 
-_ORDER = ("naive_kd", "ewa", "swa", "sswa")
-"""Students from worst to best, as Park et al. report them."""
+_STUDENT_ORDER = ("naive_kd", "ewa", "swa", "sswa")
+"""Students from worst to best in Park et al."""
 
 
 @dataclass(frozen=True)
 class Difference:
     """A paired difference in words (``Naive KD − Teacher``), its estimate and its p-value corrected for the family.
 
-    None where no test against 0 decides.
+    ``corrected_p`` is None where no test against 0 decides.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, by which score, whether it holds, and the differences that decide it."""
+    """A statement, the score that measures it, its verdict, and the differences that decide it."""
 
     text: str
     measure: str
@@ -50,83 +50,87 @@ class Claim:
     differences: tuple[Difference, ...]
 
 
-def claims(overview: Overview, margin: float) -> list[Claim]:
-    """Judge every claim that the grid has the models for.
+def judge_claims(overview: Overview, margin: float) -> list[Claim]:
+    """Judge every claim whose models the grid has.
 
-    A score by which the clean retrained network has hardly learned anything decides nothing about curves.
+    A score by which the clean network has hardly learned anything decides nothing about curves.
 
     Args:
-        overview: what was measured.
-        margin: within which two models are on par, as a share of 1.
+        overview: all results.
+        margin: the largest difference of two models on par, as a share of 1.
     """
-    judged: list[Claim] = []
+    claims: list[Claim] = []
     for direction in overview.directions:
         for method in overview.methods:
             for metric in LEADING:
-                judged += _about_curves(overview, direction, method, metric, margin)
+                claims += _curve_claims(overview, direction, method, metric, margin)
     for metric in LEADING:
-        judged += _about_models(overview, metric)
+        claims += _model_claims(overview, metric)
     for method in overview.methods:
-        judged += _about_localization(overview, method)
-    return judged
+        claims += _localization_claims(overview, method)
+    return claims
 
 
 def model_differences(overview: Overview, direction: str, method: str, metric: str) -> list[Difference]:
     """Compare the curves of every pair of models: the mean of their difference from 0 to 100 %."""
     curves = _curves_of_models(overview, direction, method)
     pairs = list(combinations(curves, 2))
-    return _corrected(
+    return _corrected_differences(
         [f"{a.label} − {b.label}" for a, b in pairs],
         [area_difference(a, b, metric, overview.resampled) for a, b in pairs],
     )
 
 
-def _about_curves(overview: Overview, direction: str, method: str, metric: str, margin: float) -> list[Claim]:
+def _curve_claims(overview: Overview, direction: str, method: str, metric: str, margin: float) -> list[Claim]:
     curves = _curves_of_models(overview, direction, method)
     if not curves or not overview.has_signal(metric):
         return []
     name, measure = method_label(method), f"mean {METRICS[metric]} over the curve"
-    doing, below = ("removal", "below") if lower_is_better(direction) else ("keeping", "above")
-    judged = [
-        _against(overview, curves, c, metric, f"{name} {doing}, every model: the curve lies {below} {label}", measure)
+    action, side = ("removal", "below") if lower_is_better(direction) else ("keeping", "above")
+    claims = [
+        _claim_against_control(
+            overview, curves, c, metric, f"{name} {action}, every model: the curve lies {side} {label}", measure
+        )
         for label, c in _controls(overview, direction, method, metric).items()
     ]
-    by_loss = _by_loss(curves)
-    for loss, on_par in (("sswa", True), ("naive_kd", False)):
-        if loss in by_loss and "teacher" in by_loss:
-            estimate = area_difference(by_loss[loss], by_loss["teacher"], metric, overview.resampled)
-            judge = inference.verdict_on_par if on_par else inference.verdict_not_on_par
-            text = f"{name} {doing}: {model_label(loss)} is {'' if on_par else 'not '}on par with the teacher"
+    curves_by_loss = _curves_by_loss(curves)
+    for loss, is_on_par in (("sswa", True), ("naive_kd", False)):
+        if loss in curves_by_loss and "teacher" in curves_by_loss:
+            estimate = area_difference(curves_by_loss[loss], curves_by_loss["teacher"], metric, overview.resampled)
+            judge = inference.verdict_on_par if is_on_par else inference.verdict_not_on_par
+            text = f"{name} {action}: {model_label(loss)} is {'' if is_on_par else 'not '}on par with the teacher"
             difference = Difference(f"{model_label(loss)} − Teacher", estimate, None)
-            judged.append(
+            claims.append(
                 Claim(f"{text} (within {100 * margin:g} points)", measure, judge(estimate, margin), (difference,))
             )
-    return judged
+    return claims
 
 
 def _controls(overview: Overview, direction: str, method: str, metric: str) -> dict[str, Curve]:
     """Return random, and the other control whose curve is best on average."""
     random, others = random_curve(overview.grid, direction), other_controls(overview.grid, direction, method)
     gaps = {c.key: area_difference(c, random, metric, None).mean for c in others}
-    known = [c for c in others if gaps[c.key] is not None]
-    if not known:
+    defined = [c for c in others if gaps[c.key] is not None]
+    if not defined:
         return {"random's": random}
     choose = min if lower_is_better(direction) else max
-    best = choose(known, key=lambda c: gaps[c.key] or 0.0)
+    best = choose(defined, key=lambda c: gaps[c.key] or 0.0)
     return {"random's": random, f"the best control's ({best.label})": best}
 
 
-def _against(
+def _claim_against_control(
     overview: Overview, curves: Sequence[Curve], control: Curve, metric: str, text: str, measure: str
 ) -> Claim:
     estimates = [area_difference(curve, control, metric, overview.resampled) for curve in curves]
-    below = lower_is_better(control.direction)
-    return _ordered(text, measure, _corrected([curve.label for curve in curves], estimates), falls=below)
+    is_below = lower_is_better(control.direction)
+    return _order_claim(
+        text, measure, _corrected_differences([curve.label for curve in curves], estimates), is_below=is_below
+    )
 
 
-def _about_models(overview: Overview, metric: str) -> list[Claim]:
-    names = _by_loss_name(list(overview.expected_models))
-    order = [names[loss] for loss in _ORDER if loss in names]
+def _model_claims(overview: Overview, metric: str) -> list[Claim]:
+    names = _models_by_loss(list(overview.expected_models))
+    order = [names[loss] for loss in _STUDENT_ORDER if loss in names]
     if len(order) < 2:
         return []
     labels, estimates = [], []
@@ -135,26 +139,34 @@ def _about_models(overview: Overview, metric: str) -> list[Claim]:
         by_key = {(run.model, run.seed): run for run in overview.models}
         for seed in sorted({run.seed for run in overview.models}):
             pair = [by_key.get((model, seed)) for model in (worse, better)]
-            if whole := [run for run in pair if run is not None]:
-                runs |= {(seed, None): whole} if len(whole) == 2 else {}
+            if both := [run for run in pair if run is not None]:
+                runs |= {(seed, None): both} if len(both) == 2 else {}
         expected = overview.expected_models[worse]
         labels.append(f"{model_label(worse)} − {model_label(better)}")
-        estimates.append(contrast(runs, metric, _minus, overview.resampled, whole=len(runs) == expected))
-    return [_ordered(_order_text(order), f"{METRICS[metric]}, clean test images", _corrected(labels, estimates))]
+        estimates.append(contrast(runs, metric, _difference, overview.resampled, is_complete=len(runs) == expected))
+    return [
+        _order_claim(
+            _order_text(order), f"{METRICS[metric]}, clean test images", _corrected_differences(labels, estimates)
+        )
+    ]
 
 
-def _about_localization(overview: Overview, method: str) -> list[Claim]:
-    names = _by_loss_name([model for model, of in overview.expected_localizations if model and of == method])
-    order = [names[loss] for loss in _ORDER if loss in names]
+def _localization_claims(overview: Overview, method: str) -> list[Claim]:
+    names = _models_by_loss([model for model, m in overview.expected_localizations if model and m == method])
+    order = [names[loss] for loss in _STUDENT_ORDER if loss in names]
     if len(order) < 2:
         return []
     pairs = list(pairwise(order))
     estimates = [auc_difference(overview.pair_scores, pair, method, overview.resampled) for pair in pairs]
     labels = [f"{model_label(worse)} − {model_label(better)}" for worse, better in pairs]
-    return [_ordered(_order_text(order), f"{method_label(method)} AUC, all pairs", _corrected(labels, estimates))]
+    return [
+        _order_claim(
+            _order_text(order), f"{method_label(method)} AUC, all pairs", _corrected_differences(labels, estimates)
+        )
+    ]
 
 
-def _minus(scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _difference(scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     return scores[0] - scores[1]
 
 
@@ -162,15 +174,15 @@ def _order_text(models: Sequence[str]) -> str:
     return " < ".join(map(model_label, models))
 
 
-def _ordered(text: str, measure: str, differences: Sequence[Difference], *, falls: bool = True) -> Claim:
-    """Judge a claim that every difference is below 0 (or above)."""
-    judge = inference.verdict_below if falls else inference.verdict_above
+def _order_claim(text: str, measure: str, differences: Sequence[Difference], *, is_below: bool = True) -> Claim:
+    """Judge the claim that every difference is below 0, or above 0 unless ``is_below``."""
+    judge = inference.verdict_below if is_below else inference.verdict_above
     verdicts = {judge(d.estimate, d.corrected_p) for d in differences}
     verdict: Verdict = "not held" if "not held" in verdicts else "undecided" if "undecided" in verdicts else "held"
     return Claim(text, measure, verdict, tuple(differences))
 
 
-def _corrected(labels: Sequence[str], estimates: Sequence[Estimate]) -> list[Difference]:
+def _corrected_differences(labels: Sequence[str], estimates: Sequence[Estimate]) -> list[Difference]:
     corrected = inference.holm([estimate.p for estimate in estimates])
     return [Difference(*row) for row in zip(labels, estimates, corrected, strict=True)]
 
@@ -179,13 +191,13 @@ def _curves_of_models(overview: Overview, direction: str, method: str) -> list[C
     return [c for c in overview.grid.curves if (c.direction, c.method) == (direction, method) and not c.is_control]
 
 
-def _by_loss(curves: Sequence[Curve]) -> dict[str, Curve]:
+def _curves_by_loss(curves: Sequence[Curve]) -> dict[str, Curve]:
     """Return the curve of each loss; of several reductions the first."""
-    names = _by_loss_name([curve.model for curve in curves if curve.model])
+    names = _models_by_loss([curve.model for curve in curves if curve.model])
     return {loss: next(c for c in curves if c.model == name) for loss, name in names.items()}
 
 
-def _by_loss_name(models: Sequence[str]) -> dict[str, str]:
+def _models_by_loss(models: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for model in models:
         names.setdefault(model.partition("/")[0], model)

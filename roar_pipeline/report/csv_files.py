@@ -7,9 +7,9 @@ from pathlib import Path
 
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.report.claims import Claim
-from roar_pipeline.report.grid import Cell, Curve, ModelRun, RemovalAudits, above_clean
+from roar_pipeline.report.grid import Cell, Curve, ModelRun, RemovalAudits, is_above_clean
 from roar_pipeline.report.labels import METRICS
-from roar_pipeline.report.missing import Requested
+from roar_pipeline.report.missing import RequestedResult
 from roar_pipeline.report.statistics.inference import Estimate
 from roar_pipeline.report.statistics.localization import Localization
 from roar_pipeline.report.statistics.summaries import Summary
@@ -29,7 +29,7 @@ Record = Mapping[str, object]
 
 
 def write_csv(path: Path, records: Iterable[Record]) -> None:
-    """Write records, whole; the header is every key in order of first appearance."""
+    """Write records atomically; the header has every key, in order of first appearance."""
     rows = list(records)
     header = list(dict.fromkeys(key for row in rows for key in row))
     with whole_file(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
@@ -39,7 +39,7 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
 
 
 def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence[str]) -> list[Record]:
-    """Return a row per retrained cell: what it is, what it scores, its audits, every setting, its result's name."""
+    """Return a row per retrained cell: its key, scores, audits, settings, directory name and fingerprint."""
     audits = [field.name for field in fields(RemovalAudits)] if any(cell.removal for cell in cells) else []
     settings = sorted({key for cell in cells for key in cell.settings})
     return [
@@ -53,10 +53,10 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
             "tuned_threshold": cell.tuned_threshold,
             "origin": cell.origin,
             **{metric: cell.test[metric] for metric in METRICS},
-            **{f"above_clean_{metric}": above_clean(cell, clean, metric) for metric in METRICS if cell.method},
+            **{f"above_clean_{metric}": is_above_clean(cell, clean, metric) for metric in METRICS if cell.method},
             **{key: getattr(cell.removal, key, None) for key in audits},
-            **_per_class(cell.per_class, classes),
-            **{key: _flat(cell.settings.get(key)) for key in settings},
+            **_class_columns(cell.per_class, classes),
+            **{key: _csv_value(cell.settings.get(key)) for key in settings},
             "result": cell.directory.name,
             "fingerprint": cell.fingerprint,
         }
@@ -64,8 +64,8 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
     ]
 
 
-def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]]) -> list[Record]:
-    """Return a row per metric and point of every curve; the counts of runs differ where results are missing."""
+def curve_records(curves: Sequence[Curve], summaries: Mapping[str, Sequence[Summary]]) -> list[Record]:
+    """Return a row per metric and point of every curve; where results are missing, the counts of runs differ."""
     return [
         {
             "direction": curve.direction,
@@ -73,16 +73,16 @@ def curve_records(grid: Sequence[Curve], summaries: Mapping[str, Sequence[Summar
             "model": curve.model,
             "metric": metric,
             "percent": percent,
-            **_estimated("mean", summary.points[point], named=False),
-            **_estimated("minus_random", summary.gaps[point]),
-            "best_control": best[0] if (best := summary.best[point]) else None,
-            **_estimated("minus_best_control", best[1] if best else None),
-            **_estimated("minus_clean", summary.above_clean[point]),
-            **_estimated("area_minus_random", summary.area),
-            **_estimated("racu", summary.racu),
+            **_estimate_columns("mean", summary.points[point], has_prefix=False),
+            **_estimate_columns("minus_random", summary.minus_random[point]),
+            "best_control": best[0] if (best := summary.minus_best[point]) else None,
+            **_estimate_columns("minus_best_control", best[1] if best else None),
+            **_estimate_columns("minus_clean", summary.minus_clean[point]),
+            **_estimate_columns("area_minus_random", summary.area_minus_random),
+            **_estimate_columns("racu", summary.racu),
         }
-        for metric, of_metric in summaries.items()
-        for curve, summary in zip(grid, of_metric, strict=True)
+        for metric, of_curves in summaries.items()
+        for curve, summary in zip(curves, of_curves, strict=True)
         for point, percent in enumerate(curve.percents)
     ]
 
@@ -95,7 +95,7 @@ def claim_records(claims: Sequence[Claim]) -> list[Record]:
             "measure": claim.measure,
             "verdict": claim.verdict,
             "difference": difference.label,
-            **_estimated("mean", difference.estimate, named=False),
+            **_estimate_columns("mean", difference.estimate, has_prefix=False),
             "p": difference.estimate.p,
             "corrected_p": difference.corrected_p,
         }
@@ -104,16 +104,16 @@ def claim_records(claims: Sequence[Claim]) -> list[Record]:
     ]
 
 
-def _estimated(name: str, estimate: Estimate | None, *, named: bool = True) -> Record:
-    """Return an estimate's columns; those of spread and runs have its name in front, unless the row is about it."""
-    front = f"{name}_" if named else ""
+def _estimate_columns(name: str, estimate: Estimate | None, *, has_prefix: bool = True) -> Record:
+    """Return an estimate's columns; ``has_prefix`` puts the name before ``runs`` and ``std``, too."""
+    prefix = f"{name}_" if has_prefix else ""
     if estimate is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{front}runs": None}
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{prefix}runs": None}
     return {
-        f"{front}runs": estimate.runs,
+        f"{prefix}runs": estimate.runs,
         name: estimate.mean,
-        f"{front}std": estimate.std,
-        **_ends(name, estimate.interval),
+        f"{prefix}std": estimate.std,
+        **_interval_columns(name, estimate.interval),
     }
 
 
@@ -125,7 +125,7 @@ def model_records(models: Sequence[ModelRun], classes: Sequence[str]) -> list[Re
             "seed": run.seed,
             "parameters": run.parameters,
             **{metric: run.test[metric] for metric in METRICS},
-            **_per_class(run.per_class, classes),
+            **_class_columns(run.per_class, classes),
         }
         for run in models
     ]
@@ -136,20 +136,20 @@ def localization_records(rows: Sequence[Localization]) -> list[Record]:
     return [asdict(row) for row in rows]
 
 
-def missing_records(results: Sequence[Requested]) -> list[Record]:
+def missing_records(results: Sequence[RequestedResult]) -> list[Record]:
     """Return a row per result that is missing."""
     keys = ("kind", "direction", "method", "model", "percent", "seed", "model_seed")
     return [{key: getattr(result, key) for key in keys} for result in results if result.is_missing]
 
 
-def _per_class(values: Sequence[float | None], classes: Sequence[str]) -> Record:
+def _class_columns(values: Sequence[float | None], classes: Sequence[str]) -> Record:
     return {f"ap_{name}": value for name, value in zip(classes, values, strict=True)}
 
 
-def _ends(name: str, interval: tuple[float, float] | None) -> Record:
+def _interval_columns(name: str, interval: tuple[float, float] | None) -> Record:
     low, high = interval or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def _flat(value: object) -> object:
+def _csv_value(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value

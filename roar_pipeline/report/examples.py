@@ -17,10 +17,10 @@ from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.inputs import ExampleInput
 from roar_pipeline.report.labels import method_label, model_label
 
-__all__ = ["Example", "ExampleRow", "Image", "collect", "shown_rows"]
+__all__ = ["Example", "ExampleRow", "Image", "choose_rows", "read_examples"]
 
-_MOST_CLASSES = 3
-"""Explained classes named per map."""
+_MAX_CLASSES = 3
+"""Most explained classes in a map's caption."""
 
 _ABSENT = "✗"
 """Marks explained classes that the image does not show."""
@@ -30,7 +30,7 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One model's part of an example: its map (H, W), the image with pixels removed at each percentage (H, W, 3).
+    """One model's part of an example: its map (H, W), and the image with pixels removed at each percentage (H, W, 3).
 
     ``model`` is None for a control.
     """
@@ -46,8 +46,7 @@ class ExampleRow:
 class Example:
     """A test image with the rows of all models.
 
-    ``objects`` is its segmentation (H, W), None without one; ``labels`` are the class names by class index of the
-    classes it shows.
+    ``objects`` is its segmentation (H, W), or None; ``labels`` maps the indices of its classes to their names.
     """
 
     image: Image
@@ -56,17 +55,17 @@ class Example:
     rows: tuple[ExampleRow, ...]
 
 
-def shown_rows(split: images.Split, count: int) -> list[int]:
+def choose_rows(split: images.Split, count: int) -> list[int]:
     """Choose ``count`` rows of the test split, evenly spaced among images with a mask (or all, if none has one).
 
-    Nobody picks them: that is the point.
+    Even spacing avoids cherry-picking.
     """
     candidates = [int(row) for row in split.segmentation_rows] or list(range(len(split.ids)))
-    places = np.linspace(0, len(candidates) - 1, min(count, len(candidates)) + 2)[1:-1]
-    return [candidates[round(place)] for place in places]
+    positions = np.linspace(0, len(candidates) - 1, min(count, len(candidates)) + 2)[1:-1]
+    return [candidates[round(position)] for position in positions]
 
 
-def collect(
+def read_examples(
     sources: Sequence[ExampleInput],
     split: images.Split,
     info: images.Info,
@@ -74,10 +73,10 @@ def collect(
     percents: Sequence[int],
     direction: str,
 ) -> list[Example]:
-    """Read what the figures of the chosen rows show.
+    """Read the examples of the chosen rows.
 
     Args:
-        sources: one per row of a figure; those that are missing are left out.
+        sources: one per row of a figure; missing ones are skipped.
         split: the test split.
         info: of the images.
         rows: of the test split.
@@ -85,55 +84,57 @@ def collect(
         direction: remove or keep.
     """
     fill = np.round(info.mean * 255).astype(np.uint8)
-    several = len({source.method for source in sources if source.model is not None and not source.is_missing}) > 1
-    found: list[list[ExampleRow]] = [[] for _ in rows]
+    has_several_methods = (
+        len({source.method for source in sources if source.model is not None and not source.is_missing}) > 1
+    )
+    rows_of_examples: list[list[ExampleRow]] = [[] for _ in rows]
     for source in sources:
         if source.levels_path is None:
             continue
         levels = read_levels(source.levels_path, "test").levels
-        for shown, row in zip(found, rows, strict=True):
-            gone = [removed(levels[row], percent, direction) for percent in percents]
-            left = tuple(np.where(g[..., None], fill, split.images[row]) for g in gone)
-            shown.append(_row(source, row, left, split.labels[row], info.classes, several))
+        for example_rows, row in zip(rows_of_examples, rows, strict=True):
+            removed_masks = [removed(levels[row], percent, direction) for percent in percents]
+            pictures = tuple(np.where(mask[..., None], fill, split.images[row]) for mask in removed_masks)
+            example_rows.append(_row(source, row, pictures, split.labels[row], info.classes, has_several_methods))
     masks = dict(zip(split.segmentation_rows.tolist(), split.segmentation, strict=True))
     return [
         Example(
             image=split.images[row],
             objects=masks.get(row),
             labels={int(k): info.classes[k] for k in np.flatnonzero(split.labels[row])},
-            rows=tuple(shown),
+            rows=tuple(example_rows),
         )
-        for shown, row in zip(found, rows, strict=True)
+        for example_rows, row in zip(rows_of_examples, rows, strict=True)
     ]
 
 
 def _row(
     source: ExampleInput,
     row: int,
-    left: tuple[Image, ...],
+    pictures: tuple[Image, ...],
     labels: npt.NDArray[np.uint8],
     classes: Sequence[str],
-    several_methods: bool,
+    has_several_methods: bool,
 ) -> ExampleRow:
-    held = map_store.read_rows(source.maps_path, "test", slice(row, row + 1))
+    stored = map_store.read_rows(source.maps_path, "test", slice(row, row + 1))
     model, method = source.model, method_label(source.method)
     caption: list[str] = []
     if model is not None:
-        explained = sorted(np.flatnonzero(held.explained[0]).tolist(), key=lambda k: -float(held.scores[0, k]))
+        explained = sorted(np.flatnonzero(stored.explained[0]).tolist(), key=lambda k: -float(stored.scores[0, k]))
         caption = [
-            f"{classes[k]} {_probability(held.scores[0, k])}{'' if labels[k] else f' {_ABSENT}'}"
-            for k in explained[:_MOST_CLASSES]
+            f"{classes[k]} {_probability(stored.scores[0, k])}{'' if labels[k] else f' {_ABSENT}'}"
+            for k in explained[:_MAX_CLASSES]
         ]
-        if len(explained) > _MOST_CLASSES:
-            caption.append(f"and {len(explained) - _MOST_CLASSES} more")
-        if held.maps.max() <= 0:
+        if len(explained) > _MAX_CLASSES:
+            caption.append(f"and {len(explained) - _MAX_CLASSES} more")
+        if stored.maps.max() <= 0:
             caption.append("empty map")
-        if several_methods:
+        if has_several_methods:
             caption.insert(0, method)
     label = method if model is None else model_label(model)
-    return ExampleRow(model, label, tuple(caption), held.maps[0], left)
+    return ExampleRow(model, label, tuple(caption), stored.maps[0], pictures)
 
 
 def _probability(score: float) -> str:
-    """Write the sigmoid of a score in whole percent."""
+    """Return the sigmoid of a score in whole percent."""
     return f"{100 / (1 + math.exp(-max(float(score), -700))):.0f} %"

@@ -3,8 +3,8 @@
 Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
 
 A *curve* is one (direction, method, model): its cells at every percentage and run. The clean cells (0 %) and the blank
-ones (100 %) belong to all curves. Controls have no model, but for the shuffled ones. In a partial report some cells are
-missing: a curve keeps the percentages and runs that the grid asks for, and holds the cells that are done.
+cells (100 %) belong to all curves. Of the controls only the shuffled ones have a model. In a partial report some cells
+are missing: a curve keeps the percentages and runs that the grid asks for, and holds the finished cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +15,12 @@ from roar_pipeline.methods import MethodName
 from roar_pipeline.report.inputs import CellInput, CellKey, Run
 from roar_pipeline.report.labels import method_label, model_label
 
-__all__ = ["Cell", "Curve", "Grid", "ModelRun", "RemovalAudits", "above_clean", "full_labels", "group"]
+__all__ = ["Cell", "Curve", "Grid", "ModelRun", "RemovalAudits", "full_labels", "group_cells", "is_above_clean"]
 
 
 @dataclass(frozen=True)
 class RemovalAudits:
-    """What a reader must know of the pixels removed in a cell (``map_store.removal_audits``).
+    """Audits of the pixels removed in a cell (``map_store.removal_audits``).
 
     Percentages are of pixels *removed*: direction keep at 30 % asks for 70 %. Empty maps have no positive value.
     None: no class is explained, or there are no segmentations.
@@ -44,8 +44,8 @@ class Cell(CellKey):
     """One retrained network.
 
     ``test`` holds the scores named in ``METRICS``, ``per_class`` each class's average precision, ``removal`` the audits
-    (None at 0 and 100 %), ``tuned_threshold`` what ``f1_tuned`` is taken at, ``origin`` the machine and libraries that
-    last bits depend on, ``settings`` every setting by ``section.key``.
+    (None at 0 and 100 %), ``tuned_threshold`` the threshold of ``f1_tuned``, ``origin`` the machine and libraries that
+    the last bits depend on, ``settings`` every setting by ``section.key``.
     """
 
     directory: Path
@@ -76,9 +76,8 @@ class ModelRun:
 class Curve:
     """Cells (P, R) of one method's maps of one model, removed or kept at rising percentages.
 
-    ``percents`` (P,) and ``runs`` (R,) are those that the grid asks for, the clean 0 % not among them; ``cells`` has an
-    entry per percentage with the cells that are done, in the order of ``runs``: fewer than R, or none, where some are
-    missing.
+    ``percents`` (P,), without the clean 0 %, and ``runs`` (R,) are those that the grid asks for. ``cells`` has an entry
+    per percentage: its finished cells in the order of ``runs``, fewer than R where some are missing.
     """
 
     direction: str
@@ -90,27 +89,27 @@ class Curve:
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """What tells curves apart."""
+        """What identifies a curve: direction, method, model."""
         return self.direction, self.method, self.model
 
     @property
     def is_control(self) -> bool:
-        """Whether the curve is one that a method must beat: its maps know no model, or another image."""
+        """Whether a method must beat this curve: its maps depend on no model, or are those of other images."""
         return self.model is None or MethodName.parse(self.method).is_shuffled
 
     @property
-    def is_informed(self) -> bool:
-        """Whether its masks can depend on the image that they cover."""
+    def masks_depend_on_image(self) -> bool:
+        """Whether a mask can depend on the image that it covers."""
         return MethodName.parse(self.method).masks_depend_on_image
 
     @property
     def panel(self) -> str:
-        """The method with whose curves this one is shown."""
+        """The method whose panel shows this curve."""
         return str(MethodName.parse(self.method).unshuffled)
 
     @property
     def label(self) -> str:
-        """What a figure calls the curve: its model, or the control."""
+        """The curve's name in a figure: its model, or the control."""
         if self.model is None:
             return method_label(self.method)
         is_shuffled = MethodName.parse(self.method).is_shuffled
@@ -118,42 +117,44 @@ class Curve:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The distinct seeds of the runs that the grid asks for, rising."""
+        """The distinct seeds of ``runs``, ascending."""
         return tuple(sorted({seed for seed, _ in self.runs}))
 
     def values(self, metric: str) -> list[list[float | None]]:
-        """Return a metric of every cell (P, R), of fewer than R where cells are missing."""
+        """Return a metric of every cell (P, R); a percentage with missing cells has fewer than R."""
         return [[cell.test[metric] for cell in point] for point in self.cells]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a grid in order: those that belong to all curves, by seed, and the curves."""
+    """The cells of a grid: those that belong to all curves, by seed, and the curves."""
 
     clean: tuple[Cell, ...]
-    """At 0 %, those that are done."""
+    """The finished cells at 0 %."""
     blank: tuple[Cell, ...]
-    """At 100 %."""
+    """The finished cells at 100 %."""
     curves: list[Curve]
 
 
-def full_labels(grid: Sequence[Curve]) -> list[str]:
-    """Name the curves of one table, with their method where there are several."""
-    several = len({curve.panel for curve in grid if curve.model is not None}) > 1
+def full_labels(curves: Sequence[Curve]) -> list[str]:
+    """Return the labels of one table's curves, with the method where the table has several methods."""
+    has_several_methods = len({curve.panel for curve in curves if curve.model is not None}) > 1
     return [
-        f"{curve.label} ({method_label(curve.panel)})" if several and curve.model is not None else curve.label
-        for curve in grid
+        f"{curve.label} ({method_label(curve.panel)})"
+        if has_several_methods and curve.model is not None
+        else curve.label
+        for curve in curves
     ]
 
 
-def group(cells: Sequence[Cell | CellInput]) -> Grid:
-    """Split cells into those of all curves, by seed, and the curves, in the order of their first cells.
+def group_cells(cells: Sequence[Cell | CellInput]) -> Grid:
+    """Split cells into those that belong to all curves, by seed, and curves, in the order of their first cells.
 
     Args:
         cells: every cell of the grid; a ``CellInput`` stands for a missing one.
 
     Raises:
-        ValueError: a curve lacks a cell that is not even named as missing, so that its runs could not be paired with
+        ValueError: a curve lacks a cell that is not listed as missing either, so that its runs cannot be paired with
             those of other curves.
     """
     shared = sorted((cell for cell in cells if cell.method is None), key=lambda cell: cell.seed)
@@ -168,13 +169,13 @@ def group(cells: Sequence[Cell | CellInput]) -> Grid:
         percents = tuple(sorted(points))
         ordered = [sorted(points[percent], key=lambda cell: (cell.seed, cell.model_seed or 0)) for percent in percents]
         runs = [tuple(cell.run for cell in point) for point in ordered]
-        curves.append(Curve(*key, percents, runs[0], tuple(_done(point) for point in ordered)))
+        curves.append(Curve(*key, percents, runs[0], tuple(_finished(point) for point in ordered)))
         _check_complete(curves[-1], set(runs), seeds, curves[0].percents)
-    clean, blank = (_done(cell for cell in shared if cell.percent == percent) for percent in (0, 100))
+    clean, blank = (_finished(cell for cell in shared if cell.percent == percent) for percent in (0, 100))
     return Grid(clean, blank, curves)
 
 
-def _done(cells: Iterable[Cell | CellInput]) -> tuple[Cell, ...]:
+def _finished(cells: Iterable[Cell | CellInput]) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells if isinstance(cell, Cell))
 
 
@@ -186,8 +187,8 @@ def _check_complete(curve: Curve, runs: set[tuple[Run, ...]], seeds: set[int], p
         )
 
 
-def above_clean(cell: Cell, clean: Sequence[Cell], metric: str) -> bool | None:
-    """Tell whether a cell scores above the clean cell of its seed; None if either is undefined."""
+def is_above_clean(cell: Cell, clean: Sequence[Cell], metric: str) -> bool | None:
+    """Return whether a cell scores above the clean cell of its seed; None if either is undefined."""
     reference = next((c.test[metric] for c in clean if c.seed == cell.seed), None)
     value = cell.test[metric]
     return None if value is None or reference is None else bool(value > reference)

@@ -1,4 +1,4 @@
-"""The report's page: a template filled with tables and pictures, all in one HTML file."""
+"""The report's page: one HTML file, rendered from a template."""
 
 import base64
 import dataclasses
@@ -26,7 +26,7 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture itself, as an address that needs no file and no network."""
+        """The PNG as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
@@ -35,7 +35,7 @@ class CurveSection:
     """The curves of a direction: the leading metrics with their tables, then the other metrics."""
 
     name: str
-    wide: bool
+    is_wide: bool
     leads: Sequence[Picture]
     by_model: Sequence[Table]
     lead_tables: Sequence[Table]
@@ -46,14 +46,14 @@ class CurveSection:
 
 @dataclass(frozen=True)
 class Page:
-    """What the template is filled with.
+    """The values that the template shows.
 
-    ``nothing`` says what the leading scores are with nothing visible. ``claims`` are verdict, claim and the differences
-    behind it, ``colors`` are of row names, ``missing`` is a headline with its list, or empty.
+    ``blank_scores`` says what the leading scores are with nothing visible. ``claims`` are verdict, claim and the
+    differences that decide it, ``colors`` are by row name, ``missing`` is a headline and its list, or empty.
     """
 
     audits: Sequence[Table]
-    cautions: Sequence[str]
+    caveats: Sequence[str]
     claims: Sequence[tuple[str, str, str]]
     classes: Sequence[str]
     colors: Mapping[str, str]
@@ -62,18 +62,18 @@ class Page:
     facts: Mapping[str, str]
     files: Sequence[str]
     findings: Sequence[str]
-    intervals: bool
+    has_intervals: bool
     localization: Sequence[Table]
     missing: Sequence[str]
     models: Sequence[Table]
-    nothing: str
-    over: Mapping[str, str]
+    blank_scores: str
+    pair_choices: Mapping[str, str]
     seeds: int
     settings: config.Settings
 
 
 def render(page: Page) -> str:
-    """Return the page as HTML. Whatever comes from data or settings is escaped."""
+    """Return the page as HTML. Texts from data and settings are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -81,21 +81,21 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(_TEMPLATE).render(page=page, settings=_shown_settings(page.settings))
+    return environment.get_template(_TEMPLATE).render(page=page, settings=_settings_texts(page.settings))
 
 
-def _shown_settings(settings: config.Settings) -> dict[str, dict[str, str]]:
-    """Return every setting that has a bearing on the results as text, by section and key; [grid] stands last."""
+def _settings_texts(settings: config.Settings) -> dict[str, dict[str, str]]:
+    """Return the settings that affect the results as text, by section and key; [grid] comes last."""
     sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    shown = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
+    relevant = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
     return {
-        name: {key: _plain(value) for key, value in dataclasses.asdict(section).items()}
-        for name, section in {**shown, "grid": settings.grid}.items()
+        name: {key: _setting_text(value) for key, value in dataclasses.asdict(section).items()}
+        for name, section in {**relevant, "grid": settings.grid}.items()
     }
 
 
-def _plain(value: object) -> str:
-    """Write a setting as the settings file would."""
+def _setting_text(value: object) -> str:
+    """Return a setting as a configuration file has it; a dash where it is empty."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "–"
     return str(value).lower() if isinstance(value, bool) else str(value) or "–"

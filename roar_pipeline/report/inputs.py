@@ -1,6 +1,6 @@
-"""What a report is made from, in plain data: the settings, and where each result of the grid is.
+"""The inputs of a report: the settings, and the path of every result of the grid.
 
-A result whose path is None is missing: its stage failed, or is not done yet. The report is then a partial one.
+A result whose path is None is missing: its stage failed, or has not run yet. The report is then partial.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from roar_pipeline.config import Settings
 __all__ = ["CellInput", "CellKey", "ExampleInput", "LocalizationInput", "ModelInput", "ReportInputs", "Run"]
 
 Run = tuple[int, int | None]
-"""Seed of the retrained network, and of the explained model where there is one."""
+"""Seed of the retrained network; seed of the explained model, None without a model."""
 
 
 @dataclass(frozen=True)
 class CellKey:
     """The position of one retrained network in the grid.
 
-    The networks of all curves, at 0 and 100 %, have neither model nor method; those of a control have no model.
+    The networks at 0 and 100 % belong to all curves: they have neither model nor method. A control has no model.
     """
 
     model: str | None
@@ -31,7 +31,7 @@ class CellKey:
 
     @property
     def run(self) -> Run:
-        """The seeds that tell the runs of one curve apart."""
+        """The seeds that identify a run of one curve."""
         return self.seed, self.model_seed
 
 
@@ -45,7 +45,7 @@ class CellInput(CellKey):
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no such result."""
+        """Whether the result is missing."""
         return self.directory is None
 
 
@@ -59,13 +59,13 @@ class ModelInput:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no such result."""
+        """Whether the result is missing."""
         return self.metrics_path is None
 
 
 @dataclass(frozen=True)
 class LocalizationInput:
-    """A ``localization.json``; those of controls have neither model nor seed."""
+    """A ``localization.json``; a control's has neither model nor seed."""
 
     model: str | None
     method: str
@@ -74,13 +74,13 @@ class LocalizationInput:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no such result."""
+        """Whether the result is missing."""
         return self.path is None
 
 
 @dataclass(frozen=True)
 class ExampleInput:
-    """A row of the example figures: its ``maps.h5`` and ``levels.h5``; controls have no model."""
+    """A row of the example figures: its ``maps.h5`` and ``levels.h5``; a control has no model."""
 
     model: str | None
     method: str
@@ -89,7 +89,7 @@ class ExampleInput:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no such result."""
+        """Whether the result is missing."""
         return self.levels_path is None
 
 
@@ -98,7 +98,7 @@ class ReportInputs:
     """Everything that a report is made from.
 
     Attributes:
-        settings: of all results; [grid] is what this report covers.
+        settings: of all results; [grid] says which results this report covers.
         images_path: images.h5.
         models: every trained model.
         cells: every retrained network.

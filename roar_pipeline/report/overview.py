@@ -1,4 +1,4 @@
-"""Everything that a grid measured, read once from the results' files and summed up."""
+"""All results of a grid, read once and summarized."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from roar_pipeline.datasets.images import Split
 from roar_pipeline.evaluation import metrics
 from roar_pipeline.methods import RANDOM
-from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, group
+from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, group_cells
 from roar_pipeline.report.inputs import CellInput, ReportInputs
 from roar_pipeline.report.labels import METRICS
 from roar_pipeline.report.results import read_cells, read_localizations, read_models
@@ -21,27 +21,27 @@ from roar_pipeline.report.statistics.summaries import Summary, summarize
 
 __all__ = ["Overview", "gather"]
 
-_SIGNAL = 0.1
-"""Score above that of nothing visible, from which a network has learned anything that could be taken away."""
+_MIN_SIGNAL = 0.1
+"""Least gain of the clean network over a blank one: below it, there is nothing that removal could take away."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything measured.
+    """All results of a grid. Missing ones are left out.
 
     Attributes:
-        models: those that are done, like all results below.
+        models: every trained model.
         localizations: averages over the pairs of images and classes.
-        pair_scores: the pairs themselves.
+        pair_scores: localization pair by pair.
         cells: every retrained network.
         probes: the networks that saw the masks alone.
         longer: the cells that were trained twice as long.
-        grid: the cells in order.
+        grid: the cells as curves.
         summaries: for each metric a list parallel to ``grid.curves``.
         resampled: metrics in resamples of the test images; None: no intervals.
         classes: names by class index.
-        expected_models: how many seeds of each model the grid has, done or missing.
-        expected_localizations: likewise of each (model, method).
+        expected_models: number of seeds that the grid has of each model, finished or missing.
+        expected_localizations: likewise for each (model, method).
     """
 
     models: list[ModelRun]
@@ -59,7 +59,7 @@ class Overview:
 
     @property
     def seeds(self) -> int:
-        """How many seeds the point with the most has."""
+        """The largest number of seeds at any point."""
         return max(len({cell.seed for cell in point}) for curve in self.grid.curves for point in curve.cells)
 
     @property
@@ -69,36 +69,36 @@ class Overview:
 
     @property
     def methods(self) -> list[str]:
-        """The methods whose maps of models are compared."""
+        """The attribution methods, without the controls."""
         return list(dict.fromkeys(curve.method for curve in self.grid.curves if not curve.is_control))
 
     def has_signal(self, metric: str) -> bool:
-        """Tell whether the clean network scores well above one that sees nothing: else there is nothing to remove."""
+        """Return whether the clean network scores well above a blank one; otherwise there is nothing to remove."""
         clean, blank = (self.spread_of(cells, metric)[0] for cells in (self.grid.clean, self.grid.blank))
-        return clean is None or blank is None or clean - blank >= _SIGNAL
+        return clean is None or blank is None or clean - blank >= _MIN_SIGNAL
 
     def spread_of(self, cells: Sequence[Cell], metric: str) -> tuple[float | None, float | None]:
         """Return the mean and standard deviation of a metric over cells, such as the clean ones."""
         return mean_std([cell.test[metric] for cell in cells])
 
-    def pairs(self, direction: str, metric: str) -> list[tuple[Curve, Summary]]:
+    def summarized_curves(self, direction: str, metric: str) -> list[tuple[Curve, Summary]]:
         """Return the curves of a direction with their summaries of a metric."""
         pairs = zip(self.grid.curves, self.summaries[metric], strict=True)
         return [(curve, summary) for curve, summary in pairs if curve.direction == direction]
 
     def panels(self, direction: str, metric: str) -> dict[str, list[tuple[Curve, Summary]]]:
-        """Return, by method, the curves of a direction that are shown together: controls first, then the models."""
-        pairs = self.pairs(direction, metric)
-        free = [pair for pair in pairs if pair[0].model is None]
+        """Return each method's panel in a direction: the curves of the controls, then of the models."""
+        pairs = self.summarized_curves(direction, metric)
+        controls = [pair for pair in pairs if pair[0].model is None]
         panels = {}
         for method in dict.fromkeys(curve.panel for curve, _ in pairs if curve.model is not None):
-            own = [pair for pair in pairs if pair[0].model is not None and pair[0].panel == method]
-            panels[method] = free + sorted(own, key=lambda pair: not pair[0].is_control)
-        return panels or {RANDOM: free}
+            of_method = [pair for pair in pairs if pair[0].model is not None and pair[0].panel == method]
+            panels[method] = controls + sorted(of_method, key=lambda pair: not pair[0].is_control)
+        return panels or {RANDOM: controls}
 
 
 def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overview:
-    """Read every result and sum it up.
+    """Read and summarize every result.
 
     Args:
         inputs: of the report.
@@ -106,18 +106,18 @@ def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overv
         classes: names by class index.
 
     Raises:
-        ValueError: the grid lacks a cell, or a direction its random control, that is not even named as missing.
+        ValueError: a cell, or a direction's random control, is neither a result nor a missing one.
     """
     f1_threshold = inputs.settings.metrics.f1_threshold
 
     def f1(scores: NDArray[np.float32]) -> float | None:
         return metrics.f1_samples(test.labels, scores, f1_threshold)
 
-    def cells_of(read: Sequence[Cell | CellInput]) -> list[Cell]:
-        return [cell for cell in read if isinstance(cell, Cell)]
+    def finished(cells: Sequence[Cell | CellInput]) -> list[Cell]:
+        return [cell for cell in cells if isinstance(cell, Cell)]
 
-    read = read_cells(inputs.cells, f1)
-    grid = group(read)
+    cells = read_cells(inputs.cells, f1)
+    grid = group_cells(cells)
     directions = {curve.direction for curve in grid.curves}
     if missing := directions - {curve.direction for curve in grid.curves if curve.method == RANDOM}:
         raise ValueError(f"cells of the random control are missing: direction {', '.join(sorted(missing))}")
@@ -128,11 +128,11 @@ def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overv
         models=read_models(inputs.models, f1),
         localizations=summarize_localization(pair_scores),
         pair_scores=pair_scores,
-        cells=cells_of(read),
-        probes=cells_of(read_cells(inputs.probes, f1)),
-        longer=cells_of(read_cells(inputs.longer, f1)),
+        cells=finished(cells),
+        probes=finished(read_cells(inputs.probes, f1)),
+        longer=finished(read_cells(inputs.longer, f1)),
         grid=grid,
-        summaries={m: [summarize(curve, grid, m, resampled) for curve in grid.curves] for m in METRICS},
+        summaries={metric: [summarize(curve, grid, metric, resampled) for curve in grid.curves] for metric in METRICS},
         resampled=resampled,
         classes=classes,
         expected_models=Counter(model.model for model in inputs.models),
@@ -141,5 +141,5 @@ def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overv
 
 
 def _has_seeds(inputs: ReportInputs) -> bool:
-    """Tell whether there is more than one seed, without which there are no intervals."""
+    """Return whether the grid has more than one seed; intervals need several."""
     return len({cell.seed for cell in inputs.cells}) > 1 or len({model.seed for model in inputs.models}) > 1

@@ -1,6 +1,6 @@
-"""Results read back from their files: the retrained networks, the models, and the localization of their maps.
+"""Read results from their files: the retrained networks, the models, and the localization of their maps.
 
-P pairs of (test image with a mask, class present in it).
+Shapes: P pairs of (test image with a mask, class present in it).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,14 +28,14 @@ class LocalizedMaps:
     """The localization of one model's maps, or of a control's, pair by pair.
 
     Attributes:
-        model: whose maps; None for a control.
+        model: that the maps explain; None for a control.
         method: of the maps.
         seed: of the model; None for a control.
         pairs: image id and class index of the P pairs.
-        is_predicted: (P,) whether the model predicts the class, by a score above 0; None for a control.
-        auc: (P,) NaN where the class covers no or every pixel.
-        pointing: (P,) NaN likewise.
-        zero_maps: how many maps have no positive value.
+        is_predicted: (P,), whether the model predicts the class, by a score above 0; None for a control.
+        auc: (P,), NaN where the class covers no or every pixel.
+        pointing: (P,), NaN likewise.
+        zero_maps: number of maps without a positive value.
     """
 
     model: str | None
@@ -49,18 +49,18 @@ class LocalizedMaps:
 
 
 def read_cells(cells: Iterable[CellInput], f1: Scorer | None = None) -> list[Cell | CellInput]:
-    """Read every cell that is done; a missing one stays what it is.
+    """Read the results of all cells; a missing cell stays a ``CellInput``.
 
     Args:
-        cells: to be read.
-        f1: scores the test predictions, at the report's threshold; None: the stored F1 stands.
+        cells: finished or missing.
+        f1: computes F1 from the test scores at the report's threshold; None: the stored F1.
     """
     return [cell if cell.directory is None else _read_cell(cell, cell.directory, f1) for cell in cells]
 
 
 def _read_cell(cell: CellInput, directory: Path, f1: Scorer | None) -> Cell:
-    measured: dict[str, Any] = read_json(directory / "metrics.json")
-    removal = measured["removal"]
+    metrics: dict[str, Any] = read_json(directory / "metrics.json")
+    removal = metrics["removal"]
     return Cell(
         model=cell.model,
         method=cell.method,
@@ -71,23 +71,23 @@ def _read_cell(cell: CellInput, directory: Path, f1: Scorer | None) -> Cell:
         fingerprint=cell.fingerprint,
         settings=cell.settings,
         removal=None if removal is None else RemovalAudits(**removal),
-        **_tested(measured, directory, f1),
+        **_read_scores(metrics, directory, f1),
     )
 
 
 def read_models(models: Iterable[ModelInput], f1: Scorer | None = None) -> list[ModelRun]:
-    """Read every model that is done; ``f1`` as for ``read_cells``."""
+    """Read every finished model; ``f1`` as for ``read_cells``."""
     return [_read_model(model, model.metrics_path, f1) for model in models if model.metrics_path is not None]
 
 
 def _read_model(model: ModelInput, path: Path, f1: Scorer | None) -> ModelRun:
-    measured: dict[str, Any] = read_json(path)
-    tested = _tested(measured, path.parent, f1)
-    return ModelRun(model=model.model, seed=model.seed, parameters=measured["parameters"], **tested)
+    metrics: dict[str, Any] = read_json(path)
+    scores = _read_scores(metrics, path.parent, f1)
+    return ModelRun(model=model.model, seed=model.seed, parameters=metrics["parameters"], **scores)
 
 
-class _Tested(TypedDict):
-    """What every network has, as fields of ``Cell`` and of ``ModelRun``."""
+class _ScoreFields(TypedDict):
+    """The fields that ``Cell`` and ``ModelRun`` share."""
 
     test: Mapping[str, float | None]
     per_class: tuple[float | None, ...]
@@ -96,28 +96,28 @@ class _Tested(TypedDict):
     origin: str
 
 
-def _tested(measured: dict[str, Any], directory: Path, f1: Scorer | None) -> _Tested:
-    """Return what a network scores, by its ``metrics.json`` and, where ``f1`` is given, its ``scores.npy``."""
-    test = {metric: measured["test"][metric] for metric in METRICS}
+def _read_scores(metrics: dict[str, Any], directory: Path, f1: Scorer | None) -> _ScoreFields:
+    """Return a network's scores from its ``metrics.json``; with ``f1``, F1 from its ``scores.npy``."""
+    test = {metric: metrics["test"][metric] for metric in METRICS}
     if f1 is not None:
         test["f1_samples"] = f1(np.load(directory / "scores.npy"))
     return {
         "test": test,
-        "per_class": tuple(measured["test"]["per_class"]),
+        "per_class": tuple(metrics["test"]["per_class"]),
         "directory": directory,
-        "tuned_threshold": measured["tuned_threshold"],
+        "tuned_threshold": metrics["tuned_threshold"],
         "origin": origin_of(directory),
     }
 
 
 def read_localizations(localizations: Iterable[LocalizationInput]) -> list[LocalizedMaps]:
-    """Read every ``localization.json`` that is done."""
+    """Read every finished ``localization.json``."""
     return [_read_localization(maps, maps.path) for maps in localizations if maps.path is not None]
 
 
 def _read_localization(maps: LocalizationInput, path: Path) -> LocalizedMaps:
-    measured: dict[str, Any] = read_json(path)
-    pairs: list[dict[str, Any]] = measured["pairs"]
+    localization: dict[str, Any] = read_json(path)
+    pairs: list[dict[str, Any]] = localization["pairs"]
     return LocalizedMaps(
         model=maps.model,
         method=maps.method,
@@ -126,5 +126,5 @@ def _read_localization(maps: LocalizationInput, path: Path) -> LocalizedMaps:
         is_predicted=None if maps.model is None else np.array([pair["score"] > 0 for pair in pairs], dtype=bool),
         auc=np.array([pair["auc"] for pair in pairs], dtype=np.float64),
         pointing=np.array([pair["pointing"] for pair in pairs], dtype=np.float64),
-        zero_maps=measured["zero_maps"],
+        zero_maps=localization["zero_maps"],
     )

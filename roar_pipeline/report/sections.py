@@ -1,11 +1,11 @@
-"""The sections of the report: which figures and tables stand together in each."""
+"""The sections of the report: the figures and tables of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from roar_pipeline.datasets.images import Info, Split
 from roar_pipeline.report.claims import model_differences
-from roar_pipeline.report.examples import collect, shown_rows
+from roar_pipeline.report.examples import choose_rows, read_examples
 from roar_pipeline.report.figures.curves import roar_figure
 from roar_pipeline.report.figures.examples import example_figure
 from roar_pipeline.report.grid import Curve
@@ -23,27 +23,27 @@ from roar_pipeline.report.tables.table import Table, percent_text
 
 __all__ = [
     "audits",
+    "blank_scores",
     "curve_section",
     "example_pictures",
     "facts",
     "localization_tables",
     "model_tables",
-    "scores_of_nothing",
 ]
 
-_NAMES = {"remove": "ROAR", "keep": "KAR"}
-_DONE = {"remove": "removed", "keep": "kept"}
+_DIRECTION_LABELS = {"remove": "ROAR", "keep": "KAR"}
+_PARTICIPLES = {"remove": "removed", "keep": "kept"}
 
 
 def curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
-    """Draw a figure per metric, as PNG for the page and PDF for a paper, and set the tables beside it."""
+    """Draw a figure per metric, as PNG for the page and PDF for a paper, and build its tables."""
     pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in METRICS}
     tables = {metric: _roar_tables(overview, direction, metric) for metric in METRICS}
     others = [metric for metric in METRICS if metric not in LEADING]
     is_wide = len(overview.panels(direction, LEADING[0])) > 1
     return CurveSection(
-        name=_NAMES[direction],
-        wide=is_wide,
+        name=_DIRECTION_LABELS[direction],
+        is_wide=is_wide,
         by_model=[t for metric in LEADING for t in _tables_by_model(overview, direction, metric)] if is_wide else [],
         leads=[pictures[metric] for metric in LEADING],
         lead_tables=[table for metric in LEADING for table in tables[metric]],
@@ -55,74 +55,77 @@ def curve_section(directory: Path, overview: Overview, direction: str) -> CurveS
 
 def _curve_picture(directory: Path, overview: Overview, direction: str, metric: str) -> Picture:
     ends = overview.grid.clean, overview.grid.blank
-    stem = f"{_NAMES[direction].lower()}_{metric}"
+    stem = f"{_DIRECTION_LABELS[direction].lower()}_{metric}"
     paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
     roar_figure(paths, overview.panels(direction, metric), ends, overview.probes, metric)
-    return Picture(paths[0], f"{METRICS[metric]} by pixels {_DONE[direction]}")
+    return Picture(paths[0], f"{METRICS[metric]} by pixels {_PARTICIPLES[direction]}")
 
 
 def _roar_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
     """Tabulate a metric of every method's curves."""
     ends = overview.grid.clean, overview.grid.blank
-    shown = []
+    tables = []
     for method, pairs in overview.panels(direction, metric).items():
-        title = f"{_title(direction, method, metric)}, %, by pixels {_DONE[direction]}"
-        shown.append(roar_table(*_unzipped(pairs), ends, metric, title))
-    return shown
+        title = f"{_title(direction, method, metric)}, %, by pixels {_PARTICIPLES[direction]}"
+        tables.append(roar_table(*_unzip(pairs), ends, metric, title))
+    return tables
 
 
 def _gap_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
-    """Tabulate the differences of every method's curves, from the controls and from each other, in a leading metric."""
-    shown: list[Table] = []
+    """Tabulate the differences of every method's curves from the controls and from each other; leading metrics only."""
+    tables: list[Table] = []
     if metric not in LEADING:
-        return shown
+        return tables
     for method, pairs in overview.panels(direction, metric).items():
-        curves, summaries = _unzipped(pairs)
+        curves, summaries = _unzip(pairs)
         title = _title(direction, method, metric)
         of_models = sum(not curve.is_control for curve in curves)
         if of_models:
-            shown.append(gap_table(curves, summaries, f"{title}, differences, percentage points"))
+            tables.append(gap_table(curves, summaries, f"{title}, differences, percentage points"))
         if of_models > 1:
             differences = model_differences(overview, direction, method, metric)
-            shown.append(difference_table(differences, f"{title}, mean over the curve, percentage points"))
-    return shown
+            tables.append(difference_table(differences, f"{title}, mean over the curve, percentage points"))
+    return tables
 
 
 def _tables_by_model(overview: Overview, direction: str, metric: str) -> list[Table]:
-    """Compare the methods of each model, where there are several: one table per model, controls first."""
-    pairs = overview.pairs(direction, metric)
+    """Compare the methods: one table per model, controls first."""
+    pairs = overview.summarized_curves(direction, metric)
     ends = overview.grid.clean, overview.grid.blank
-    shown = []
+    tables = []
     for model in dict.fromkeys(curve.model for curve, _ in pairs if curve.model is not None):
-        curves, summaries = _unzipped([pair for pair in pairs if pair[0].model in (model, None)])
+        curves, summaries = _unzip([pair for pair in pairs if pair[0].model in (model, None)])
         labels = [method_label(curve.method) for curve in curves]
-        title = f"{_NAMES[direction]}, {model_label(model)}: {METRICS[metric]}, %, by pixels {_DONE[direction]}"
-        shown.append(roar_table(curves, summaries, ends, metric, title, labels))
-    return shown
+        title = (
+            f"{_DIRECTION_LABELS[direction]}, {model_label(model)}: {METRICS[metric]}, %, "
+            f"by pixels {_PARTICIPLES[direction]}"
+        )
+        tables.append(roar_table(curves, summaries, ends, metric, title, labels))
+    return tables
 
 
 def _title(direction: str, method: str, metric: str) -> str:
-    return f"{_NAMES[direction]}, {method_label(method)}: {METRICS[metric]}"
+    return f"{_DIRECTION_LABELS[direction]}, {method_label(method)}: {METRICS[metric]}"
 
 
-def _unzipped(pairs: Sequence[tuple[Curve, Summary]]) -> tuple[list[Curve], list[Summary]]:
+def _unzip(pairs: Sequence[tuple[Curve, Summary]]) -> tuple[list[Curve], list[Summary]]:
     return [curve for curve, _ in pairs], [summary for _, summary in pairs]
 
 
 def audits(overview: Overview, direction: str) -> list[Table]:
-    """Tabulate what else could explain the curves of a direction; the maps themselves with the first direction."""
+    """Tabulate what else could explain a direction's curves; the first direction has the table of maps, too."""
     curves = [curve for curve in overview.grid.curves if curve.direction == direction]
-    name = _NAMES[direction]
-    beside = [
+    name = _DIRECTION_LABELS[direction]
+    network_tables = [
         audit_tables.probe_table(curves, overview.probes, name),
         audit_tables.longer_table(curves, overview.longer, name),
     ]
-    shown = [*(table for table in beside if table is not None), *audit_tables.removal_tables(curves, name)]
-    return shown if direction != overview.directions[0] else [*shown, audit_tables.variation_table(curves)]
+    tables = [*(table for table in network_tables if table is not None), *audit_tables.removal_tables(curves, name)]
+    return tables if direction != overview.directions[0] else [*tables, audit_tables.variation_table(curves)]
 
 
 def model_tables(overview: Overview) -> list[Table]:
-    """Tabulate what the models score on clean images, if any of them is done."""
+    """Tabulate the models' scores on clean images, if any model is finished."""
     models, expected = overview.models, overview.expected_models
     if not models:
         return []
@@ -130,28 +133,28 @@ def model_tables(overview: Overview) -> list[Table]:
 
 
 def localization_tables(overview: Overview) -> list[Table]:
-    """Tabulate the localization of every method, after a comparison of the methods where there are several."""
+    """Tabulate the localization of every method; with several methods, a comparison of them comes first."""
     rows, expected = overview.localizations, overview.expected_localizations
     if not rows:
         return []
     methods = list(dict.fromkeys(method for model, method in expected if model is not None))
-    compared = [methods_table(rows, over, expected) for over in ("own", "all")] if len(methods) > 1 else []
-    return [*compared, *(localization_table(rows, method, expected) for method in methods)]
+    comparisons = [methods_table(rows, over, expected) for over in ("own", "all")] if len(methods) > 1 else []
+    return [*comparisons, *(localization_table(rows, method, expected) for method in methods)]
 
 
 def example_pictures(
     directory: Path, overview: Overview, inputs: ReportInputs, test: Split, info: Info
 ) -> list[Picture]:
-    """Draw the example images with those maps that are done, controls last, at the percentages of the grid."""
+    """Draw the example images with all finished maps, controls last, at the percentages of the grid."""
     sources = [source for source in inputs.examples if not source.is_missing]
     count = inputs.settings.report.examples
     if not sources or not count:
         return []
     first = overview.grid.curves[0]
-    headers = [f"{percent} % {_DONE[first.direction]}" for percent in first.percents]
-    rows = shown_rows(test, count)
-    ordered = sorted(sources, key=lambda source: source.model is None)
-    examples = collect(ordered, test, info, rows, first.percents, first.direction)
+    headers = [f"{percent} % {_PARTICIPLES[first.direction]}" for percent in first.percents]
+    rows = choose_rows(test, count)
+    models_first = sorted(sources, key=lambda source: source.model is None)
+    examples = read_examples(models_first, test, info, rows, first.percents, first.direction)
     pictures = []
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         path = directory / f"examples_{number}.png"
@@ -162,7 +165,7 @@ def example_pictures(
 
 
 def facts(overview: Overview, inputs: ReportInputs, test_images: int) -> dict[str, str]:
-    """Return the size of the experiment; of the networks to be retrained some may be missing."""
+    """Return the size of the experiment; a partial report counts finished networks of all networks."""
     expected = len(inputs.cells) + len(inputs.probes) + len(inputs.longer)
     retrained = len(overview.cells) + len(overview.probes) + len(overview.longer)
     return {
@@ -176,7 +179,7 @@ def facts(overview: Overview, inputs: ReportInputs, test_images: int) -> dict[st
     }
 
 
-def scores_of_nothing(overview: Overview) -> str:
-    """Say what the leading scores are with nothing visible."""
+def blank_scores(overview: Overview) -> str:
+    """Return a text of the leading scores with nothing visible."""
     means = {metric: overview.spread_of(overview.grid.blank, metric)[0] for metric in LEADING}
     return ", ".join(f"{METRICS[metric]} is {percent_text(mean)} %" for metric, mean in means.items())

@@ -9,25 +9,25 @@ from roar_pipeline.report.tables.plain_text import to_text
 __all__ = ["terminal_text"]
 
 _WIDTH = 110
-"""Characters of a line."""
+"""Characters per line."""
 
 
 def terminal_text(page: Page) -> str:
-    """Return what a terminal shows: what is missing, models, localization, the leading metrics, claims and cautions.
+    """Return the report as text: missing results, models, localization, leading metrics, claims and caveats.
 
-    Several methods are compared in one table per model, in place of a table per method.
+    With several methods, one table per model replaces the tables per method.
     """
-    several = [table for section in page.curves for table in section.by_model]
-    localization = page.localization[:2] if several else page.localization
-    shown = [*page.models[:1], *localization, *(several or [t for s in page.curves for t in s.lead_tables])]
+    by_model = [table for section in page.curves for table in section.by_model]
+    localization = page.localization[:2] if by_model else page.localization
+    tables = [*page.models[:1], *localization, *(by_model or [t for s in page.curves for t in s.lead_tables])]
     missing = [*page.missing[:1], *_bullets(page.missing[1:]), *([""] if page.missing else [])]
-    judged = _bullets([f"{verdict}: {text}" for verdict, text, _ in page.claims])
+    claims = _bullets([f"{verdict}: {text}" for verdict, text, _ in page.claims])
     return "\n".join(
         [
             *missing,
-            *(to_text(table, _WIDTH) for table in shown),
-            *(["Claims", *judged, ""] if judged else []),
-            *_bullets(page.cautions),
+            *(to_text(table, _WIDTH) for table in tables),
+            *(["Claims", *claims, ""] if claims else []),
+            *_bullets(page.caveats),
             "",
         ]
     )

@@ -1,11 +1,11 @@
-"""Sentences that are made from lists."""
+"""Lists in sentences."""
 
 from collections.abc import Sequence
 
-__all__ = ["listed"]
+__all__ = ["join_names"]
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Write the first names between commas, and how many more there are."""
-    shown = list(names[:most])
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+def join_names(names: Sequence[str], limit: int) -> str:
+    """Join the first ``limit`` names, and count the others: ``a, b and 3 more``."""
+    first = list(names[:limit])
+    return ", ".join(first) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -21,7 +21,7 @@ from roar_pipeline.datasets import images, scenes
 from roar_pipeline.removal.level_store import read_levels
 from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.build import build
-from roar_pipeline.report.examples import collect, shown_rows
+from roar_pipeline.report.examples import choose_rows, read_examples
 from roar_pipeline.report.figures.curves import spread_apart
 from roar_pipeline.report.figures.style import color
 from roar_pipeline.report.figures.training import training_curves
@@ -252,11 +252,11 @@ def test_examples_are_spread_over_images_with_masks():
         segmentation=np.zeros((50, 1, 1), np.uint8),
         segmentation_rows=np.arange(0, 100, 2),
     )
-    assert shown_rows(split, 4) == [20, 40, 58, 78]
+    assert choose_rows(split, 4) == [20, 40, 58, 78]
     without = replace(split, segmentation=split.segmentation[:0], segmentation_rows=split.segmentation_rows[:0])
-    assert shown_rows(without, 1) == [50]
-    assert shown_rows(replace(without, ids=["a", "b"]), 4) == [0, 1]
-    assert shown_rows(split, 0) == []
+    assert choose_rows(without, 1) == [50]
+    assert choose_rows(replace(without, ids=["a", "b"]), 4) == [0, 1]
+    assert choose_rows(split, 0) == []
 
 
 def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
@@ -264,7 +264,7 @@ def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     fill = np.round(info.mean * 255).astype(np.uint8)
     for direction in ("remove", "keep"):
-        (example,) = collect(sources, split, info, [5], (10, 50), direction)
+        (example,) = read_examples(sources, split, info, [5], (10, 50), direction)
         assert (example.image == split.images[5]).all()
         assert list(example.labels) == np.flatnonzero(split.labels[5]).tolist()
         assert [row.label for row in example.rows] == ["Random", "Teacher", "Naive KD"]
@@ -280,7 +280,7 @@ def test_examples_show_exactly_what_is_removed(tmp_path, images_path):
 def test_example_rows_name_the_explained_classes(tmp_path, images_path):
     sources = write_grid(tmp_path, images_path, methods=("gradcam", "ebp")).examples
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
-    (example,) = collect(sources, split, info, [5], (10,), "remove")
+    (example,) = read_examples(sources, split, info, [5], (10,), "remove")
     rows = {(row.label, row.caption[:1]): row.caption[1:] for row in example.rows}
     assert set(rows) >= {("Random", ()), ("Teacher", ("Grad-CAM",)), ("Teacher", ("EBP",))}
     assert not any("✗" in line for line in rows["Teacher", ("EBP",)])
@@ -292,7 +292,7 @@ def test_explained_classes_that_are_not_there_are_marked(tmp_path, images_path):
     source = write_grid(tmp_path, images_path).examples[1]
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     absent = replace(split, labels=1 - split.labels)
-    (example,) = collect([source], absent, info, [5], (10,), "remove")
+    (example,) = read_examples([source], absent, info, [5], (10,), "remove")
     assert all(line.endswith(" ✗") for line in example.rows[0].caption)
 
 

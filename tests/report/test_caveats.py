@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from roar_pipeline import config
-from roar_pipeline.report.caveats import warnings
-from roar_pipeline.report.claims import claims, model_differences
+from roar_pipeline.report.caveats import caveats
+from roar_pipeline.report.claims import judge_claims, model_differences
 from roar_pipeline.report.findings import findings
 from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, RemovalAudits
 from roar_pipeline.report.labels import LEADING, METRICS
@@ -126,7 +126,7 @@ def set_to(**sections: Mapping[str, Any]) -> config.Settings:
 
 
 def lines(words: str, overview: Overview, settings: config.Settings | None = None) -> list[str]:
-    return [line for line in warnings(settings or set_to(), overview) if words in line]
+    return [line for line in caveats(settings or set_to(), overview) if words in line]
 
 
 def test_generated_data_is_called_an_illustration():
@@ -212,13 +212,13 @@ def test_kept_pixels_are_judged_the_other_way_round():
     text = findings(overview)[0]
     assert text.startswith("KAR, Grad-CAM, mAP (classes): against random")
     assert "above at every percentage for Teacher; below at every percentage for Naive KD" in text
-    judged = {claim.text: claim for claim in claims(overview, 0.05)}
+    judged = {claim.text: claim for claim in judge_claims(overview, 0.05)}
     assert judged["Grad-CAM keeping, every model: the curve lies above random's"].verdict == "not held"
 
 
 def test_a_grid_of_controls_alone_claims_nothing():
     overview = overview_of({("random", None): (0.8, 0.7), ("gradcam+shuffled", "teacher"): (0.7, 0.6)})
-    assert claims(overview, 0.05) == []
+    assert judge_claims(overview, 0.05) == []
     assert findings(overview) == []
 
 
@@ -249,13 +249,13 @@ def test_a_threshold_chosen_on_test_images_is_named():
 
 def test_validation_images_that_are_also_others_are_counted():
     apart = set_to(dataset={"root": "x", "validation_split": "val", "train_split": "train", "test_split": "test"})
-    shared = warnings(apart, overview_of(), {"train": 1, "test": 2, "of": 4})
+    shared = caveats(apart, overview_of(), {"train": 1, "test": 2, "of": 4})
     assert any("2 of 4 validation images are also test images" in line for line in shared)
     assert any("1 of 4 validation images are also training images" in line for line in shared)
-    nothing = warnings(apart, overview_of(), {"train": 0, "test": 0, "of": 4})
+    nothing = caveats(apart, overview_of(), {"train": 0, "test": 0, "of": 4})
     assert not any("validation images" in line for line in nothing)
     same = set_to(dataset={"root": "x", "validation_split": "val", "test_split": "val"})
-    whole = warnings(same, overview_of(), {"train": 0, "test": 4, "of": 4})
+    whole = caveats(same, overview_of(), {"train": 0, "test": 4, "of": 4})
     assert sum("threshold" in line for line in whole) == 1, "said of the split, not of its images again"
 
 
@@ -282,11 +282,11 @@ def test_a_clean_network_that_learned_nothing_has_no_racu():
     text = findings(overview_of(clean=0.25))[0]
     assert "hardly above one that sees nothing (25.0 and 20.0)" in text
     assert "RACU" not in text
-    assert not claims(overview_of(clean=0.25), 0.05)
+    assert not judge_claims(overview_of(clean=0.25), 0.05)
 
 
 def verdicts(overview: Overview, margin: float = 0.05) -> dict[str, str]:
-    return {c.text: c.verdict for c in claims(overview, margin) if METRICS[LEADING[0]] in c.measure}
+    return {c.text: c.verdict for c in judge_claims(overview, margin) if METRICS[LEADING[0]] in c.measure}
 
 
 def test_claims_about_curves():
@@ -313,7 +313,7 @@ def trained(model: str, seed: int, score: float) -> ModelRun:
 def test_claim_about_the_order_of_the_students(swa, verdict):
     means = {"naive_kd": 0.8, "ewa": 0.89, "swa": swa, "sswa": 0.95}
     models = tuple(trained(name, seed, mean) for name, mean in means.items() for seed in SEEDS)
-    (claim,) = [c for c in claims(overview_of(models=models), 0.05) if c.measure.startswith("mAP (classes), cl")]
+    (claim,) = [c for c in judge_claims(overview_of(models=models), 0.05) if c.measure.startswith("mAP (classes), cl")]
     assert claim.text == "Naive KD < EWA < SWA < SSWA"
     assert claim.verdict == verdict
     assert [d.label for d in claim.differences] == ["Naive KD − EWA", "EWA − SWA", "SWA − SSWA"]

@@ -20,9 +20,9 @@ from roar_pipeline.datasets import images, scenes
 from roar_pipeline.errors import InputError
 from roar_pipeline.report.build import build
 from roar_pipeline.report.findings import findings
-from roar_pipeline.report.grid import Curve, group
+from roar_pipeline.report.grid import Curve, group_cells
 from roar_pipeline.report.inputs import CellInput, ReportInputs
-from roar_pipeline.report.missing import missing_lines, requested
+from roar_pipeline.report.missing import missing_lines, requested_results
 from roar_pipeline.report.overview import Overview, gather
 from roar_pipeline.report.results import read_cells
 from roar_pipeline.report.statistics.contrasts import UNDEFINED
@@ -130,17 +130,17 @@ def test_a_point_that_lacks_a_seed_is_the_mean_of_the_others_and_compared_with_t
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
-    assert runs(after.points) == runs(after.gaps) == [3, 2]
+    assert runs(after.points) == runs(after.minus_random) == [3, 2]
     own, random = scores(whole, TEACHER, 50), scores(whole, RANDOM, 50)
     assert after.points[1].mean == pytest.approx((own[0] + own[2]) / 2)
     assert after.points[1].std == pytest.approx(abs(own[0] - own[2]) / 2**0.5)
-    assert after.gaps[1].mean == pytest.approx((own[0] - random[0] + own[2] - random[2]) / 2)
+    assert after.minus_random[1].mean == pytest.approx((own[0] - random[0] + own[2] - random[2]) / 2)
     assert after.racu.mean == pytest.approx(racu_by_hand(whole, TEACHER, (0, 2)))
     assert after.racu.mean != before.racu.mean
-    assert after.racu.runs == after.area.runs == 2
-    for estimate in (after.points[1], after.gaps[1], after.racu, after.area):
+    assert after.racu.runs == after.area_minus_random.runs == 2
+    for estimate in (after.points[1], after.minus_random[1], after.racu, after.area_minus_random):
         assert (estimate.interval, estimate.p) == (None, None)
-    assert (after.points[0], after.gaps[0]) == (before.points[0], before.gaps[0])
+    assert (after.points[0], after.minus_random[0]) == (before.points[0], before.minus_random[0])
     assert before.points[0].interval is not None
     for key in (RANDOM, NAIVE):
         assert sums(partial)[key] == sums(full)[key]
@@ -150,14 +150,14 @@ def test_the_control_of_one_seed_missing_takes_that_seed_out_of_comparisons_only
     full = overview_of(whole)
     partial = overview_of(without(whole, "cells", is_cell("random", percent=10, seed=0)))
     before, after = sums(full)[TEACHER], sums(partial)[TEACHER]
-    assert (after.points, after.above_clean) == (before.points, before.above_clean)
+    assert (after.points, after.minus_clean) == (before.points, before.minus_clean)
     own, random = scores(whole, TEACHER, 10), scores(whole, RANDOM, 10)
-    assert after.gaps[0].mean == pytest.approx((own[1] - random[1] + own[2] - random[2]) / 2)
-    assert after.gaps[1] == before.gaps[1]
-    assert after.gaps[0].interval is None
-    assert (runs(after.gaps), after.racu.runs) == ([2, 3], 2)
+    assert after.minus_random[0].mean == pytest.approx((own[1] - random[1] + own[2] - random[2]) / 2)
+    assert after.minus_random[1] == before.minus_random[1]
+    assert after.minus_random[0].interval is None
+    assert (runs(after.minus_random), after.racu.runs) == ([2, 3], 2)
     assert after.racu.mean == pytest.approx(racu_by_hand(whole, TEACHER, (1, 2)))
-    assert means(sums(partial)[RANDOM].gaps) == [0, 0]
+    assert means(sums(partial)[RANDOM].minus_random) == [0, 0]
 
 
 def test_seeds_that_do_not_meet_are_not_compared(whole: ReportInputs) -> None:
@@ -166,8 +166,8 @@ def test_seeds_that_do_not_meet_are_not_compared(whole: ReportInputs) -> None:
     after = sums(overview_of(inputs))[TEACHER]
     assert after.points[0].mean == scores(whole, TEACHER, 10)[0]
     assert after.points[0].std is None
-    assert (after.gaps[0], after.racu) == (UNDEFINED, UNDEFINED)
-    assert runs(after.gaps) == [0, 3]
+    assert (after.minus_random[0], after.racu) == (UNDEFINED, UNDEFINED)
+    assert runs(after.minus_random) == [0, 3]
 
 
 @pytest.mark.parametrize("percent", [0, 100])
@@ -176,8 +176,12 @@ def test_an_end_that_is_missing_takes_its_seed_out_of_racu_only(whole: ReportInp
     assert partial.seeds == full.seeds == 3
     for key in (RANDOM, TEACHER, NAIVE):
         before, after = sums(full)[key], sums(partial)[key]
-        assert (after.points, after.gaps, after.area) == (before.points, before.gaps, before.area)
-        assert runs(after.above_clean) == ([2, 2] if percent == 0 else [3, 3])
+        assert (after.points, after.minus_random, after.area_minus_random) == (
+            before.points,
+            before.minus_random,
+            before.area_minus_random,
+        )
+        assert runs(after.minus_clean) == ([2, 2] if percent == 0 else [3, 3])
         assert after.racu.mean == pytest.approx(racu_by_hand(whole, key, (0, 1)))
         assert (after.racu.runs, after.racu.interval) == (2, None)
 
@@ -187,12 +191,12 @@ def test_without_random_there_is_nothing_to_compare_with(whole: ReportInputs, ke
     lost = without(whole, "cells", lambda c: is_cell("random")(c) and c.seed not in kept)
     before, after = sums(overview_of(whole))[TEACHER], sums(overview_of(lost))[TEACHER]
     assert after.points == before.points
-    assert [gap.interval for gap in after.gaps] == [None, None]
-    assert runs(after.gaps) == [len(kept)] * 2
+    assert [gap.interval for gap in after.minus_random] == [None, None]
+    assert runs(after.minus_random) == [len(kept)] * 2
     if kept:
-        assert after.gaps[0].mean == scores(whole, TEACHER, 10)[1] - scores(whole, RANDOM, 10)[1]
+        assert after.minus_random[0].mean == scores(whole, TEACHER, 10)[1] - scores(whole, RANDOM, 10)[1]
     else:
-        assert (*after.gaps, after.racu, after.area) == (UNDEFINED,) * 4
+        assert (*after.minus_random, after.racu, after.area_minus_random) == (UNDEFINED,) * 4
 
 
 def test_a_missing_curve_keeps_its_place_and_says_nothing(whole: ReportInputs) -> None:
@@ -210,27 +214,27 @@ def test_a_missing_percentage_is_not_bridged(whole: ReportInputs) -> None:
     for key in (RANDOM, TEACHER, NAIVE):
         before, after = sums(full)[key], sums(partial)[key]
         assert curves(partial)[key].percents == PERCENTS
-        assert (after.points[0], after.gaps[0]) == (before.points[0], before.gaps[0])
-        assert (after.points[1], after.gaps[1], after.racu, after.area) == (UNDEFINED,) * 4
+        assert (after.points[0], after.minus_random[0]) == (before.points[0], before.minus_random[0])
+        assert (after.points[1], after.minus_random[1], after.racu, after.area_minus_random) == (UNDEFINED,) * 4
 
 
 def test_crossed_seeds_are_compared_run_by_run(crossed: ReportInputs) -> None:
     lost = without(crossed, "cells", is_cell(model="teacher", percent=10, seed=1, model_seed=6))
     full, partial = overview_of(crossed), overview_of(lost)
     after = sums(partial)[TEACHER]
-    assert (runs(after.points), runs(after.gaps), after.racu.runs) == ([5, 6], [5, 6], 5)
+    assert (runs(after.points), runs(after.minus_random), after.racu.runs) == ([5, 6], [5, 6], 5)
     cells, random = curves(full)[TEACHER].cells[0], scores(crossed, RANDOM, 10)
     kept = [c for c in cells if c.run != (1, 6)]
     assert after.points[0].mean == pytest.approx(np.mean([c.test["f1_samples"] for c in kept]))
-    assert after.gaps[0].mean == pytest.approx(np.mean([c.test["f1_samples"] - random[c.seed] for c in kept]))
-    assert after.gaps[1] == sums(full)[TEACHER].gaps[1]
+    assert after.minus_random[0].mean == pytest.approx(np.mean([c.test["f1_samples"] - random[c.seed] for c in kept]))
+    assert after.minus_random[1] == sums(full)[TEACHER].minus_random[1]
 
 
 def test_other_metrics_follow_the_same_rule(whole: ReportInputs) -> None:
     partial = overview_of(without(whole, "cells", is_cell(model="teacher", percent=50, seed=1)))
     for metric in ("map_classes", "map_samples"):
         own, random = (scores(whole, key, 50, metric) for key in (TEACHER, RANDOM))
-        gap = sums(partial, metric)[TEACHER].gaps[1]
+        gap = sums(partial, metric)[TEACHER].minus_random[1]
         assert gap.mean == pytest.approx(np.mean([own[s] - random[s] for s in (0, 2)]))
 
 
@@ -238,7 +242,7 @@ def test_what_is_not_named_as_missing_is_still_an_error(whole: ReportInputs) -> 
     lost = without(whole, "cells", is_cell(model="teacher", percent=50, seed=1))
     cells = [c for c in lost.cells if not is_cell(model="naive_kd", percent=50, seed=1)(c)]
     with pytest.raises(ValueError, match="cells are missing: remove gradcam of naive_kd"):
-        group(read_cells(cells))
+        group_cells(read_cells(cells))
 
 
 def test_common_pairs_need_every_model(whole: ReportInputs) -> None:
@@ -296,7 +300,7 @@ def test_findings_do_not_count_the_unknown_as_not_below(whole: ReportInputs) -> 
 
 
 def lines_of(inputs: ReportInputs) -> list[str]:
-    return missing_lines(requested(inputs))
+    return missing_lines(requested_results(inputs))
 
 
 def test_what_is_missing_is_listed(whole: ReportInputs, crossed: ReportInputs) -> None:

@@ -13,7 +13,7 @@ from support.grid_results import write_grid, write_images
 from roar_pipeline import config
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation import metrics
-from roar_pipeline.report.grid import above_clean, full_labels, group
+from roar_pipeline.report.grid import full_labels, group_cells, is_above_clean
 from roar_pipeline.report.inputs import LocalizationInput
 from roar_pipeline.report.labels import METRICS, method_label, model_label
 from roar_pipeline.report.overview import Overview, gather
@@ -44,7 +44,7 @@ def gathered(root, images_path, *, resamples=50, **grid) -> Overview:
 
 
 def grid_of(root, images_path, **grid):
-    return group(read_cells(write_grid(root, images_path, **grid).cells))
+    return group_cells(read_cells(write_grid(root, images_path, **grid).cells))
 
 
 def test_labels_for_people():
@@ -72,7 +72,7 @@ def test_curves_hold_their_cells_by_percentage_and_run(tmp_path, images_path):
     assert all(c.percents == (10, 50) for c in curves)
     assert [[cell.run for cell in point] for point in curves[1].cells] == [[(0, 0), (1, 1)]] * 2
     assert [c.is_control for c in curves] == [True, False, True, False]
-    assert [c.is_informed for c in curves] == [False, True, False, True]
+    assert [c.masks_depend_on_image for c in curves] == [False, True, False, True]
     assert full_labels(curves)[:3] == ["Random", "Teacher (Grad-CAM)", "Shuffled (Teacher) (Grad-CAM)"]
     assert full_labels(curves[:3]) == ["Random", "Teacher", "Shuffled (Teacher)"]
 
@@ -81,7 +81,7 @@ def test_a_missing_cell_is_named(tmp_path, images_path):
     cells = read_cells(write_grid(tmp_path, images_path).cells)
     without = [c for c in cells if (c.model, c.percent, c.seed) != ("naive_kd", 50, 1)]
     with pytest.raises(ValueError, match="cells are missing: remove gradcam of naive_kd has percents"):
-        group(without)
+        group_cells(without)
 
 
 def test_a_missing_control_is_named(tmp_path, images_path):
@@ -97,7 +97,7 @@ def test_above_clean_compares_within_the_seed(tmp_path, images_path):
     cell = grid.curves[1].cells[0][1]
     reference = grid.clean[1].test["f1_samples"]
     for value, expected in ((reference + 0.01, True), (reference, False), (reference - 0.01, False), (None, None)):
-        assert above_clean(replace(cell, test={"f1_samples": value}), grid.clean, "f1_samples") is expected
+        assert is_above_clean(replace(cell, test={"f1_samples": value}), grid.clean, "f1_samples") is expected
 
 
 def test_a_difference_is_beyond_chance_by_its_corrected_p_or_by_a_wide_margin():
@@ -124,9 +124,11 @@ def test_summary_against_the_cells(tmp_path, images_path):
                 values = [cell.test[metric] for cell in cells]
                 assert (summary.points[point].mean, summary.points[point].std) == mean_std(values)
                 gaps = [a.test[metric] - b.test[metric] for a, b in zip(cells, random.cells[point], strict=True)]
-                assert (summary.gaps[point].mean, summary.gaps[point].std) == pytest.approx(mean_std(gaps))
+                assert (summary.minus_random[point].mean, summary.minus_random[point].std) == pytest.approx(
+                    mean_std(gaps)
+                )
                 over = [cell.test[metric] - clean[cell.seed].test[metric] for cell in cells]
-                assert (summary.above_clean[point].mean, summary.above_clean[point].std) == pytest.approx(
+                assert (summary.minus_clean[point].mean, summary.minus_clean[point].std) == pytest.approx(
                     mean_std(over)
                 )
 
@@ -135,11 +137,11 @@ def test_every_metric_has_an_interval_that_holds_its_mean(tmp_path, images_path)
     overview = gathered(tmp_path, images_path, seeds=(0, 1, 2))
     for metric in METRICS:
         for summary in overview.summaries[metric]:
-            for estimate in (*summary.points, *summary.gaps, summary.racu, summary.area):
+            for estimate in (*summary.points, *summary.minus_random, summary.racu, summary.area_minus_random):
                 low, high = estimate.interval
                 assert low <= estimate.mean <= high
     random = overview.summaries["map_classes"][0]
-    assert [gap.interval for gap in random.gaps] == [(0, 0), (0, 0)]
+    assert [gap.interval for gap in random.minus_random] == [(0, 0), (0, 0)]
 
 
 def test_an_interval_covers_seeds_and_images(tmp_path, images_path):
@@ -152,7 +154,7 @@ def test_an_interval_covers_seeds_and_images(tmp_path, images_path):
     assert (high - low) / 2 > 1.05 * seeds_only
     alone = gathered(tmp_path / "one", images_path, seeds=(4,))
     for one in alone.summaries["f1_samples"]:
-        assert [e.interval for e in (*one.points, *one.gaps, one.racu)] == [None] * 5
+        assert [e.interval for e in (*one.points, *one.minus_random, one.racu)] == [None] * 5
 
 
 def test_racu_is_the_mean_over_seeds_with_measured_ends(tmp_path, images_path):
@@ -234,8 +236,8 @@ def test_crossed_model_seeds_are_paired_with_the_control_of_their_seed(tmp_path,
     assert curve.runs == ((0, 4), (0, 7), (1, 4), (1, 7))
     by_seed = {cell.seed: cell.test["f1_samples"] for cell in random.cells[0]}
     gaps = [cell.test["f1_samples"] - by_seed[cell.seed] for cell in curve.cells[0]]
-    assert overview.summaries["f1_samples"][1].gaps[0].mean == pytest.approx(np.mean(gaps))
-    assert overview.summaries["f1_samples"][1].gaps[0].runs == 4
+    assert overview.summaries["f1_samples"][1].minus_random[0].mean == pytest.approx(np.mean(gaps))
+    assert overview.summaries["f1_samples"][1].minus_random[0].runs == 4
 
 
 def test_resampling_every_image_once_is_the_metric(tmp_path, images_path):
@@ -253,7 +255,7 @@ def test_an_undefined_metric_stays_undefined(tmp_path, images_path):
     curve = grid.curves[1]
     cells = tuple(tuple(replace(c, test={**c.test, "map_classes": None}) for c in p) for p in curve.cells)
     summary = summarize(replace(curve, cells=cells), grid, "map_classes", None)
-    assert [e.mean for e in (*summary.points, *summary.gaps, summary.racu)] == [None] * 5
+    assert [e.mean for e in (*summary.points, *summary.minus_random, summary.racu)] == [None] * 5
 
 
 def test_f1_at_the_reports_threshold_comes_from_the_scores(tmp_path, images_path):

@@ -7,7 +7,7 @@ from roar_pipeline.report.statistics.localization import Localization
 from roar_pipeline.report.tables.localization import localization_table
 from roar_pipeline.report.tables.models import class_table, classification_table
 from roar_pipeline.report.tables.plain_text import to_text
-from roar_pipeline.report.tables.table import MISSING, Table, percent_text, signed
+from roar_pipeline.report.tables.table import MISSING, Table, percent_text, signed_text
 
 
 def test_percent_text():
@@ -17,7 +17,7 @@ def test_percent_text():
 
 
 def test_signed_numbers_have_a_real_minus_unless_they_round_to_zero():
-    assert [signed(value, 2) for value in (-1.234, 0.5, -0.001, 0.0)] == ["−1.23", "0.50", "0.00", "0.00"]
+    assert [signed_text(value, 2) for value in (-1.234, 0.5, -0.001, 0.0)] == ["−1.23", "0.50", "0.00", "0.00"]
 
 
 def test_text_is_aligned_and_has_notes_below():

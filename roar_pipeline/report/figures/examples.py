@@ -1,4 +1,4 @@
-"""The figure of an example: a test image with every model's map, and what removal leaves of it."""
+"""The figure of an example: a test image, every model's map of it, and the image with pixels removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,33 +26,33 @@ _HEAD, _LINE = 0.26, 0.13
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A figure that is laid out in inches from its top left corner, with pictures of one size."""
+    """A figure with a layout in inches from its top left corner, and pictures of one size."""
 
     figure: Figure
     picture: tuple[float, float]
     size: tuple[float, float]
 
     def top(self, row: int) -> float:
-        """Return where a row of pictures begins."""
+        """Return the top of a row of pictures, in inches."""
         return _HEAD + row * (self.picture[1] + _GAP)
 
-    def place(self, pixels: npt.NDArray[Any], row: int, left: float, title: str = "", **options: Any) -> None:
-        """Draw a picture, with its pixels as they are unless they are too many."""
+    def draw_picture(self, pixels: npt.NDArray[Any], row: int, left: float, title: str = "", **options: Any) -> None:
+        """Draw a picture; its pixels are smoothed only where they are more than the figure's."""
         (wide, tall), (total_wide, total_tall) = self.picture, self.size
         bottom = total_tall - self.top(row) - tall
         axes = self.figure.add_axes((left / total_wide, bottom / total_tall, wide / total_wide, tall / total_tall))
-        smooth = "auto" if max(pixels.shape[:2]) > _SIDE * _DPI else "nearest"
-        axes.imshow(pixels, aspect="auto", interpolation=smooth, **options)
+        interpolation = "auto" if max(pixels.shape[:2]) > _SIDE * _DPI else "nearest"
+        axes.imshow(pixels, aspect="auto", interpolation=interpolation, **options)
         axes.set_axis_off()
         axes.set_title(title, fontsize=8, pad=3)
 
-    def write(self, text: str, left: float, top: float, **options: Any) -> None:
+    def draw_text(self, text: str, left: float, top: float, **options: Any) -> None:
         """Write a line whose middle is at ``top``."""
         self.figure.text(left / self.size[0], 1 - top / self.size[1], text, va="center", **options)
 
 
 def example_figure(path: Path, example: Example, headers: Sequence[str]) -> None:
-    """Draw an example: the image and its objects at the left; a row per model with its map and what removal leaves.
+    """Draw an example: the image and its objects at the left; a row per model with its map and images after removal.
 
     Args:
         path: PNG to write.
@@ -74,43 +74,43 @@ def example_figure(path: Path, example: Example, headers: Sequence[str]) -> None
 
 def _draw_image(sheet: _Sheet, example: Example) -> None:
     """Draw the image, its objects below, and the names of its classes."""
-    sheet.place(example.image, 0, 0, "image")
+    sheet.draw_picture(example.image, 0, 0, "image")
     if example.objects is not None:
-        sheet.place(_painted(example.objects), 1, 0)
+        sheet.draw_picture(_paint_segmentation(example.objects), 1, 0)
     top = sheet.top(1 if example.objects is None else 2) + 0.03
     for line, (class_index, name) in enumerate(example.labels.items()):
         if example.objects is not None:
-            sheet.write("■", 0, top + (line + 0.5) * _LINE, color=_class_color(class_index), fontsize=7.5)
-        sheet.write(name, _LINE, top + (line + 0.5) * _LINE, fontsize=7.5)
+            sheet.draw_text("■", 0, top + (line + 0.5) * _LINE, color=_class_color(class_index), fontsize=7.5)
+        sheet.draw_text(name, _LINE, top + (line + 0.5) * _LINE, fontsize=7.5)
 
 
 def _draw_row(sheet: _Sheet, number: int, row: ExampleRow, headers: Sequence[str]) -> None:
-    """Draw a model's name and caption, its map, and what removal leaves."""
+    """Draw a model's name and caption, its map, and the images after removal."""
     wide, tall = sheet.picture
     left = wide + _GAP + 0.1
     middle = sheet.top(number) + tall / 2 - len(row.caption) * _LINE / 2
-    sheet.write(row.label, left, middle, color=color(row.model), fontsize=9, fontweight="bold")
+    sheet.draw_text(row.label, left, middle, color=color(row.model), fontsize=9, fontweight="bold")
     for index, line in enumerate(row.caption):
-        sheet.write(line, left, middle + 0.02 + (index + 1) * _LINE, color=PALE, fontsize=7)
+        sheet.draw_text(line, left, middle + 0.02 + (index + 1) * _LINE, color=PALE, fontsize=7)
     left = wide + _NAMES
     peak = float(row.map.max())
     title = "map" if headers[0] else ""
-    sheet.place(row.map, number, left, title, cmap="magma", vmin=0, vmax=peak if peak > 0 else 1)
+    sheet.draw_picture(row.map, number, left, title, cmap="magma", vmin=0, vmax=peak if peak > 0 else 1)
     for index, (picture, header) in enumerate(zip(row.removed, headers, strict=True)):
-        sheet.place(picture, number, left + (index + 1) * (wide + _GAP), header)
+        sheet.draw_picture(picture, number, left + (index + 1) * (wide + _GAP), header)
 
 
 def _class_color(class_index: int) -> tuple[float, float, float]:
-    """Return one of twenty colors, the ten strong ones first."""
+    """Return the class's color out of twenty, the ten strong ones first."""
     red, green, blue, _ = matplotlib.colormaps["tab20"]((2 * class_index + class_index // 10 % 2) % 20)
     return red, green, blue
 
 
-def _painted(segmentation: Image) -> npt.NDArray[np.float64]:
+def _paint_segmentation(segmentation: Image) -> npt.NDArray[np.float64]:
     """Return a segmentation (H, W) in colors (H, W, 3): background pale gray, void white."""
-    painted = np.full((*segmentation.shape, 3), 0.9)
-    painted[segmentation == VOID] = 1
+    colors = np.full((*segmentation.shape, 3), 0.9)
+    colors[segmentation == VOID] = 1
     for value in np.unique(segmentation):
         if value not in (BACKGROUND, VOID):
-            painted[segmentation == value] = _class_color(int(value) - 1)
-    return painted
+            colors[segmentation == value] = _class_color(int(value) - 1)
+    return colors

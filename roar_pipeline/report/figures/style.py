@@ -1,8 +1,8 @@
-"""What all figures share: one style, the models' colors, and files without a date.
+"""Style, colors and file format of all figures.
 
-Figures are drawn on ``Figure`` objects without global state; files hold no date and no version, so that the same
-numbers give the same bytes. Colors are those of Okabe and Ito (2008), which are told apart under the common color
-vision deficiencies; every model keeps its color in all figures.
+Figures are drawn on ``Figure`` objects without global state. Files hold no date and no version, so equal
+numbers give equal bytes. The colors of Okabe and Ito (2008) differ under the common color vision deficiencies; every model has the same
+color in all figures.
 """
 
 import contextlib
@@ -48,20 +48,20 @@ _STYLE: Any = {
 
 @contextlib.contextmanager
 def saved_figure(*paths: Path, dpi: int = 200) -> Iterator[Figure]:
-    """Yield a figure in our style and save it to the paths, whole."""
+    """Yield a figure in the common style, and save it to the paths atomically."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure()
         yield figure
         for path in paths:
-            nothing = {"CreationDate": None, "Producer": None, "Creator": None}
-            metadata: Any = nothing if path.suffix == ".pdf" else {"Software": None}
+            undated = {"CreationDate": None, "Producer": None, "Creator": None}
+            metadata: Any = undated if path.suffix == ".pdf" else {"Software": None}
             content = io.BytesIO()
             figure.savefig(content, dpi=dpi, format=path.suffix[1:], metadata=metadata)
             write_bytes(path, content)
 
 
 def color(model: str | None) -> str:
-    """Return a model's color; controls are black."""
+    """Return a model's color; black for a control."""
     if model is None:
         return "#000000"
     loss = model.partition("/")[0]

@@ -1,1 +1,1 @@
-"""How sure the numbers are: spread, intervals, tests, contrasts between cells."""
+"""Statistics of the report: spread, intervals, tests, contrasts between cells."""

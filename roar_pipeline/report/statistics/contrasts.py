@@ -1,6 +1,6 @@
-"""Contrasts of cells: a number made of the scores of several networks, with its uncertainty.
+"""Contrasts: functions of several networks' scores, such as a difference, with their uncertainty.
 
-A contrast is computed run by run, from networks that share their seeds, so that what a seed does to all of them
+A contrast is computed run by run, from networks that share their seeds, so that an effect of the seed on all of them
 cancels. Its interval covers the choice of seeds and the choice of test images (``inference``).
 
 Shapes: R runs, N test images, B resamples.
@@ -22,7 +22,7 @@ __all__ = ["UNDEFINED", "Resampled", "Scored", "contrast"]
 
 Floats = npt.NDArray[np.float64]
 Combine = Callable[[Sequence[Floats]], Floats]
-"""From the scores of a run's networks, numbers or (B,), to the contrast in the same shape."""
+"""Computes the contrast from the scores of a run's networks; all are numbers, or all (B,)."""
 
 UNDEFINED = Estimate(mean=None, std=None, interval=None, p=None, runs=0)
 
@@ -32,7 +32,7 @@ class Scored(Protocol):
 
     @property
     def directory(self) -> Path:
-        """Where ``scores.npy`` is."""
+        """The result's directory, which has ``scores.npy``."""
         ...
 
     @property
@@ -42,34 +42,39 @@ class Scored(Protocol):
 
     @property
     def tuned_threshold(self) -> float:
-        """Probability that ``f1_tuned`` is taken at."""
+        """Probability threshold of ``f1_tuned``."""
         ...
 
 
 class Resampled:
-    """Every network's metrics in the same resamples of the test images; computed when first asked for, and kept."""
+    """Every network's metrics in the same resamples of the test images; computed once, on first use."""
 
     def __init__(self, labels: npt.NDArray[np.uint8], count: int, f1_threshold: float) -> None:
         self.images = len(labels)
         self.counts = bootstrap.image_counts(len(labels), count)
         self._labels, self._threshold = labels, f1_threshold
-        self._known: dict[Path, Mapping[str, Floats]] = {}
+        self._metrics: dict[Path, Mapping[str, Floats]] = {}
 
     def of(self, network: Scored, metric: str) -> Floats:
         """Return a network's metric in every resample, (B,)."""
-        if network.directory not in self._known:
-            self._known[network.directory] = bootstrap.resampled_metrics(
+        if network.directory not in self._metrics:
+            self._metrics[network.directory] = bootstrap.resampled_metrics(
                 self._labels,
                 np.load(network.directory / "scores.npy"),
                 self.counts,
                 f1_threshold=self._threshold,
                 tuned_threshold=network.tuned_threshold,
             )
-        return self._known[network.directory][metric]
+        return self._metrics[network.directory][metric]
 
 
 def contrast(
-    runs: Mapping[Run, Sequence[Scored]], metric: str, combine: Combine, resampled: Resampled | None, *, whole: bool
+    runs: Mapping[Run, Sequence[Scored]],
+    metric: str,
+    combine: Combine,
+    resampled: Resampled | None,
+    *,
+    is_complete: bool,
 ) -> Estimate:
     """Estimate a contrast over runs.
 
@@ -78,8 +83,8 @@ def contrast(
         metric: a key of ``METRICS``.
         combine: computes the contrast of one run.
         resampled: metrics in resamples of the test images; None: no intervals.
-        whole: whether every run is there that the grid asks for; without one there is no interval, since networks that
-            failed need not be like the others.
+        is_complete: whether no run of the grid is missing; otherwise there is no interval, since networks that failed
+            need not be like the others.
     """
     if not runs:
         return UNDEFINED
@@ -88,9 +93,9 @@ def contrast(
         scores = [network.test[metric] for network in networks]
         defined = [np.asarray(score, dtype=np.float64) for score in scores if score is not None]
         values[run] = float(combine(defined)) if len(defined) == len(scores) else None
-    drawn = None
-    if resampled is not None and whole and None not in values.values():
+    resampled_mean = None
+    if resampled is not None and is_complete and None not in values.values():
         of_runs = [combine([resampled.of(n, metric) for n in networks]) for networks in runs.values()]
-        drawn = np.sum(of_runs, axis=0) / len(of_runs)
-    estimate = inference.estimate(values, drawn, resampled.images if resampled is not None else 0)
-    return estimate if drawn is not None else Estimate(estimate.mean, estimate.std, None, None, estimate.runs)
+        resampled_mean = np.sum(of_runs, axis=0) / len(of_runs)
+    estimate = inference.estimate(values, resampled_mean, resampled.images if resampled is not None else 0)
+    return estimate if resampled_mean is not None else Estimate(estimate.mean, estimate.std, None, None, estimate.runs)

@@ -17,12 +17,12 @@ Floats = npt.NDArray[np.float64]
 def mean_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Return the mean and the sample standard deviation (divisor R - 1) over runs.
 
-    One run has no deviation: None. An undefined value (None) makes both undefined, rather than being skipped.
+    One run has no deviation: None. One undefined value (None) makes both undefined; it is not skipped.
     """
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    defined = [value for value in values if value is not None]
+    if not defined or len(defined) < len(values):
         return None, None
-    return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return float(np.mean(defined)), float(np.std(defined, ddof=1)) if len(defined) > 1 else None
 
 
 def area_between(percents: Sequence[int], upper: npt.ArrayLike, lower: npt.ArrayLike) -> Floats:
@@ -44,10 +44,10 @@ def racu(percents: Sequence[int], random: npt.ArrayLike, curve: npt.ArrayLike, b
         percents: of the points, from 0 to 100.
         random: curve of random removal (P, ...).
         curve: curve of the method (P, ...).
-        blank: score when nothing can be seen, broadcast to the points.
+        blank: score with nothing visible, broadcast to the points.
 
     Returns:
-        (...), NaN where random removal is not above ``blank``: there is nothing to compare with.
+        (...), NaN where random's curve is not above ``blank``: there is nothing to compare with.
     """
     possible = area_between(percents, random, np.broadcast_to(blank, np.shape(random)))
     gained = area_between(percents, random, curve)
@@ -56,7 +56,7 @@ def racu(percents: Sequence[int], random: npt.ArrayLike, curve: npt.ArrayLike, b
 
 
 def with_ends(first: npt.ArrayLike, points: npt.ArrayLike, last: npt.ArrayLike) -> Floats:
-    """Put a first and a last point (...) around the points (P, ...) of a curve."""
+    """Return the points (P, ...) of a curve between a first and a last one (...): (P + 2, ...)."""
     inner = np.asarray(points, dtype=float)
     ends = [np.broadcast_to(np.asarray(end, dtype=float), inner.shape[1:])[None] for end in (first, last)]
     return np.concatenate([ends[0], inner, ends[1]])

@@ -1,8 +1,8 @@
-"""What a few training runs and one test split say about a score: intervals, tests and verdicts.
+"""Intervals, tests and verdicts for scores of a few training runs on one test split.
 
-Two sources of chance are kept apart. Another seed trains another network: that is measured by the runs themselves, of
-which there are few. Other test images would have been scored otherwise: that is measured by resampling the images with
-the runs fixed (``resampling``). Their variances add up, and each is known with its own degrees of freedom.
+There are two sources of chance. Another seed trains another network: the few runs themselves estimate this variance.
+Other test images score otherwise: resampling the images, with the runs fixed, estimates this variance
+(``evaluation.bootstrap``). The variances add up, and each has its own degrees of freedom.
 
 ``estimate``'s interval is that of Banerjee 1960 (Sankhya 22, 357): mean ± sqrt(sum of t_i^2 v_i), where v_i is the
 estimated variance of the mean from source i and t_i the quantile of Student's t with that source's degrees of freedom.
@@ -11,10 +11,10 @@ function of chi-square with one degree of freedom, which is concave, and w_i = v
 F(sum of V_i t_i^2 w_i / sum of V_i) >= sum of V_i mean(F(t_i^2 w_i)) / sum of V_i = level. With one source it is
 Student's interval. The usual approximation, Satterthwaite's degrees of freedom for the summed variance (1946), takes
 them from the same few variances: with three seeds it covers 93 % at a level of 95 %, and misses 2 to 3 % at 99.5 %,
-which corrected tests need. With skewed effects of seeds (scores near 0), no interval from a few seeds holds its level
-quite. ``benchmarks/coverage.py`` simulates all this.
+which corrected tests need. With skewed effects of seeds (scores near 0), no interval from a few seeds quite holds its
+level. ``benchmarks/coverage.py`` simulates all this.
 
-Legend: R runs, B resamples.
+Shapes: R runs, B resamples.
 """
 
 import math
@@ -48,19 +48,19 @@ _ROUNDING = 1e-12
 """Standard errors and means of scores (order 1) below this are 0: differences of equal numbers, but for rounding."""
 
 _SMALLEST = 1e-300
-"""Where the search for a p-value ends."""
+"""Lower bound of the search for a p-value."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over runs and how sure it is.
+    """A mean over runs and its uncertainty.
 
     Attributes:
         mean: over all runs; None if a run has no value.
         std: sample standard deviation over runs (divisor R - 1); None with one run.
-        interval: for the mean over all seeds and images there could be; None where it is not known (``estimate``).
+        interval: of the mean over all possible seeds and images; None where ``estimate`` has none.
         p: two-sided, of the hypothesis that this mean is 0: 1 - the level of the interval that ends at 0.
-        runs: how many there are.
+        runs: their number.
     """
 
     mean: float | None
@@ -71,7 +71,7 @@ class Estimate:
 
 
 class _Source(NamedTuple):
-    """A source of chance: the variance that it gives the mean, and the degrees of freedom of that variance."""
+    """A source of chance: its share in the variance of the mean, and the degrees of freedom of that estimate."""
 
     variance: float
     df: int
@@ -82,20 +82,19 @@ def estimate(
 ) -> Estimate:
     """Estimate a statistic's mean over seeds and images from its value in every run.
 
-    Runs are equal: one per seed (seed, None), or one per pair of seed and model seed. Where either names the run, as
-    run s explains the models of seed s, they are one source; where they are crossed, seeds and model seeds are a source
-    each, by the means over the runs of each seed and of each model seed (which counts their interaction twice, on the
-    safe side). With a single model seed for all seeds, the interval is for the networks of that model seed.
+    All runs weigh the same: one per seed (seed, None), or one per pair of seed and model seed. Paired seeds, where run
+    s explains the models of seed s, are one source. Crossed seeds are two sources, estimated by the means over the runs
+    of a seed and over those of a model seed; this counts their interaction twice, on the safe side. With a single model
+    seed for all seeds, the interval is for the networks of that model seed.
 
-    There is no interval and no p with one seed: what another would have given is anybody's guess. Nor if a value is
-    undefined, in a run or in a resample.
+    Interval and p are None with one seed, and if a value is undefined in a run or in a resample.
 
     Args:
         values: (seed, model seed) of a run to the statistic on the whole test split, None or NaN where undefined. For a
             difference, that of the same run: then seeds are paired.
         resampled: the mean over the runs in every resample of the images (B,), the runs fixed; None if images are not
             resampled: then the interval is for these very images.
-        images: how many are resampled.
+        images: number of resampled images.
         level: of the interval.
     """
     runs = {run: value for run, value in values.items() if value is not None and not math.isnan(value)}
@@ -115,13 +114,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     The chance that any true hypothesis is rejected is then at most the level, whatever their dependence. None stays
     None and is not counted.
     """
-    known = [p for p in p_values if p is not None]
-    order = np.argsort(known, kind="stable")
-    factors = np.arange(len(known), 0, -1)
-    corrected = np.empty(len(known))
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(known)[order]), 1) if known else []
-    rest = iter(corrected.tolist())
-    return [None if p is None else next(rest) for p in p_values]
+    defined = [p for p in p_values if p is not None]
+    order = np.argsort(defined, kind="stable")
+    factors = np.arange(len(defined), 0, -1)
+    corrected = np.empty(len(defined))
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(defined)[order]), 1) if defined else []
+    remaining = iter(corrected.tolist())
+    return [None if p is None else next(remaining) for p in p_values]
 
 
 def verdict_below(difference: Estimate, corrected_p: float | None, level: float = 0.05) -> Verdict:
@@ -168,7 +167,7 @@ def _opposite(verdict: Verdict) -> Verdict:
 
 
 def _sources(runs: Mapping[Run, float], resampled: Floats | None, images: int) -> list[_Source] | None:
-    """Return the sources of chance that have any variance; None if one of them is not known."""
+    """Return the sources of chance with a variance above 0; None if a variance cannot be estimated."""
     seeds, models = {seed for seed, _ in runs}, {model for _, model in runs}
     groups = [_means(runs, (seed for seed, _ in runs))]
     if len(models) > 1 and min(len(seeds), len(models)) < len(runs):
@@ -184,7 +183,7 @@ def _sources(runs: Mapping[Run, float], resampled: Floats | None, images: int) -
 
 
 def _means(runs: Mapping[Run, float], factor: Iterable[Hashable]) -> list[float]:
-    """Return the mean over the runs of every level of a factor, which is given run by run."""
+    """Return the mean over the runs of every level of a factor; ``factor`` has the level of every run."""
     groups = defaultdict(list)
     for level, value in zip(factor, runs.values(), strict=True):
         groups[level].append(value)
@@ -203,7 +202,7 @@ def _p_value(mean: float, sources: Sequence[_Source]) -> float:
     if not sources:
         return 0.0
     t = abs(mean) / math.sqrt(sum(source.variance for source in sources))
-    # It lies between those of t at the most and at the fewest degrees of freedom of any source.
+    # It lies between the p-values of t at the most and at the fewest degrees of freedom of any source.
     low, high = (2 * float(stdtr(pick(source.df for source in sources), -t)) for pick in (max, min))
     low = min(max(low, _SMALLEST), high)
     for _ in range(64):

@@ -1,4 +1,4 @@
-"""Localization over the pairs that are averaged: own, all and common ones; and differences between models.
+"""Localization averaged over own, all and common pairs, and its differences between models.
 
 Shapes: P pairs of (test image with a mask, class present in it), N test images, B resamples.
 """
@@ -16,14 +16,14 @@ from roar_pipeline.report.statistics import inference
 from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled
 from roar_pipeline.report.statistics.inference import Estimate
 
-__all__ = ["OVER", "Localization", "PairScores", "auc_difference", "summarize_localization"]
+__all__ = ["PAIR_CHOICES", "Localization", "PairScores", "auc_difference", "summarize_localization"]
 
-OVER = {
+PAIR_CHOICES = {
     "own": "classes the model itself predicts (score above 0): flatters a weak model, scored on its easy pairs only",
     "all": "every class that is present",
     "common": "classes that every model compared predicts",
 }
-"""The (image, present class) pairs that localization is averaged over."""
+"""The choices of (image, present class) pairs that localization is averaged over."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,8 +32,8 @@ Floats = npt.NDArray[np.float64]
 class Localization:
     """One seed's localization over one choice of pairs.
 
-    ``undefined`` counts chosen pairs whose class covers nothing or everything, ``zero_maps`` the maps of all pairs that
-    have no positive value. ``seed`` is None for a control, but for its common pairs, which depend on the models.
+    ``undefined`` counts chosen pairs whose class covers no or every pixel, ``zero_maps`` maps without a positive value,
+    of all pairs. A control has no seed, except over the common pairs, which depend on the models.
     """
 
     model: str | None
@@ -51,8 +51,8 @@ class Localization:
 class PairScores:
     """Every localization of a grid, pair by pair.
 
-    ``expected`` are all localizations of the grid, ``measured`` those that are done; ``image_ids`` (N,) are those of
-    the test images, in the order of the resamples.
+    ``expected`` are all localizations of the grid, ``measured`` the finished ones; ``image_ids`` (N,) are the test
+    images in the order of the resamples.
     """
 
     expected: Sequence[LocalizationInput]
@@ -63,14 +63,14 @@ class PairScores:
 def summarize_localization(scores: PairScores) -> list[Localization]:
     """Average the localization of every model's maps over its own, all, and the common pairs.
 
-    Common are the pairs predicted by every model that has the same method and seed. A control predicts nothing: it has
-    no own pairs, and is scored on the common pairs of every seed. Where a model's localization is missing, what is
-    common to the models of its seed is not known, and nothing is scored on the common pairs of this seed.
+    Every model of the same method and seed predicts the common pairs. A control predicts nothing: it has no own pairs,
+    and is scored on the common pairs of every seed. Where a model's localization is missing, the common pairs of its
+    seed are not known, and nothing is scored on them.
     """
-    unknown = {maps.seed for maps in scores.expected if maps.model is not None and maps.is_missing}
+    incomplete_seeds = {maps.seed for maps in scores.expected if maps.model is not None and maps.is_missing}
     predicted: dict[int, set[tuple[str, int]]] = {}
     for maps in scores.measured:
-        if maps.seed is not None and maps.is_predicted is not None and maps.seed not in unknown:
+        if maps.seed is not None and maps.is_predicted is not None and maps.seed not in incomplete_seeds:
             own = {pair for pair, is_own in zip(maps.pairs, maps.is_predicted, strict=True) if is_own}
             predicted[maps.seed] = predicted.get(maps.seed, own) & own
     return [row for maps in scores.measured for row in _summaries(maps, predicted)]
@@ -94,11 +94,11 @@ def _summaries(maps: LocalizedMaps, predicted: Mapping[int, set[tuple[str, int]]
 
 
 def auc_difference(scores: PairScores, models: tuple[str, str], method: str, resampled: Resampled | None) -> Estimate:
-    """Estimate the AUC over all pairs of one model's maps minus another's, seed by seed and over resampled images.
+    """Estimate the difference of two models' AUC over all pairs, seed by seed and over resampled images.
 
     Args:
         scores: of every pair.
-        models: whose maps; the second's AUC is taken from the first's.
+        models: the first minus the second.
         method: of the maps.
         resampled: resamples of the test images; None: no interval.
     """
@@ -110,22 +110,22 @@ def auc_difference(scores: PairScores, models: tuple[str, str], method: str, res
     complete = [seed for seed in seeds if all((model, seed) in sums for model in models)]
     if not complete:
         return UNDEFINED
-    every_image = np.ones((len(row_of), 1))
+    once = np.ones((len(row_of), 1))
 
     def difference(seed: int, counts: Floats) -> Floats:
         first, second = (_mean_of_pairs(*sums[model, seed], counts) for model in models)
         return np.asarray(first - second)
 
-    values: dict[Run, float | None] = {(seed, None): difference(seed, every_image)[0] for seed in complete}
+    values: dict[Run, float | None] = {(seed, None): difference(seed, once)[0] for seed in complete}
     if resampled is None or len(complete) < len(seeds):
         estimate = inference.estimate(values, None, 0)
         return Estimate(estimate.mean, estimate.std, None, None, estimate.runs)
-    drawn = np.sum([difference(seed, resampled.counts) for seed in complete], axis=0) / len(complete)
-    return inference.estimate(values, drawn, resampled.images)
+    resampled_mean = np.sum([difference(seed, resampled.counts) for seed in complete], axis=0) / len(complete)
+    return inference.estimate(values, resampled_mean, resampled.images)
 
 
 def _sums(maps: LocalizedMaps, row_of: Mapping[str, int]) -> tuple[Floats, Floats]:
-    """Return each image's sum of AUCs and its number of pairs that have one, (N,)."""
+    """Return each image's sum of AUCs and its number of pairs with an AUC, both (N,)."""
     sums, counts = np.zeros(len(row_of)), np.zeros(len(row_of))
     for (image_id, _), auc in zip(maps.pairs, maps.auc, strict=True):
         if not np.isnan(auc):
@@ -135,7 +135,7 @@ def _sums(maps: LocalizedMaps, row_of: Mapping[str, int]) -> tuple[Floats, Float
 
 
 def _mean_of_pairs(sums: Floats, pairs: Floats, counts: Floats) -> Floats:
-    """Return the mean over the pairs of the images in every resample, NaN where none has a pair: (B,)."""
-    total, number = (np.einsum("n,nb->b", each, counts) for each in (sums, pairs))
+    """Return the mean over the pairs of the images in every resample (B,); NaN in a resample without pairs."""
+    total, number = (np.einsum("n,nb->b", of_images, counts) for of_images in (sums, pairs))
     mean: Floats = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
     return mean

@@ -2,9 +2,9 @@
 
 Shapes: P percentages of a curve, R runs (seeds, or seeds x model seeds).
 
-Where cells are missing (partial report), nothing is filled in. A point's mean and deviation are over the runs there
-are, which are counted beside it. A comparison is over the runs that have both cells, areas and RACU over the runs that
-are whole from 0 to 100 %; without any, they are undefined. Intervals are for what has every run.
+Missing cells (partial report) are not filled in. A point's mean and deviation are over its finished runs, and their
+number is given. A comparison is over the runs that have both cells, areas and RACU over the runs that have every cell
+from 0 to 100 %; without such runs they are undefined. Only a statistic of every run has an interval.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ __all__ = [
     "area_difference",
     "best_control",
     "beyond_chance",
-    "change_of",
+    "longer_training_change",
     "lower_is_better",
     "other_controls",
     "point_difference",
@@ -38,7 +38,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 WIDE_MARGIN = 0.1
-"""Seeds move a cell by .03 to .08: a difference above this is more than one seed's chance."""
+"""Seeds move a cell by .03 to .08: a larger difference than this is more than one seed's chance."""
 _LEVEL = 0.05
 
 
@@ -46,32 +46,32 @@ _LEVEL = 0.05
 class Summary:
     """A curve's statistics of one metric; tuples have one entry per percentage.
 
-    ``gaps`` are the curve minus random's, ``above_clean`` the curve minus the clean cells, ``best`` names the control
-    other than random that does best at that percentage and the curve minus it (None where there is none), ``area`` is
-    the mean of the curve minus random's from 0 to 100 %.
+    ``minus_random``, ``minus_clean`` and ``minus_best`` are the curve minus random's, minus the clean cells, and minus
+    the best control other than random at that percentage, with its label (None without such a control).
+    ``area_minus_random`` is the mean of the curve minus random's from 0 to 100 %.
     """
 
     points: tuple[Estimate, ...]
-    gaps: tuple[Estimate, ...]
-    above_clean: tuple[Estimate, ...]
-    best: tuple[tuple[str, Estimate] | None, ...]
-    area: Estimate
+    minus_random: tuple[Estimate, ...]
+    minus_clean: tuple[Estimate, ...]
+    minus_best: tuple[tuple[str, Estimate] | None, ...]
+    area_minus_random: Estimate
     racu: Estimate
 
 
 def lower_is_better(direction: str) -> bool:
-    """Tell whether a good map's curve lies low: ROAR's does, KAR's lies high."""
+    """Return whether a good map's curve lies low: in ROAR it does, in KAR it lies high."""
     return direction == "remove"
 
 
 def beyond_chance(differences: Sequence[Estimate], sign: int) -> list[bool]:
-    """Tell which differences lie on one side of 0 by more than chance.
+    """Return which differences lie on one side of 0 by more than chance.
 
-    By p-values corrected for their number (Holm), or by an uncorrected one and a wide margin, so that a large leak does
-    not hide behind many comparisons. Where there is no p-value, as with one seed, the margin decides.
+    The p-value corrected for their number (Holm) decides, or the uncorrected one for a difference above a wide margin:
+    many comparisons must not hide a large leak. Without a p-value, as with one seed, the margin alone decides.
 
     Args:
-        differences: that are looked at together.
+        differences: the family of the correction.
         sign: 1 for above 0, -1 for below.
     """
     corrected = inference.holm([difference.p for difference in differences])
@@ -89,14 +89,14 @@ def _is_beyond_chance(difference: Estimate, corrected_p: float | None) -> bool:
 
 
 def probes_of(probes: Sequence[Cell], curve: Curve, percent: int) -> list[Cell]:
-    """Return the networks that saw the masks of a curve's cells alone."""
+    """Return the probes of a curve at a percentage: networks that saw the masks of its cells alone."""
     return [p for p in probes if (p.direction, p.method, p.model) == curve.key and p.percent == percent]
 
 
-def change_of(
+def longer_training_change(
     longer: Sequence[Cell], curve: Curve, point: int, percent: int, metric: str
 ) -> tuple[float | None, float | None]:
-    """Return what training twice as long changes in a cell, over the runs that have both, and the cell's spread."""
+    """Return the mean change of a cell by twice the epochs, over the runs that have both, and the cell's spread."""
     twice = {c.run: c for c in longer if (c.direction, c.method, c.model) == curve.key and c.percent == percent}
     pairs = [(cell, twice[cell.run]) for cell in curve.cells[point] if cell.run in twice]
     scores = [(cell.test[metric], longer_cell.test[metric]) for cell, longer_cell in pairs]
@@ -105,7 +105,7 @@ def change_of(
 
 
 def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Summary:
-    """Sum up one metric of a curve over its runs, alone and against the controls of its direction.
+    """Summarize one metric of a curve over its runs, alone and against the controls of its direction.
 
     Args:
         curve: of ``grid``.
@@ -117,10 +117,10 @@ def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None
     points = range(len(curve.percents))
     return Summary(
         points=tuple(_mean(curve, point, metric, resampled) for point in points),
-        gaps=tuple(point_difference(curve, random, point, metric, resampled) for point in points),
-        above_clean=tuple(_minus_shared(curve, grid.clean, point, metric, resampled) for point in points),
-        best=tuple(_minus_best(curve, grid, point, metric, resampled) for point in points),
-        area=area_difference(curve, random, metric, resampled),
+        minus_random=tuple(point_difference(curve, random, point, metric, resampled) for point in points),
+        minus_clean=tuple(_minus_shared(curve, grid.clean, point, metric, resampled) for point in points),
+        minus_best=tuple(_minus_best(curve, grid, point, metric, resampled) for point in points),
+        area_minus_random=area_difference(curve, random, metric, resampled),
         racu=_racu(curve, random, grid, metric, resampled),
     )
 
@@ -128,19 +128,19 @@ def summarize(curve: Curve, grid: Grid, metric: str, resampled: Resampled | None
 def point_difference(a: Curve, b: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
     """Estimate curve ``a`` minus curve ``b`` at one percentage, over the runs that have both."""
     runs = {cell.run: (cell, other) for cell in a.cells[point] if (other := _partner(cell.run, b.cells[point]))}
-    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(a.runs))
+    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, is_complete=len(runs) == len(a.runs))
 
 
 def area_difference(a: Curve, b: Curve, metric: str, resampled: Resampled | None) -> Estimate:
     """Estimate the mean of curve ``a`` minus curve ``b`` from 0 to 100 %, where both have the same cells.
 
-    The trapezoidal area over the measured percentages. Only runs that have every cell of both count.
+    This is the trapezoidal area over the measured percentages. Only runs that have every cell of both count.
     """
     runs: dict[Run, Sequence[Cell]] = {}
     for run in a.runs:
         cells = [_partner(run, curve.cells[point]) for curve in (a, b) for point in range(len(a.percents))]
-        if whole := [cell for cell in cells if cell is not None]:
-            runs |= {run: whole} if len(whole) == len(cells) else {}
+        if finished := [cell for cell in cells if cell is not None]:
+            runs |= {run: finished} if len(finished) == len(cells) else {}
     percents = (0, *a.percents, 100)
 
     def combine(scores: Sequence[Floats]) -> Floats:
@@ -148,13 +148,13 @@ def area_difference(a: Curve, b: Curve, metric: str, resampled: Resampled | None
         zero = np.zeros_like(scores[0])
         return curves.area_between(percents, curves.with_ends(zero, upper, zero), curves.with_ends(zero, lower, zero))
 
-    return contrast(runs, metric, combine, resampled, whole=len(runs) == len(a.runs))
+    return contrast(runs, metric, combine, resampled, is_complete=len(runs) == len(a.runs))
 
 
 def best_control(curve: Curve, grid: Grid, point: int, metric: str) -> Curve | None:
-    """Return the control other than random that does best at a percentage, by its mean; None where there is none.
+    """Return the control other than random with the best mean at a percentage; None without such a control.
 
-    The choice is made on the same numbers as the comparison: it favors the control.
+    Choice and comparison use the same numbers, which favors the control.
     """
     others = [
         (mean, other)
@@ -168,16 +168,16 @@ def best_control(curve: Curve, grid: Grid, point: int, metric: str) -> Curve | N
 
 
 def other_controls(grid: Grid, direction: str, method: str) -> list[Curve]:
-    """Return the controls beside random that a method's curves are held against.
+    """Return the controls other than random that a method's curves are compared with.
 
-    Those without a model, and the method's own maps given to other images.
+    These are the controls without a model, and the method's own maps given to other images.
     """
     controls = [c for c in grid.curves if c.is_control and c.direction == direction and c.method != RANDOM]
     return [curve for curve in controls if curve.model is None or curve.panel == method]
 
 
 def random_curve(grid: Grid, direction: str) -> Curve:
-    """Return random removal (or keeping), with which every curve is compared."""
+    """Return the curve of random removal, or of random keeping."""
     return _control(grid, direction, RANDOM)
 
 
@@ -187,14 +187,16 @@ def _control(grid: Grid, direction: str, method: str) -> Curve:
 
 def _mean(curve: Curve, point: int, metric: str, resampled: Resampled | None) -> Estimate:
     runs = {cell.run: (cell,) for cell in curve.cells[point]}
-    return contrast(runs, metric, lambda scores: scores[0], resampled, whole=len(runs) == len(curve.runs))
+    return contrast(runs, metric, lambda scores: scores[0], resampled, is_complete=len(runs) == len(curve.runs))
 
 
 def _minus_shared(
     curve: Curve, shared: Sequence[Cell], point: int, metric: str, resampled: Resampled | None
 ) -> Estimate:
     runs = {cell.run: (cell, other) for cell in curve.cells[point] if (other := _partner(cell.run, shared))}
-    return contrast(runs, metric, lambda scores: scores[0] - scores[1], resampled, whole=len(runs) == len(curve.runs))
+    return contrast(
+        runs, metric, lambda scores: scores[0] - scores[1], resampled, is_complete=len(runs) == len(curve.runs)
+    )
 
 
 def _minus_best(
@@ -206,17 +208,17 @@ def _minus_best(
 
 
 def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resampled | None) -> Estimate:
-    """Estimate RACU run by run; both ends, everything visible and nothing, are networks trained like the others.
+    """Estimate RACU run by run; clean and blank networks, trained like the others, are both ends of the curve.
 
-    Keep-and-retrain runs from nothing to everything, and a good method lies above random: what it can gain is the area
-    between random's curve and the clean score.
+    A KAR curve runs from blank to clean, and a good method lies above random: the possible gain is the area between
+    random's curve and the clean score.
     """
     runs: dict[Run, Sequence[Cell]] = {}
     for run in curve.runs:
         ends = [_partner(run, grid.clean), _partner(run, grid.blank)]
         inner = [_partner(run, c.cells[point]) for c in (curve, random) for point in range(len(curve.percents))]
-        whole = [cell for cell in (*ends, *inner) if cell is not None]
-        runs |= {run: whole} if len(whole) == len(ends) + len(inner) else {}
+        finished = [cell for cell in (*ends, *inner) if cell is not None]
+        runs |= {run: finished} if len(finished) == len(ends) + len(inner) else {}
     percents, count = (0, *curve.percents, 100), len(curve.percents)
 
     def combine(scores: Sequence[Floats]) -> Floats:
@@ -227,11 +229,11 @@ def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resam
         random_line, line = (curves.with_ends(blank, inner, clean) for inner in (baseline, points))
         return curves.racu(percents, -random_line, -line, -clean)
 
-    estimate = contrast(runs, metric, combine, resampled, whole=len(runs) == len(curve.runs))
+    estimate = contrast(runs, metric, combine, resampled, is_complete=len(runs) == len(curve.runs))
     return UNDEFINED if estimate.mean is None else estimate
 
 
 def _partner(run: Run, cells: Sequence[Cell]) -> Cell | None:
-    """Return the cell of a run: of the same seeds, or of the same seed where the cells know no model."""
+    """Return the cell of a run: that of the same seeds or, among cells without a model, of the same seed."""
     by_run = {cell.run: cell for cell in cells}
     return by_run.get(run) or by_run.get((run[0], None))

@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 from roar_pipeline.report.grid import Cell, Curve, RemovalAudits, full_labels
 from roar_pipeline.report.labels import LEADING, METRICS
 from roar_pipeline.report.statistics.curves import mean_std
-from roar_pipeline.report.statistics.summaries import change_of, probes_of
+from roar_pipeline.report.statistics.summaries import longer_training_change, probes_of
 from roar_pipeline.report.tables.table import (
     MISSING,
     Table,
-    fewer,
-    marked,
-    of_columns,
-    of_groups,
+    number_text,
     percent_text,
-    signed,
+    runs_mark,
+    signed_text,
     spread_texts,
-    written,
+    table_of_columns,
+    table_of_groups,
+    with_marks,
 )
 
 __all__ = ["longer_table", "probe_table", "removal_tables", "variation_table"]
@@ -24,40 +24,40 @@ __all__ = ["longer_table", "probe_table", "removal_tables", "variation_table"]
 Audit = Callable[[RemovalAudits], float | None]
 
 
-def probe_table(grid: Sequence[Curve], probes: Sequence[Cell], name: str) -> Table | None:
-    """Tabulate what a network reaches that sees the masks alone, beside the cell; None where nothing was probed."""
-    curves = [c for c in grid if any(probes_of(probes, c, percent) for percent in c.percents)]
-    percents = [p for p in grid[0].percents if any(probes_of(probes, c, p) for c in curves)]
+def probe_table(curves: Sequence[Curve], probes: Sequence[Cell], name: str) -> Table | None:
+    """Tabulate the scores of networks that see the masks alone, beside the cells'; None without probes."""
+    probed = [c for c in curves if any(probes_of(probes, c, percent) for percent in c.percents)]
+    percents = [p for p in curves[0].percents if any(probes_of(probes, c, p) for c in probed)]
     if not percents:
         return None
     groups: dict[str, dict[str, list[str]]] = {}
     for metric in LEADING:
         for percent in percents:
-            point = grid[0].percents.index(percent)
+            point = curves[0].percents.index(percent)
             sets = {
-                "masks alone": [probes_of(probes, c, percent) for c in curves],
-                "cell": [list(c.cells[point]) for c in curves],
+                "masks alone": [probes_of(probes, c, percent) for c in probed],
+                "cell": [list(c.cells[point]) for c in probed],
             }
             groups[f"{METRICS[metric]}, {percent} %"] = {
                 title: spread_texts(
                     [mean_std([c.test[metric] for c in cells]) for cells in of_curves],
-                    [fewer(len(cells), len(c.runs)) for cells, c in zip(of_curves, curves, strict=True)],
+                    [runs_mark(len(cells), len(c.runs)) for cells, c in zip(of_curves, probed, strict=True)],
                 )
                 for title, of_curves in sets.items()
             }
-    return of_groups(f"{name}: a network that sees the masks alone, %", full_labels(curves), groups)
+    return table_of_groups(f"{name}: a network that sees the masks alone, %", full_labels(probed), groups)
 
 
-def longer_table(grid: Sequence[Curve], longer: Sequence[Cell], name: str) -> Table | None:
-    """Tabulate what twice the epochs change, in points, beside the spread over seeds; None where nothing was."""
+def longer_table(curves: Sequence[Curve], longer: Sequence[Cell], name: str) -> Table | None:
+    """Tabulate the change by twice the epochs, in points, beside the spread over seeds; None without such cells."""
     rows: dict[str, list[str]] = {}
-    for label, curve in zip(full_labels(grid), grid, strict=True):
+    for label, curve in zip(full_labels(curves), curves, strict=True):
         for point, percent in enumerate(curve.percents):
-            moved = [change_of(longer, curve, point, percent, metric) for metric in LEADING]
-            if any(change is not None for change, _ in moved):
+            changes = [longer_training_change(longer, curve, point, percent, metric) for metric in LEADING]
+            if any(change is not None for change, _ in changes):
                 rows[f"{label}, {percent} %"] = [
-                    MISSING if change is None else signed(100 * change, 1) for change, _ in moved
-                ] + [MISSING if spread is None else percent_text(spread) for _, spread in moved]
+                    MISSING if change is None else signed_text(100 * change, 1) for change, _ in changes
+                ] + [MISSING if spread is None else percent_text(spread) for _, spread in changes]
     if not rows:
         return None
     texts = list(zip(*rows.values(), strict=True))
@@ -66,21 +66,21 @@ def longer_table(grid: Sequence[Curve], longer: Sequence[Cell], name: str) -> Ta
         "change": dict(zip(names, map(list, texts[: len(names)]), strict=True)),
         "s.d. over seeds": dict(zip(names, map(list, texts[len(names) :]), strict=True)),
     }
-    return of_groups(f"{name}: twice the epochs, percentage points", list(rows), groups)
+    return table_of_groups(f"{name}: twice the epochs, percentage points", list(rows), groups)
 
 
-def removal_tables(grid: Sequence[Curve], name: str) -> list[Table]:
-    """Tabulate the removed pixels of every curve by percentage, means over runs, train and test apart."""
+def removal_tables(curves: Sequence[Curve], name: str) -> list[Table]:
+    """Tabulate audits of every curve's removed pixels by percentage, means over runs."""
 
     def by_percent(title: str, write: Callable[[Sequence[Cell]], str]) -> Table:
         columns = {
-            f"{percent} %": marked(
-                [write(curve.cells[point]) if curve.cells[point] else MISSING for curve in grid],
-                [fewer(len(curve.cells[point]), len(curve.runs)) for curve in grid],
+            f"{percent} %": with_marks(
+                [write(curve.cells[point]) if curve.cells[point] else MISSING for curve in curves],
+                [runs_mark(len(curve.cells[point]), len(curve.runs)) for curve in curves],
             )
-            for point, percent in enumerate(grid[0].percents)
+            for point, percent in enumerate(curves[0].percents)
         }
-        return of_columns(f"{name}: {title}", full_labels(grid), columns)
+        return table_of_columns(f"{name}: {title}", full_labels(curves), columns)
 
     def object_share(cells: Sequence[Cell]) -> str:
         return percent_text(_mean(cells, lambda a: a.object_share))
@@ -91,7 +91,7 @@ def removal_tables(grid: Sequence[Curve], name: str) -> list[Table]:
 
     def percents(cells: Sequence[Cell]) -> str:
         train, test = _mean(cells, lambda a: a.actual_percent_train), _mean(cells, lambda a: a.actual_percent_test)
-        return f"{written(train, 2)} / {written(test, 2)}"
+        return f"{number_text(train, 2)} / {number_text(test, 2)}"
 
     return [
         by_percent("object pixels removed, test, %", object_share),
@@ -100,10 +100,10 @@ def removal_tables(grid: Sequence[Curve], name: str) -> list[Table]:
     ]
 
 
-def variation_table(grid: Sequence[Curve]) -> Table:
-    """Tabulate the total variation of every curve's test maps and the count of empty ones, means over runs."""
-    cells = [_cell_of_each_run(curve) for curve in grid]
-    marks = [fewer(len(of_curve), len(curve.runs)) for of_curve, curve in zip(cells, grid, strict=True)]
+def variation_table(curves: Sequence[Curve]) -> Table:
+    """Tabulate the total variation of every curve's test maps and the count of empty maps, means over runs."""
+    cells = [_cell_of_each_run(curve) for curve in curves]
+    marks = [runs_mark(len(of_curve), len(curve.runs)) for of_curve, curve in zip(cells, curves, strict=True)]
     audits: dict[str, tuple[Audit, int]] = {
         "total variation": (lambda a: a.total_variation, 3),
         "empty, train": (lambda a: a.empty_maps_train, 0),
@@ -112,14 +112,14 @@ def variation_table(grid: Sequence[Curve]) -> Table:
         "explained = labels, test": (lambda a: a.explained_as_labels_test, 3),
     }
     columns = {
-        title: marked([written(_mean(of_curve, audit), decimals) for of_curve in cells], marks)
+        title: with_marks([number_text(_mean(of_curve, audit), decimals) for of_curve in cells], marks)
         for title, (audit, decimals) in audits.items()
     }
-    return of_columns("Maps", full_labels(grid), columns)
+    return table_of_columns("Maps", full_labels(curves), columns)
 
 
 def _cell_of_each_run(curve: Curve) -> list[Cell]:
-    """Return the first cell that is done of every run: all have the same maps."""
+    """Return the first finished cell of every run: all cells of a run have the same maps."""
     return list({cell.run: cell for point in reversed(curve.cells) for cell in point}.values())
 
 

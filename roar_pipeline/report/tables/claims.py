@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from roar_pipeline.report.claims import Claim, Difference
 from roar_pipeline.report.tables.estimates import estimate_texts, p_text
-from roar_pipeline.report.tables.table import Table, of_columns
+from roar_pipeline.report.tables.table import Table, table_of_columns
 
 __all__ = ["claim_lines", "difference_table"]
 
@@ -15,11 +15,11 @@ def difference_table(differences: Sequence[Difference], title: str) -> Table:
         "difference [95 %]": estimate_texts([d.estimate for d in differences], [d.estimate.runs for d in differences]),
         "p (Holm)": [p_text(d.corrected_p) for d in differences],
     }
-    return of_columns(title, [d.label for d in differences], columns)
+    return table_of_columns(title, [d.label for d in differences], columns)
 
 
 def claim_lines(claims: Sequence[Claim]) -> list[tuple[str, str, str]]:
-    """Return verdict, claim and the differences behind it, in points, of every claim."""
+    """Return verdict, text and deciding differences, in points, of every claim."""
     return [
         (
             claim.verdict,

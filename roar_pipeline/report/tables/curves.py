@@ -6,7 +6,16 @@ from roar_pipeline.report.grid import Cell, Curve
 from roar_pipeline.report.statistics.curves import mean_std
 from roar_pipeline.report.statistics.summaries import Summary, beyond_chance
 from roar_pipeline.report.tables.estimates import estimate_texts
-from roar_pipeline.report.tables.table import MISSING, Table, fewer, marked, of_columns, of_groups, signed, spread_texts
+from roar_pipeline.report.tables.table import (
+    MISSING,
+    Table,
+    runs_mark,
+    signed_text,
+    spread_texts,
+    table_of_columns,
+    table_of_groups,
+    with_marks,
+)
 
 __all__ = ["gap_table", "roar_table"]
 
@@ -15,7 +24,7 @@ FLAG = "†"
 
 
 def roar_table(
-    grid: Sequence[Curve],
+    curves: Sequence[Curve],
     summaries: Sequence[Summary],
     ends: tuple[Sequence[Cell], Sequence[Cell]],
     metric: str,
@@ -24,53 +33,56 @@ def roar_table(
 ) -> Table:
     """Tabulate a metric by percentage, one row per curve, with both ends and RACU.
 
-    ``ends`` are the cells of all curves, clean and with nothing visible. The rows are named by model (one method's
-    curves), unless ``labels`` name them otherwise.
+    ``ends`` are the clean and the blank cells. ``labels`` name the rows; by default their models do, which suits the
+    curves of one method.
     """
     columns: dict[str, list[str]] = {}
-    seeds = len(grid[0].seeds)
+    seeds = len(curves[0].seeds)
 
-    def of_end(cells: Sequence[Cell]) -> list[str]:
-        whole = mean_std([cell.test[metric] for cell in cells])
-        return spread_texts([whole] * len(grid), [fewer(len(cells), seeds)] * len(grid))
+    def end_column(cells: Sequence[Cell]) -> list[str]:
+        spread = mean_std([cell.test[metric] for cell in cells])
+        return spread_texts([spread] * len(curves), [runs_mark(len(cells), seeds)] * len(curves))
 
-    columns["clean"] = of_end(ends[0])
-    flagged = False
-    above = [beyond_chance(summary.above_clean, 1) for summary in summaries]
-    for point, percent in enumerate(grid[0].percents):
+    columns["clean"] = end_column(ends[0])
+    has_flags = False
+    above = [beyond_chance(summary.minus_clean, 1) for summary in summaries]
+    for point, percent in enumerate(curves[0].percents):
         flags = [
-            FLAG if curve.is_informed and is_above[point] else "" for curve, is_above in zip(grid, above, strict=True)
+            FLAG if curve.masks_depend_on_image and is_above[point] else ""
+            for curve, is_above in zip(curves, above, strict=True)
         ]
-        flagged |= any(flags)
-        marks = [fewer(s.points[point].runs, len(curve.runs)) for curve, s in zip(grid, summaries, strict=True)]
+        has_flags |= any(flags)
+        marks = [runs_mark(s.points[point].runs, len(curve.runs)) for curve, s in zip(curves, summaries, strict=True)]
         spread = [(s.points[point].mean, s.points[point].std) for s in summaries]
         columns[f"{percent} %"] = spread_texts(spread, [flag + n for flag, n in zip(flags, marks, strict=True)])
-    columns["nothing"] = of_end(ends[1])
-    shown = [s.racu.mean if not curve.is_control else None for curve, s in zip(grid, summaries, strict=True)]
-    columns["RACU"] = marked(
-        [MISSING if racu is None else signed(racu, 2) for racu in shown],
+    columns["nothing"] = end_column(ends[1])
+    racus = [s.racu.mean if not curve.is_control else None for curve, s in zip(curves, summaries, strict=True)]
+    columns["RACU"] = with_marks(
+        [MISSING if racu is None else signed_text(racu, 2) for racu in racus],
         [
-            "" if racu is None else fewer(s.racu.runs, len(curve.runs))
-            for racu, curve, s in zip(shown, grid, summaries, strict=True)
+            "" if racu is None else runs_mark(s.racu.runs, len(curve.runs))
+            for racu, curve, s in zip(racus, curves, summaries, strict=True)
         ],
     )
-    note = f"{FLAG} above the clean cells by more than chance." if flagged else ""
-    return of_columns(title, list(labels or [curve.label for curve in grid]), columns, note)
+    note = f"{FLAG} above the clean cells by more than chance." if has_flags else ""
+    return table_of_columns(title, list(labels or [curve.label for curve in curves]), columns, note)
 
 
-def gap_table(grid: Sequence[Curve], summaries: Sequence[Summary], title: str) -> Table:
-    """Tabulate the paired differences to random and to the best other control with 95 % intervals, in points."""
-    rows = [(c, s) for c, s in zip(grid, summaries, strict=True) if not c.is_control]
+def gap_table(curves: Sequence[Curve], summaries: Sequence[Summary], title: str) -> Table:
+    """Tabulate the paired differences from random and from the best other control with 95 % intervals, in points."""
+    rows = [(c, s) for c, s in zip(curves, summaries, strict=True) if not c.is_control]
     random: dict[str, list[str]] = {}
     best: dict[str, list[str]] = {}
-    for point, percent in enumerate(grid[0].percents):
-        random[f"{percent} %"] = estimate_texts([s.gaps[point] for _, s in rows], [len(c.runs) for c, _ in rows])
-        named = [s.best[point] for _, s in rows]
-        if all(named):
-            others = [pair for pair in named if pair is not None]
+    for point, percent in enumerate(curves[0].percents):
+        random[f"{percent} %"] = estimate_texts(
+            [s.minus_random[point] for _, s in rows], [len(c.runs) for c, _ in rows]
+        )
+        best_controls = [s.minus_best[point] for _, s in rows]
+        if all(best_controls):
+            others = [pair for pair in best_controls if pair is not None]
             best[f"{percent} %, {others[0][0]}"] = estimate_texts(
                 [e for _, e in others], [len(c.runs) for c, _ in rows]
             )
     racu = {"": estimate_texts([s.racu for _, s in rows], [len(c.runs) for c, _ in rows], scale=1, decimals=2)}
     groups = {"minus random": random, **({"minus the best other control": best} if best else {}), "RACU": racu}
-    return of_groups(title, [c.label for c, _ in rows], groups)
+    return table_of_groups(title, [c.label for c, _ in rows], groups)

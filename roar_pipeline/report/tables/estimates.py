@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from roar_pipeline.report.statistics.inference import Estimate
-from roar_pipeline.report.tables.table import MISSING, fewer, marked, signed
+from roar_pipeline.report.tables.table import MISSING, runs_mark, signed_text, with_marks
 
 __all__ = ["estimate_texts", "p_text"]
 
@@ -11,28 +11,30 @@ __all__ = ["estimate_texts", "p_text"]
 def estimate_texts(
     estimates: Sequence[Estimate], expected: Sequence[int], *, scale: float = 100, decimals: int = 1
 ) -> list[str]:
-    """Write a column of estimates with their intervals, each marked where it is over fewer runs than expected.
+    """Return a column of estimates with their intervals; estimates over fewer runs than expected are marked.
 
     Args:
         estimates: one per row.
-        expected: how many runs the grid asks for, by row.
+        expected: number of runs that the grid asks for, by row.
         scale: factor before writing; the default makes percentage points of shares.
         decimals: of the numbers.
     """
     texts = [
-        MISSING if e.mean is None else signed(scale * e.mean, decimals) + _interval_text(e.interval, scale, decimals)
+        MISSING
+        if e.mean is None
+        else signed_text(scale * e.mean, decimals) + _interval_text(e.interval, scale, decimals)
         for e in estimates
     ]
-    marks = ["" if e.mean is None else fewer(e.runs, n) for e, n in zip(estimates, expected, strict=True)]
-    return marked(texts, marks)
+    marks = ["" if e.mean is None else runs_mark(e.runs, n) for e, n in zip(estimates, expected, strict=True)]
+    return with_marks(texts, marks)
 
 
 def _interval_text(interval: tuple[float, float] | None, scale: float, decimals: int) -> str:
     if interval is None:
         return ""
-    return " [" + ", ".join(signed(scale * end, decimals) for end in interval) + "]"
+    return " [" + ", ".join(signed_text(scale * end, decimals) for end in interval) + "]"
 
 
 def p_text(p: float | None) -> str:
-    """Write a p-value with three decimals and no leading zero."""
+    """Return a p-value with three decimals and no leading zero."""
     return MISSING if p is None else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -5,43 +5,45 @@ from collections.abc import Mapping, Sequence
 
 from roar_pipeline.report.labels import method_label, model_label
 from roar_pipeline.report.statistics.curves import mean_std
-from roar_pipeline.report.statistics.localization import OVER, Localization
-from roar_pipeline.report.tables.table import MISSING, Table, fewer, of_groups, spread_texts
+from roar_pipeline.report.statistics.localization import PAIR_CHOICES, Localization
+from roar_pipeline.report.tables.table import MISSING, Table, runs_mark, spread_texts, table_of_groups
 
 __all__ = ["localization_table", "methods_table"]
 
 Expected = Mapping[tuple[str | None, str], int]
-"""How many seeds the localization of each (model, method) should have; controls have one for all seeds."""
+"""Number of seeds that the grid asks for, by (model, method); a control has one localization for all seeds."""
 
 
 def localization_table(rows: Sequence[Localization], method: str, expected: Expected | None = None) -> Table:
     """Tabulate a method's AUC and pointing accuracy of every model and control over own, all and common pairs.
 
-    Without ``expected``, nothing but the rows is expected.
+    Without ``expected``, no row is missing.
     """
     expected = expected or _expected(rows)
     keys = [key for key in expected if key[1] == method or key[0] is None]
     keys.sort(key=lambda key: key[0] is None)
     seeds = max(expected.values())
 
-    def of(over: str) -> list[list[Localization]]:
+    def rows_over(over: str) -> list[list[Localization]]:
         return [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
 
     groups: dict[str, dict[str, list[str]]] = {name: {} for name in ("AUC", "pointing", "pairs", "maps")}
-    for over in OVER:
+    for over in PAIR_CHOICES:
         marks = [
-            fewer(len(found), seeds if over == "common" else expected[key])
-            for key, found in zip(keys, of(over), strict=True)
+            runs_mark(len(matches), seeds if over == "common" else expected[key])
+            for key, matches in zip(keys, rows_over(over), strict=True)
         ]
-        groups["AUC"][over] = spread_texts([mean_std([r.auc for r in found]) for found in of(over)], marks)
-        groups["pointing"][over] = spread_texts([mean_std([r.pointing for r in found]) for found in of(over)], marks)
-        groups["pairs"][over] = [_range_text([r.pairs for r in found]) for found in of(over)]
-    groups["maps"]["empty"] = [_range_text([r.zero_maps for r in found]) for found in of("all")]
+        groups["AUC"][over] = spread_texts([mean_std([r.auc for r in matches]) for matches in rows_over(over)], marks)
+        groups["pointing"][over] = spread_texts(
+            [mean_std([r.pointing for r in matches]) for matches in rows_over(over)], marks
+        )
+        groups["pairs"][over] = [_range_text([r.pairs for r in matches]) for matches in rows_over(over)]
+    groups["maps"]["empty"] = [_range_text([r.zero_maps for r in matches]) for matches in rows_over("all")]
     names = [method_label(m) if model is None else model_label(model) for model, m in keys]
-    undefined = max((r.undefined for found in of("all") for r in found), default=0)
+    undefined = max((r.undefined for matches in rows_over("all") for r in matches), default=0)
     note = f"Pairs without a value, because their class covers no or every pixel of the resized mask: {undefined}."
     title = f"Localization of {method_label(method)} maps, %"
-    return of_groups(title, names, groups, note if undefined else "")
+    return table_of_groups(title, names, groups, note if undefined else "")
 
 
 def _expected(rows: Sequence[Localization]) -> Expected:
@@ -52,7 +54,7 @@ def methods_table(rows: Sequence[Localization], over: str, expected: Expected | 
     """Tabulate AUC and pointing accuracy of every method and model over own or all pairs (Park et al. 2020, table 2).
 
     Controls, which have no model and so no own pairs, stand below with the same score under every model. Without
-    ``expected``, nothing but the rows is expected.
+    ``expected``, no row is missing.
     """
     expected = expected or _expected(rows)
     models = list(dict.fromkeys(model for model, _ in expected if model is not None))
@@ -61,14 +63,14 @@ def methods_table(rows: Sequence[Localization], over: str, expected: Expected | 
     groups: dict[str, dict[str, list[str]]] = {}
     for model in models:
         keys = [*((model, method) for method in methods), *((None, method) for method in controls)]
-        found = [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
-        marks = [fewer(len(each), expected[key]) for key, each in zip(keys, found, strict=True)]
+        cells = [[r for r in rows if (r.model, r.method) == key and r.over == over] for key in keys]
+        marks = [runs_mark(len(matches), expected[key]) for key, matches in zip(keys, cells, strict=True)]
         groups[model_label(model)] = {
-            "AUC": spread_texts([mean_std([r.auc for r in each]) for each in found], marks),
-            "point": spread_texts([mean_std([r.pointing for r in each]) for each in found], marks),
+            "AUC": spread_texts([mean_std([r.auc for r in matches]) for matches in cells], marks),
+            "point": spread_texts([mean_std([r.pointing for r in matches]) for matches in cells], marks),
         }
     names = [method_label(method) for method in [*methods, *controls]]
-    return of_groups(f"Localization by method and model, {over} pairs, %", names, groups)
+    return table_of_groups(f"Localization by method and model, {over} pairs, %", names, groups)
 
 
 def _range_text(counts: Sequence[int]) -> str:

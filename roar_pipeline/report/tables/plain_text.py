@@ -8,7 +8,7 @@ __all__ = ["to_text"]
 
 
 def to_text(table: Table, width: int = 110) -> str:
-    """Set a table in plain text; columns (or whole groups) that do not fit go below, the first column repeated."""
+    """Format a table as text; columns or groups that do not fit go into further blocks below."""
     cells = [table.header, *table.rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
     lines = [table.title]
@@ -27,7 +27,7 @@ def to_text(table: Table, width: int = 110) -> str:
 
 
 def _blocks(table: Table, widths: Sequence[int], width: int) -> list[list[tuple[str, list[int]]]]:
-    """Share out the columns, group by group, over blocks of at most ``width`` characters (or of one group)."""
+    """Distribute the columns, group by group, over blocks of at most ``width`` characters, or of one wider group."""
     units: list[tuple[str, list[int]]] = []
     first = 1
     for name, span in table.groups or [("", 1)] * (len(widths) - 1):
