@@ -1,8 +1,8 @@
 """Style, colors and file format of all figures.
 
-Figures are drawn on ``Figure`` objects without global state. Files hold no date and no version, so equal
-numbers give equal bytes. The colors of Okabe and Ito (2008) differ under the common color vision deficiencies; every model has the same
-color in all figures.
+Figures are drawn on ``Figure`` objects without global state. Files hold no date and no version, so that equal numbers
+give equal bytes. The colors of Okabe and Ito (2008) differ under the common color vision deficiencies; every model has
+the same color in all figures.
 """
 
 import contextlib
