@@ -5,7 +5,19 @@ from typing import Any
 
 from roar_pipeline.config import Distillation, Training
 
-__all__ = ["distillation_keys", "training_keys"]
+__all__ = ["distillation_keys", "plain", "text_of", "training_keys"]
+
+
+def plain(section: Any) -> dict[str, Any]:
+    """Return a section of the settings (or another dataclass) as JSON has it: tuples are lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(section).items()}
+
+
+def text_of(value: object) -> str:
+    """Write a value as the settings file would; an empty one as a dash."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "–"
 
 
 def training_keys(recipe: Training) -> dict[str, Any]:

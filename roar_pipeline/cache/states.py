@@ -1,13 +1,14 @@
 """In what state a wanted result is, and why: read from its directory, without touching anything."""
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from roar_pipeline.cache import attempts
 from roar_pipeline.cache.files import holder, misplaced
+from roar_pipeline.cache.identity import flattened
 from roar_pipeline.cache.manifests import MANIFEST, code_digest, faults, library_versions, read_manifest
 
 __all__ = ["KINDS", "State", "changes", "differences", "duration", "state_of"]
@@ -124,23 +125,12 @@ def changes(manifest: Mapping[str, Any]) -> list[str]:
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return in what two identities of one stage differ: found -> wanted, one phrase each."""
+    old, new = ({"version": of.get("version"), **flattened(of)} for of in (found, wanted))
     told = [
         f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
-        for old, new in [(dict(_flat(found)), dict(_flat(wanted)))]
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
     if not told and wanted.get("inputs") != found.get("inputs"):
         told.append("built on other results")
     return told
-
-
-def _flat(identity: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the version, parameters and settings of an identity under dotted names."""
-    yield "version", identity.get("version")
-    yield from identity.get("parameters", {}).items()
-    for section, values in identity.get("settings", {}).items():
-        if isinstance(values, dict):
-            yield from ((f"{section}.{key}", value) for key, value in values.items())
-        else:
-            yield section, values

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from roar_pipeline import config
+from roar_pipeline.plain_settings import text_of
 from roar_pipeline.report.tables.table import Table
 
 __all__ = ["CurveSection", "Page", "Picture", "render"]
@@ -89,13 +90,6 @@ def _settings_texts(settings: config.Settings) -> dict[str, dict[str, str]]:
     sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     relevant = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
     return {
-        name: {key: _setting_text(value) for key, value in dataclasses.asdict(section).items()}
+        name: {key: text_of(value) for key, value in dataclasses.asdict(section).items()}
         for name, section in {**relevant, "grid": settings.grid}.items()
     }
-
-
-def _setting_text(value: object) -> str:
-    """Return a setting as a configuration file has it; a dash where it is empty."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "–"
-    return str(value).lower() if isinstance(value, bool) else str(value) or "–"

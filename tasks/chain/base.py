@@ -4,7 +4,6 @@ A task declares its stage function, the sections of the settings that it reads, 
 follows: stage, version, parameters and settings, and the fingerprints of its inputs.
 """
 
-import dataclasses
 import functools
 import os
 import re
@@ -20,6 +19,7 @@ from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST, is_done
 from roar_pipeline.errors import InputError
+from roar_pipeline.plain_settings import plain
 from tasks.configuration.settings import data_folder, filed, overrides, scheduler_options, settings
 from tasks.runtime import execution
 from tasks.runtime.resources import Demand, stage_resources, streaming_demand
@@ -84,7 +84,7 @@ class StageTask(luigi.Task):
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the settings that are part of the identity."""
-        return {name: _plain(getattr(settings(), name)) for name in self.sections}
+        return {name: plain(getattr(settings(), name)) for name in self.sections}
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the stage function's keyword arguments."""
@@ -176,7 +176,3 @@ class StageTask(luigi.Task):
             return str(exception)
         explanation: str = super().on_failure(exception)
         return explanation
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(section).items()}

@@ -12,6 +12,7 @@ from roar_pipeline import config, settings_parser
 from roar_pipeline.cache.building import ResultSpec
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import MethodName
+from roar_pipeline.plain_settings import plain
 from roar_pipeline.report.inputs import CellInput, ExampleInput, LocalizationInput, ModelInput, ReportInputs
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
@@ -92,9 +93,8 @@ class Report(StageTask):
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the grid, how it is shown and scored, and of a partial report what is missing."""
-        grid = {k: list(v) for k, v in dataclasses.asdict(self.grid).items()}
         partial = {"partial": True, "missing": sorted(self._missing)} if self.partial else {}
-        return {**super().identity_settings(), "grid": grid, **partial}
+        return {**super().identity_settings(), "grid": plain(self.grid), **partial}
 
     def arguments(self) -> Mapping[str, Any]:
         """Return what the report is made from."""

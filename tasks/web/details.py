@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from roar_pipeline.cache import attempts
+from roar_pipeline.cache.identity import flattened
 from roar_pipeline.cache.manifests import MANIFEST, read_manifest
 from roar_pipeline.cache.states import State, changes, duration, state_of
+from roar_pipeline.plain_settings import text_of
 from roar_pipeline.report.labels import METRICS
 from tasks.chain.survey import Entry
 from tasks.web.curves import Panel, panels
@@ -129,7 +131,7 @@ def read_details(root: Path, snapshot: Snapshot, item: Item, attempt: int | None
         state=state,
         why=snapshot.survey.why(item.entry) if item.entry else state.why or _OUTSIDE,
         command=item.entry.task.command() if item.entry else note.get("command") or _command_in_log(root, item),
-        identity=dict(_flat({"": identity.get("parameters", {}), **identity.get("settings", {})})),
+        identity={key: text_of(value) for key, value in flattened(identity).items()},
         inputs=[_input(snapshot, fingerprint) for fingerprint in identity.get("inputs", ())],
         made=_made(item.manifest),
         files=[(name, *_size(item, name)) for name in (item.manifest or {}).get("files", {})],
@@ -177,24 +179,11 @@ def _input(snapshot: Snapshot, fingerprint: str) -> tuple[str, str, str | None]:
     return digits, "gone", None
 
 
-def _flat(sections: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for section, values in sections.items():
-        of_section = values.items() if isinstance(values, dict) else [("", values)]
-        for key, value in of_section:
-            yield ".".join(filter(None, (section, key))), _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _made(manifest: Mapping[str, Any] | None) -> dict[str, str]:
     """Return when, where, by what and how long a result was made."""
     if manifest is None:
         return {}
-    facts = {key: _plain(value) for key, value in manifest.items() if key not in _APART}
+    facts = {key: text_of(value) for key, value in manifest.items() if key not in _APART}
     if isinstance(manifest.get("seconds"), (int, float)):
         facts["seconds"] = f"{manifest['seconds']} ({duration(manifest['seconds'])})"
     facts |= {name: str(version) for name, version in manifest.get("versions", {}).items()}
