@@ -141,7 +141,7 @@ class MethodName:
         return not self.is_control
 
     @property
-    def is_own(self) -> bool:
+    def is_custom(self) -> bool:
         """Whether it is a function of one's own, perhaps with a variant."""
         return ":" in self.base
 
@@ -190,7 +190,7 @@ class MethodName:
         variants = (*VARIANTS, SHUFFLED)
         if self.variant is not None and self.variant not in variants:
             raise InputError(f"unknown variant '+{self.variant}' of '{self.base}'. Known: +{', +'.join(variants)}.")
-        if self.is_own:
+        if self.is_custom:
             _source(self.base)
         elif self.base not in METHODS and self.base not in CONTROLS:
             raise InputError(
@@ -203,7 +203,7 @@ class MethodName:
 
         That is keys of [maps], and the version of a method that has a second one, or the content of one's own module.
         """
-        if self.is_own:
+        if self.is_custom:
             content = {"source": hashlib.sha256(_source(self.base).read_bytes()).hexdigest()}
             return {key: settings[key] for key in ("explain", "batch")} | content | {"method_version": _OWN_VERSION}
         method = METHODS[self.base]

@@ -30,14 +30,14 @@ def test_a_name_taken_apart_is_the_same_name(text: str) -> None:
         ("random+max", "random", "max", {"is_control", "is_seeded"}),
         ("center", "center", None, {"is_control"}),
         ("sobel+max", "sobel", "max", {"is_control", "masks_depend_on_image"}),
-        ("my:random", "my:random", None, {"needs_model", "is_own", "masks_depend_on_image"}),
-        ("my:f+shuffled", "my:f", "shuffled", {"needs_model", "is_own", "is_shuffled"}),
+        ("my:random", "my:random", None, {"needs_model", "is_custom", "masks_depend_on_image"}),
+        ("my:f+shuffled", "my:f", "shuffled", {"needs_model", "is_custom", "is_shuffled"}),
     ],
 )
 def test_what_a_name_says(text: str, base: str, variant: str | None, true: set[str]) -> None:
     name = MethodName.parse(text)
     assert (name.base, name.variant) == (base, variant)
-    properties = ("is_control", "needs_model", "is_own", "is_seeded", "is_shuffled", "masks_depend_on_image")
+    properties = ("is_control", "needs_model", "is_custom", "is_seeded", "is_shuffled", "masks_depend_on_image")
     assert {each for each in properties if getattr(name, each)} == true
 
 

@@ -1,9 +1,9 @@
-"""Controls: maps that no model has seen.
+"""Controls: maps that depend on no model.
 
-A control has one interface: ``control(ids, images, seed) -> maps`` (N, H, W) float32, of which row n depends on its own
-id and image and the seed alone, and on fewer of them where its docstring says so.
+Every control is a function ``control(ids, images, seed) -> maps`` (N, H, W) float32. Row n depends on its own id and
+image and the seed alone, or on fewer of them where a docstring says so.
 
-Legend: N images, H x W pixels. ``images`` are uint8 (N, H, W, 3), as they are masked.
+Legend: N images, H x W pixels. ``images`` are uint8 (N, H, W, 3).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from roar_pipeline.removal.ranking import tie_order
 __all__ = ["CONTROLS", "center", "random", "sobel"]
 
 _EXACT = 2**23
-"""Pixels up to which float32 tells 1 - place / pixels apart."""
+"""Number of pixels up to which all 1 - index / pixels differ in float32."""
 
 _LUMINANCE = np.array([299.0, 587.0, 114.0])
 """Weights of red, green and blue in thousandths (ITU-R BT.601): whole numbers, so that equal edges tie exactly."""
 
 
 def random(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """Return maps that rank their pixels at random, fixed by the image's id and the seed; pixels have no say.
+    """Return maps that rank pixels at random, by the image's id and the seed alone.
 
-    The values fall evenly from 1 to 1 / (H * W) along ``removal.tie_order``, so ranking this map is ranking a
-    constant one under the same seed.
+    The values fall evenly from 1 to 1 / (H * W) along ``removal.tie_order``, so this map ranks pixels as a constant one
+    does under the same seed.
     """
     height, width = images.shape[1:3]
     pixels = height * width
@@ -41,9 +41,9 @@ def random(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[
 
 
 def sobel(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """Return the gradient magnitude of the luminance, by Sobel's filters, mirrored at the border; no id, no seed.
+    """Return the gradient magnitude of the luminance, by Sobel's filters, mirrored at the border; of the image alone.
 
-    In gray levels times the filters' sum of 4 per pixel and direction.
+    An edge of one gray level has the value 4, the sum of a filter's positive weights.
     """
     maps = np.empty(images.shape[:3], dtype=np.float32)
     for map_, image in zip(maps, images, strict=True):  # one by one: scipy's filter smooths along every other axis
@@ -54,7 +54,7 @@ def sobel(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[n
 
 
 def center(ids: Sequence[str], images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """Return a Gaussian about the center, sigma a quarter of each side, 1 at its peak: one map for all images."""
+    """Return a Gaussian about the center, sigma a quarter of each side, 1 at its peak: the same map for all images."""
     height, width = images.shape[1:3]
     map_ = np.outer(_bell(height), _bell(width)).astype(np.float32)
     return np.repeat(map_[None], len(images), axis=0)
@@ -69,6 +69,6 @@ CONTROLS: dict[str, Callable[[Sequence[str], NDArray[np.uint8], int], NDArray[np
 
 
 def _bell(side: int) -> NDArray[np.float64]:
-    """Return the profile (side,); pixels are unit squares, the center is the image's, not a pixel's."""
-    place = (np.arange(side) + 0.5 - side / 2) / (side / 4)
-    return np.exp(-(place**2) / 2)
+    """Return the profile (side,) about the image's center, which may lie between two pixels."""
+    distance = (np.arange(side) + 0.5 - side / 2) / (side / 4)
+    return np.exp(-(distance**2) / 2)

@@ -40,17 +40,17 @@ def dump_explanations(
 ) -> None:
     """Write ``maps.h5`` of several methods: a map per image of every split, and one per pair to localize.
 
-    All methods that want the same images are computed from one pass over them.
+    Methods that lack maps of the same images share one pass over them.
 
     Args:
-        directories: of the results, by method; a killed run's scratch file there is gone on with.
+        directories: of the results, by method; a killed run's scratch file there is resumed.
         fingerprints: of the results.
         images_path: images.h5.
         model: to explain, on its device, in eval mode.
-        settings: rule, layer, batch and the methods' own.
+        settings: rule, layer, batch and the keys of the methods.
 
     Raises:
-        SomeFailedError: some methods cannot explain this model, or have maps that are not finite; the others are whole.
+        SomeFailedError: some methods cannot explain this model, or have maps that are not finite; the others succeeded.
     """
     import torch
 
@@ -74,25 +74,26 @@ def dump_explanations(
     def compute(group: str, rows: slice, names: list[str]) -> resumable.Answers:
         split = "test" if group == "localization" else group
         if group == "localization":
-            used, of_row = np.unique(pairs[rows, 0], return_inverse=True)
+            image_rows, image_index = np.unique(pairs[rows, 0], return_inverse=True)
             class_index = pairs[rows, 1]
         else:
-            used = np.arange(rows.start, rows.stop)
-        batch = batch_of(inputs[split], torch.from_numpy(used).to(device))
+            image_rows = np.arange(rows.start, rows.stop)
+        batch = batch_of(inputs[split], torch.from_numpy(image_rows).to(device))
         with torch.inference_mode():
             scores: NDArray[np.float32] = model(batch).float().cpu().numpy()
         if group == "localization":
-            columns = {"scores": scores[of_row, class_index]}
+            columns = {"scores": scores[image_index, class_index]}
         else:
-            chosen = explained_classes(scores, splits[split].labels[rows], settings.explain)
-            of_row, class_index = np.nonzero(chosen)
-            columns = {"explained": chosen.astype(np.uint8), "scores": scores}
-        ids = [splits[split].ids[row] for row in used]
-        index = (torch.from_numpy(each).to(device) for each in (of_row, class_index))
-        found = _explain(names, model, engine.Batch(batch, ids, *index), settings, black)
+            explained = explained_classes(scores, splits[split].labels[rows], settings.explain)
+            image_index, class_index = np.nonzero(explained)
+            columns = {"explained": explained.astype(np.uint8), "scores": scores}
+        ids = [splits[split].ids[row] for row in image_rows]
+        index = (torch.from_numpy(values).to(device) for values in (image_index, class_index))
+        maps = _explain(names, model, engine.Batch(batch, ids, *index), settings, black)
         if group != "localization":
-            found = {n: m if isinstance(m, InputError) else combine(m, of_row, len(used)) for n, m in found.items()}
-        return {n: m if isinstance(m, InputError) else {"maps": m, **columns} for n, m in found.items()}
+            count = len(image_rows)
+            maps = {n: m if isinstance(m, InputError) else combine(m, image_index, count) for n, m in maps.items()}
+        return {n: m if isinstance(m, InputError) else {"maps": m, **columns} for n, m in maps.items()}
 
     groups = _groups(splits, info, pairs)
     stores = {
@@ -116,19 +117,19 @@ def _explain(
 ) -> dict[str, NDArray[np.float32] | InputError]:
     """Return each method's maps as ``engine.explain`` does, computed for ``settings.batch`` pairs at a time.
 
-    Memory goes by pairs, and a model that predicts many classes makes many of few images.
+    Memory grows with the pairs, and a model that predicts many classes has many pairs for few images.
     """
-    parts = [_explain_part(names, model, part, settings, black) for part in _parts(batch, settings.batch)]
+    chunks = [_explain_chunk(names, model, chunk, settings, black) for chunk in _chunks(batch, settings.batch)]
     joined: dict[str, NDArray[np.float32] | InputError] = {}
     for name in names:
-        of_parts = [part[name] for part in parts]
-        failure = next((result for result in of_parts if isinstance(result, InputError)), None)
-        joined[name] = failure or np.concatenate([result for result in of_parts if not isinstance(result, InputError)])
+        results = [chunk[name] for chunk in chunks]
+        failure = next((result for result in results if isinstance(result, InputError)), None)
+        joined[name] = failure or np.concatenate([result for result in results if not isinstance(result, InputError)])
     return joined
 
 
-def _parts(batch: "Batch", size: int) -> Iterator["Batch"]:
-    """Yield the pairs of a batch, ``size`` at a time, with the images that they need."""
+def _chunks(batch: "Batch", size: int) -> Iterator["Batch"]:
+    """Yield ``size`` pairs of the batch at a time, with their images."""
     import torch
 
     from roar_pipeline.attribution.engine import Batch
@@ -138,34 +139,34 @@ def _parts(batch: "Batch", size: int) -> Iterator["Batch"]:
         return
     for start in range(0, len(batch.image_index), size):
         rows = slice(start, start + size)
-        used, image_index = torch.unique(batch.image_index[rows], return_inverse=True)
-        ids = [batch.ids[row] for row in used.tolist()]
-        yield Batch(batch.images[used], ids, image_index, batch.class_index[rows])
+        image_rows, image_index = torch.unique(batch.image_index[rows], return_inverse=True)
+        ids = [batch.ids[row] for row in image_rows.tolist()]
+        yield Batch(batch.images[image_rows], ids, image_index, batch.class_index[rows])
 
 
-def _explain_part(names: Sequence[str], *of_part: Any) -> dict[str, NDArray[np.float32] | InputError]:
-    """Explain in one go. A function of one's own that fails, fails alone."""
+def _explain_chunk(names: Sequence[str], *arguments: Any) -> dict[str, NDArray[np.float32] | InputError]:
+    """Explain all pairs at once. A custom function that fails does not fail the other methods."""
     from roar_pipeline.attribution import engine
 
-    together: dict[str, list[str]] = {}
+    by_function: dict[str, list[str]] = {}
     for name in names:
         method = MethodName.parse(name)
-        together.setdefault(method.base if method.is_own else "", []).append(name)
-    found: dict[str, NDArray[np.float32] | InputError] = {}
-    for own, of_own in sorted(together.items()):
+        by_function.setdefault(method.base if method.is_custom else "", []).append(name)
+    results: dict[str, NDArray[np.float32] | InputError] = {}
+    for function, group in sorted(by_function.items()):
         try:
-            found |= engine.explain(of_own, *of_part)
+            results |= engine.explain(group, *arguments)
         except Exception as error:
-            if not own or is_transient(error):
+            if not function or is_transient(error):
                 raise
-            reason = InputError(f"{own} raised {type(error).__name__}: {error}. Its traceback is in the log.")
+            reason = InputError(f"{function} raised {type(error).__name__}: {error}. Its traceback is in the log.")
             reason.__cause__ = error
-            found |= dict.fromkeys(of_own, error if isinstance(error, InputError) else reason)
-    return found
+            results |= dict.fromkeys(group, error if isinstance(error, InputError) else reason)
+    return results
 
 
 def dump_control(path: Path, fingerprint: str, images_path: Path, method: MethodName, seed: int) -> None:
-    """Write the maps of a control, which looks at no model: no class is explained, and scores are not numbers."""
+    """Write the maps of a control, which needs no model: no class is explained, and scores are NaN."""
     info = images.read_info(images_path)
     splits = images.distinct_splits(images.read_splits(images_path))
     pairs = _pairs(splits["test"])
@@ -173,13 +174,13 @@ def dump_control(path: Path, fingerprint: str, images_path: Path, method: Method
 
     def compute(group: str, rows: slice) -> dict[str, NDArray[Any]]:
         split = splits["test" if group == "localization" else group]
-        places = pairs[rows, 0] if group == "localization" else np.arange(rows.start, rows.stop)
-        maps = control([split.ids[place] for place in places], split.images[places], seed)
+        image_rows = pairs[rows, 0] if group == "localization" else np.arange(rows.start, rows.stop)
+        maps = control([split.ids[row] for row in image_rows], split.images[image_rows], seed)
         columns: dict[str, NDArray[Any]] = {"maps": vary(maps, method.variant)}
         if group == "localization":
-            return {**columns, "scores": np.full(len(places), np.nan, np.float32)}
-        columns["explained"] = np.zeros((len(places), len(info.classes)), np.uint8)
-        columns["scores"] = np.full((len(places), len(info.classes)), np.nan, np.float32)
+            return {**columns, "scores": np.full(len(image_rows), np.nan, np.float32)}
+        columns["explained"] = np.zeros((len(image_rows), len(info.classes)), np.uint8)
+        columns["scores"] = np.full((len(image_rows), len(info.classes)), np.nan, np.float32)
         return columns
 
     groups = _groups(splits, info, pairs)

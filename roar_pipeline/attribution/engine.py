@@ -1,4 +1,4 @@
-"""Compute several methods' maps at once, sharing what they have in common.
+"""Compute the maps of several methods at once, with shared passes.
 
 The single-pass methods go down one tape where the model is a sequence that ``walk`` knows; elsewhere gradients and
 Grad-CAM come from autograd. The SmoothGrad families share their samples.
@@ -25,7 +25,7 @@ __all__ = ["Batch", "check", "explain"]
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be explained."""
+    """Pairs of (image, class) to explain."""
 
     images: Tensor
     """(N, C, H, W), normalized."""
@@ -37,7 +37,7 @@ class Batch:
     """(P,) int64, its class."""
 
     @property
-    def where(self) -> tuple[Tensor, Tensor, Tensor]:
+    def arguments(self) -> tuple[Tensor, Tensor, Tensor]:
         """The arguments that all methods take after the model."""
         return self.images, self.image_index, self.class_index
 
@@ -46,11 +46,11 @@ def check(name: str, model: nn.Module, settings: Maps) -> None:
     """Refuse a method that cannot explain this model, before any work.
 
     Raises:
-        InputError: names the method and what stands in its way.
+        InputError: names the method and the obstacle.
     """
     method = MethodName.parse(name)
     raw = method.raw
-    if method.is_own:
+    if method.is_custom:
         with isolation.process_state_restored():
             load(raw)
     elif raw in ("ebp", "lrp", "rap"):
@@ -66,7 +66,7 @@ def explain(
 
     Args:
         names: methods, with their variants; no controls.
-        model: that ``check`` accepts for each.
+        model: that ``check`` accepts for every name.
         batch: N images and P pairs.
         settings: layer, steps, baseline, samples, spread, noise_seed.
         black: a black image's normalized values, (1, C, 1, 1).
@@ -82,22 +82,22 @@ def explain(
 
 
 def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, black: Tensor) -> dict[str, Tensor]:
-    """Return the raw maps (P, H, W), or attributions (P, C, H, W), of every kind asked for."""
+    """Return the raw maps (P, H, W), or attributions (P, C, H, W), of every kind in ``raws``."""
     single = [raw for raw in raws if raw in walk.METHODS]
     if "input_x_gradient" in raws and "gradient" not in single:
         single.append("gradient")
-    found = _single_pass(single, model, batch, settings)
+    attributions = _single_pass(single, model, batch, settings)
     if "input_x_gradient" in raws:
-        found["input_x_gradient"] = found["gradient"] * batch.images[batch.image_index]
+        attributions["input_x_gradient"] = attributions["gradient"] * batch.images[batch.image_index]
     baseline = black if settings.baseline == "black" else torch.zeros_like(black)
     if "integrated_gradients" in raws:
-        found["integrated_gradients"] = sampling.integrated_gradients(
-            model, *batch.where, steps=settings.steps, baseline=baseline
+        attributions["integrated_gradients"] = sampling.integrated_gradients(
+            model, *batch.arguments, steps=settings.steps, baseline=baseline
         )
     if noisy := [raw for raw in raws if raw in sampling.NOISY]:
-        found |= sampling.noisy(
+        attributions |= sampling.noisy(
             model,
-            *batch.where,
+            *batch.arguments,
             batch.ids,
             noisy,
             samples=settings.samples,
@@ -107,9 +107,9 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
             baseline=baseline,
         )
     for raw in raws:
-        if MethodName(raw).is_own:
-            found[raw] = _own(raw, model, batch)
-    return found
+        if MethodName(raw).is_custom:
+            attributions[raw] = _custom_maps(raw, model, batch)
+    return attributions
 
 
 def _single_pass(names: list[str], model: nn.Module, batch: Batch, settings: Maps) -> dict[str, Tensor]:
@@ -118,13 +118,13 @@ def _single_pass(names: list[str], model: nn.Module, batch: Batch, settings: Map
     layer = settings.layer if settings.layer in walk.LAYERS else walk.LAYERS[0]
     walked = [name for name in names if name != "gradcam" or layer == settings.layer]
     if walked and _accepts(model, walked, layer):
-        found = walk.walk(model, *batch.where, walked, layer=layer)
+        attributions = walk.walk(model, *batch.arguments, walked, layer=layer)
     else:
-        wanted = [name for name in names if name in gradients.NAMES]
-        found = gradients.differentiate(model, *batch.where, wanted) if wanted else {}
-    if "gradcam" in names and "gradcam" not in found:
-        found["gradcam"] = gradients.gradcam(model, *batch.where, layer=settings.layer)
-    return found
+        by_autograd = [name for name in names if name in gradients.NAMES]
+        attributions = gradients.differentiate(model, *batch.arguments, by_autograd) if by_autograd else {}
+    if "gradcam" in names and "gradcam" not in attributions:
+        attributions["gradcam"] = gradients.gradcam(model, *batch.arguments, layer=settings.layer)
+    return attributions
 
 
 def _accepts(model: nn.Module, names: list[str], layer: str) -> bool:
@@ -137,17 +137,17 @@ def _accepts(model: nn.Module, names: list[str], layer: str) -> bool:
     return True
 
 
-def _own(reference: str, model: nn.Module, batch: Batch) -> Tensor:
-    """Return the maps (P, H, W) of a function of one's own.
+def _custom_maps(reference: str, model: nn.Module, batch: Batch) -> Tensor:
+    """Return the maps (P, H, W) of a custom function.
 
     Raises:
         InputError: it returns something else, or maps that are not finite.
     """
-    maps = isolation.call(load(reference), model, batch.where, reference, *batch.ids)
-    wanted = (len(batch.image_index), *batch.images.shape[2:])
-    if not isinstance(maps, Tensor) or maps.shape != wanted:
+    maps = isolation.call(load(reference), model, batch.arguments, reference, *batch.ids)
+    shape = (len(batch.image_index), *batch.images.shape[2:])
+    if not isinstance(maps, Tensor) or maps.shape != shape:
         got = tuple(maps.shape) if isinstance(maps, Tensor) else f"a {type(maps).__name__}"
-        raise InputError(f"{reference} must return a tensor of maps {wanted}, one per pair; got {got}.")
+        raise InputError(f"{reference} must return a tensor of maps {shape}, one per pair; got {got}.")
     if not maps.is_floating_point():
         raise InputError(
             f"{reference} must return maps of floating point numbers, by which pixels are ranked; got {maps.dtype}. "

@@ -3,9 +3,9 @@
 Legend: N images, K classes, P pairs of (image, class), C channels, h x w cells of a layer, H x W pixels. Pair p is
 class ``class_index[p]`` of image ``images[image_index[p]]``; the pairs of one image share its forward pass.
 
-The model is lent: it runs in eval mode and comes back as it was (training flags, parameters, buffers, gradients,
-hooks). The images are not changed. Results are detached and have the images' dtype, and row p depends on its own image
-and class alone.
+The model runs in eval mode, and its state (training flags, parameters, buffers, gradients, hooks) is restored. The
+images are not changed. Results are detached and have the images' dtype, and row p depends on its own image and class
+alone.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ NAMES = ("gradient", "guided")
 """What ``differentiate`` computes."""
 
 _RELUS = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu}
-"""Every spelling; ``nn.ReLU`` calls the last. Their capped and smooth relatives have a backward of their own."""
+"""Every spelling; ``nn.ReLU`` calls the last. ReLU6, GELU and the like are no ReLUs here."""
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Lend the model in eval mode and give every module its own training flag back, also after an error."""
+    """Put the model in eval mode, and restore every module's training flag, also after an error."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -46,25 +46,25 @@ def differentiate(
 ) -> dict[str, Tensor]:
     """Return d score / d image of every pair, (P, C, H, W) for each of ``names``, signed.
 
-    ``gradient``: as it is (Simonyan et al. 2014, 3). ``guided``: every ReLU passes positive gradients only
+    ``gradient``: unchanged (Simonyan et al. 2014, 3). ``guided``: every ReLU passes positive gradients only
     (Springenberg et al. 2015, figure 1c). Both together share the forward pass.
 
     Args:
-        model: any classifier; guided asks for one with a ReLU.
+        model: any classifier; ``guided`` needs one with a ReLU.
         images: (N, C, H, W).
         image_index: (P,) int64.
         class_index: (P,) int64.
         names: of ``NAMES``.
 
     Raises:
-        InputError: ``guided`` of a model without a ReLU, in which it would be the gradient under another name.
+        InputError: ``guided`` of a model without a ReLU, for which it would equal the gradient.
     """
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ValueError(f"names must be of {', '.join(NAMES)}, got {', '.join(unknown)}")
     relus = _Relus()
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        found = {name: images.new_empty((len(image_index), *images.shape[1:])) for name in names}
+        gradients = {name: images.new_empty((len(image_index), *images.shape[1:])) for name in names}
         for rows, pairs in _by_image(image_index, len(images)):
             pixels = images.detach()[rows].requires_grad_()
             with relus if "guided" in names else contextlib.nullcontext():
@@ -75,17 +75,17 @@ def differentiate(
             backward = _Backward(scores, pixels, class_index, len(names) * pairs.shape[1])
             for name in names:
                 relus.guided = name == "guided"
-                for places in pairs.unbind(1):
-                    found[name][places] = backward(places)
-    return found
+                for column in pairs.unbind(1):
+                    gradients[name][column] = backward(column)
+    return gradients
 
 
 def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: Tensor, *, layer: str) -> Tensor:
     """Return relu(sum_c w_c A_c), enlarged bilinearly to the image, (P, H, W) (Selvaraju et al., ICCV 2017).
 
     A is the output of ``layer``, the last if it runs several times, and w_c the sum over its cells of d score / d A_c
-    (their eq. 1 has the mean: the same map up to the number of cells). All of the model runs once per image; only what
-    lies above the layer keeps a graph, and only its backward pass runs once per pair.
+    (their eq. 1 has the mean: the same map up to the number of cells). The forward pass runs once per image; only the
+    modules above the layer keep a graph, and only their backward pass runs once per pair.
 
     Args:
         model: any classifier.
@@ -95,7 +95,7 @@ def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: 
         layer: as ``find_layer`` takes it.
 
     Raises:
-        InputError: the model has no such layer, or it does not put out (N, C, h, w).
+        InputError: the model has no such layer, or its output is not (N, C, h, w).
     """
     module = find_layer(model, layer)
     size = (images.shape[2], images.shape[3])
@@ -106,11 +106,11 @@ def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: 
                 scores = model(images.detach()[rows].clone())
             activations = _one_map_per_channel(outputs, layer, len(rows))
             backward = _Backward(scores, activations, class_index, pairs.shape[1])
-            for places in pairs.unbind(1):
-                weights = backward(places).sum(dim=(2, 3))
+            for column in pairs.unbind(1):
+                weights = backward(column).sum(dim=(2, 3))
                 coarse = torch.einsum("nc,nchw->nhw", weights, activations.detach()).relu()
                 fine = F.interpolate(coarse[:, None], size=size, mode="bilinear", align_corners=False)
-                maps[places] = fine[:, 0].to(maps.dtype)
+                maps[column] = fine[:, 0].to(maps.dtype)
     return maps
 
 
@@ -124,7 +124,7 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
             ``last_pool``, that max-pool.
 
     Raises:
-        InputError: there is none; the message lists what there is.
+        InputError: there is none; the message lists the existing ones.
     """
     if layer in ("last_relu", "last_pool"):
         return _around_last_pool(model, layer)
@@ -143,11 +143,11 @@ def _around_last_pool(model: nn.Module, layer: str) -> nn.Module:
     features = getattr(model, "features", None)
     layers = list(features) if isinstance(features, nn.Sequential) else []
     # In nested features (DenseNet, SqueezeNet) the last max-pool at this level is one of the first layers.
-    flat = not any(True for part in layers for _ in part.children())
-    pools = [i for i, part in enumerate(layers) if flat and isinstance(part, nn.MaxPool2d)]
-    wanted = layers[: pools[-1] + 1] if pools else []
+    is_flat = not any(True for module in layers for _ in module.children())
+    pools = [i for i, module in enumerate(layers) if is_flat and isinstance(module, nn.MaxPool2d)]
+    below = layers[: pools[-1] + 1] if pools else []
     kind = nn.MaxPool2d if layer == "last_pool" else nn.ReLU
-    candidates = [part for part in wanted if isinstance(part, kind)]
+    candidates = [module for module in below if isinstance(module, kind)]
     if not candidates:
         names = ", ".join(name for name, _ in model.named_children())
         raise InputError(
@@ -158,9 +158,9 @@ def _around_last_pool(model: nn.Module, layer: str) -> nn.Module:
 
 
 def _by_image(image_index: Tensor, images: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows (n,) of the images that have m pairs each, and the places (n, m) of these pairs, for every m > 0.
+    """Yield, for every m > 0, the rows (n,) of the images that have m pairs, and the indices (n, m) of these pairs.
 
-    One forward pass of the rows and m backward passes then do nothing that nobody asked for.
+    One forward pass of the rows and m backward passes then do no superfluous work.
     """
     order = image_index.argsort(stable=True)
     counts = image_index.bincount(minlength=images)
@@ -174,21 +174,21 @@ class _Backward:
     """Differentiate the scores of one pair per image, ``passes`` times on one graph, which the last pass frees."""
 
     def __init__(self, scores: Tensor, inputs: Tensor, class_index: Tensor, passes: int) -> None:
-        self.scores, self.inputs, self.class_index, self.left = scores, inputs, class_index, passes
+        self.scores, self.inputs, self.class_index, self.remaining = scores, inputs, class_index, passes
 
-    def __call__(self, places: Tensor) -> Tensor:
-        """Return d score / d inputs in the shape of the inputs; row n is of the pair at ``places[n]``."""
-        self.left -= 1
-        chosen = self.scores.gather(1, self.class_index[places][:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, self.inputs, retain_graph=self.left > 0)
+    def __call__(self, pairs: Tensor) -> Tensor:
+        """Return d score / d inputs in the shape of the inputs; row n is of pair ``pairs[n]``."""
+        self.remaining -= 1
+        class_scores = self.scores.gather(1, self.class_index[pairs][:, None]).sum()
+        (gradient,) = torch.autograd.grad(class_scores, self.inputs, retain_graph=self.remaining > 0)
         return gradient
 
 
 class _Relus(TorchFunctionMode):
     """While entered, make every ReLU drop negative gradients in those backward passes in which ``guided`` is set.
 
-    The forward pass stays as it is, in place or not; clipping the gradient that enters the ReLU's own backward pass is
-    guided backprop.
+    The forward pass is unchanged, in place or not: guided backprop clips the gradient that enters a ReLU's own backward
+    pass.
     """
 
     def __init__(self) -> None:
@@ -203,16 +203,16 @@ class _Relus(TorchFunctionMode):
         if func in _RELUS:
             self.count += 1
             if result.requires_grad:
-                result.register_hook(self._pass)
+                result.register_hook(self._clip)
         return result
 
-    def _pass(self, gradient: Tensor) -> Tensor:
+    def _clip(self, gradient: Tensor) -> Tensor:
         return gradient.clamp(min=0) if self.guided else gradient
 
 
 def _no_relu(model: nn.Module) -> str:
-    known = {*nn.modules.activation.__all__} - {"MultiheadAttention"}
-    others = {type(part).__name__ for part in model.modules()} & known
+    activations = {*nn.modules.activation.__all__} - {"MultiheadAttention"}
+    others = {type(module).__name__ for module in model.modules()} & activations
     return (
         f"guided backprop needs a ReLU, and {type(model).__name__} has none"
         + (f" (it has {', '.join(sorted(others))})" if others else "")
@@ -222,9 +222,9 @@ def _no_relu(model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def _graph_above(module: nn.Module) -> Iterator[list[Any]]:
-    """Run without a graph until ``module`` is done, and with one from there; yield what it put out last.
+    """Record the graph only above ``module``; yield a list of its last output.
 
-    That is a leaf, of which the layers above get a copy: they may work in place.
+    The output is a leaf. The layers above get a copy, as they may work in place.
     """
     outputs: list[Any] = []
 

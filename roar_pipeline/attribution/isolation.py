@@ -1,8 +1,8 @@
-"""Call a function of one's own so that nothing it does reaches the methods beside it, or its own next call.
+"""Call a custom function so that its side effects reach neither other methods nor its own next call.
 
 It gets copies of the model and of the tensors, and the state of the process that numbers depend on is restored
-afterwards. What cannot be restored, such as a library's function that it replaced, ends with its process: ``DumpMaps``
-gives every such function one of its own.
+afterwards. Other side effects, such as a library's function that it replaced, end with its process: ``DumpMaps`` runs
+every custom function in a separate one.
 """
 
 import contextlib
@@ -23,30 +23,30 @@ __all__ = ["call", "process_state_restored"]
 
 _CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
 _TINY = 1e-310
-"""Below the smallest normal double: 0 where denormal numbers are flushed."""
+"""Below the smallest normal double: becomes 0 where denormal numbers are flushed."""
 
 
 def call(function: Callable[..., Any], model: nn.Module, tensors: tuple[Tensor, ...], *purpose: str) -> Any:
     """Return ``function(model, *tensors)``, called with copies, in eval mode and with gradients enabled.
 
     The global generators of torch, numpy and the standard library are seeded by ``purpose``, so that a function that
-    draws from them returns the same when a killed run is resumed. A tensor that is returned is copied, too: the
-    function may write to its own later.
+    draws from them returns the same when a killed run is resumed. A returned tensor is copied, too: the function may
+    overwrite its own later.
 
     Args:
         function: anything.
         model: to explain.
         tensors: what the function takes after the model.
-        purpose: names the call; calls with the same name draw the same numbers.
+        purpose: of the call; calls with the same purpose draw the same numbers.
 
     Raises:
-        RuntimeError: the function asked for the process to end.
+        RuntimeError: the function called ``exit``.
     """
     with process_state_restored(), torch.inference_mode(False), torch.enable_grad():
         _seed_generators(derived_seed(0, *purpose))
-        lent = copy.deepcopy(model).eval()
+        model_copy = copy.deepcopy(model).eval()
         try:
-            returned = function(lent, *(tensor.detach().clone() for tensor in tensors))
+            returned = function(model_copy, *(tensor.detach().clone() for tensor in tensors))
         except SystemExit as error:
             raise RuntimeError(f"it called exit({error.code!r})") from error
         return returned.detach().clone() if isinstance(returned, Tensor) else returned
@@ -56,16 +56,16 @@ def call(function: Callable[..., Any], model: nn.Module, tensors: tuple[Tensor, 
 def process_state_restored() -> Iterator[None]:
     """Restore, however the body ends, the state of this process that other methods' numbers or files depend on.
 
-    That is global generators, grad mode, autocast, default type and device, threads, precision and determinism of
-    torch, hooks on all modules, numpy's errors, warnings, environment and working directory.
+    The state is the global generators; torch's grad mode, autocast, default type and device, threads, precision,
+    determinism and global module hooks; numpy's error handling, warnings, environment and working directory.
     """
-    before = [(write, read, read()) for read, write in _STATES]
+    states = [(write, read, read()) for read, write in _STATES]
     with warnings.catch_warnings():
         try:
             yield
         finally:
-            for write, read, value in before:
-                if not _is_still(value, read):
+            for write, read, value in states:
+                if not _is_unchanged(value, read):
                     write(value)
 
 
@@ -75,7 +75,7 @@ def _seed_generators(seed: int) -> None:
     random.seed(seed)
 
 
-def _is_still(value: Any, read: Callable[[], Any]) -> bool:
+def _is_unchanged(value: Any, read: Callable[[], Any]) -> bool:
     """Tell whether a state has not changed; one that cannot be read or compared (tensors, arrays) counts as changed."""
     try:
         return bool(read() == value)
@@ -164,4 +164,4 @@ _STATES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (_read_environment, _write_environment),
     (os.getcwd, os.chdir),
 )
-"""How each state is read, and written. The default type and device come first: reading others makes tensors."""
+"""Reader and writer of every state. The default type and device come first, since reading others makes tensors."""

@@ -1,10 +1,10 @@
-"""``maps.h5``: what is in a file of maps, and reading it.
+"""``maps.h5``: layout and reading of a file of maps.
 
 Legend: N images of a split, P pairs of (test image with a segmentation, class present in it), K classes,
 H x W pixels.
 
-It holds the groups ``train``, ``test`` and ``validation``, a row per image (ids, maps, explained, scores), and
-``localization``, a row per pair (rows, class_index, maps, scores). A validation split that is the test split (or the
+Its groups ``train``, ``test`` and ``validation`` have a row per image (ids, maps, explained, scores), and
+``localization`` has a row per pair (rows, class_index, maps, scores). A validation split that is the test split (or the
 training split) has no maps of its own. ``cache.resumable`` writes it.
 """
 
@@ -27,9 +27,9 @@ class Rows:
 
     ids: list[str]
     maps: NDArray[np.float32]
-    """(N, H, W), raw, several explained classes merged."""
+    """(N, H, W), raw; several explained classes are combined."""
     explained: NDArray[np.uint8]
-    """(N, K), 1 = this class is in the map."""
+    """(N, K), 1 = the map explains this class."""
     scores: NDArray[np.float32]
     """(N, K), the model's."""
     zero_maps: int
@@ -38,7 +38,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The maps to localize."""
+    """The maps whose localization is evaluated."""
 
     maps: NDArray[np.float32]
     """(P, H, W), raw, of one class each."""
@@ -53,7 +53,7 @@ class Pairs:
 
 
 def image_group(ids: Sequence[str], classes: int, height: int, width: int) -> Group:
-    """Describe ``train`` or ``test``: compute must give maps, explained and scores."""
+    """Describe ``train`` or ``test``: ``compute`` returns maps, explained and scores."""
     computed = {
         "maps": ((height, width), "f4"),
         "explained": ((classes,), "u1"),
@@ -63,25 +63,25 @@ def image_group(ids: Sequence[str], classes: int, height: int, width: int) -> Gr
 
 
 def pair_group(rows: NDArray[np.int64], class_index: NDArray[np.int64], height: int, width: int) -> Group:
-    """Describe ``localization``: compute must give maps and scores."""
+    """Describe ``localization``: ``compute`` returns maps and scores."""
     computed = {"maps": ((height, width), "f4"), "scores": ((), "f4")}
     return Group(len(rows), {"rows": rows, "class_index": class_index}, computed)
 
 
 def read_rows(path: Path, group: str, rows: slice = slice(None)) -> Rows:
     """Read the maps of ``train`` or ``test``, all or a slice of them."""
-    with open_group(path, group) as held:
+    with open_group(path, group) as data:
         return Rows(
-            ids=text_of(held["ids"][rows]),
-            maps=held["maps"][rows],
-            explained=held["explained"][rows],
-            scores=held["scores"][rows],
-            zero_maps=int(held.attrs["zero_maps"]),
+            ids=text_of(data["ids"][rows]),
+            maps=data["maps"][rows],
+            explained=data["explained"][rows],
+            scores=data["scores"][rows],
+            zero_maps=int(data.attrs["zero_maps"]),
         )
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read the maps to localize."""
-    with open_group(path, "localization") as held:
-        columns = {name: held[name][()] for name in ("maps", "rows", "class_index", "scores")}
-        return Pairs(**columns, zero_maps=int(held.attrs["zero_maps"]))
+    """Read the maps of ``localization``."""
+    with open_group(path, "localization") as data:
+        columns = {name: data[name][()] for name in ("maps", "rows", "class_index", "scores")}
+        return Pairs(**columns, zero_maps=int(data.attrs["zero_maps"]))

@@ -1,4 +1,4 @@
-"""Variants of maps: how channels become one map, and model-dependent controls.
+"""Sum channels into one map, and filter maps as controls.
 
 Legend: P pairs of (image, class), C channels, H x W pixels.
 """
@@ -33,11 +33,11 @@ def maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 VARIANTS: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {"blur": blur, "max": maximum}
-"""What may follow the name of any method after a plus."""
+"""Suffixes of a method's name, after a plus."""
 
 
 def vary(maps: NDArray[Any], variant: str | None) -> NDArray[Any]:
-    """Return the variant of maps (P, H, W); None: the maps themselves."""
+    """Return the variant of maps (P, H, W), or the maps themselves for None."""
     return maps if variant is None else VARIANTS[variant](maps)
 
 

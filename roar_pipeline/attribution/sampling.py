@@ -1,8 +1,8 @@
 """Methods that average gradients over several inputs: integrated gradients, and SmoothGrad of three base methods.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels. The contract of models, images and pairs is that
-of ``attribution.gradients``. Integrated gradients cost ``steps`` gradients, SmoothGrad of a base method ``samples``
-times what the base method costs: of integrated gradients samples x steps gradients, 375 by default.
+of ``attribution.gradients``. Integrated gradients cost ``steps`` gradients; SmoothGrad costs ``samples`` times its base
+method. SmoothGrad of integrated gradients therefore costs samples x steps = 375 gradients by default.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ def integrated_gradients(
 ) -> Tensor:
     """Return (image - baseline) times the mean gradient between them, (P, C, H, W) (Sundararajan et al. 2017, eq. 3).
 
-    The mean is over baseline + k / steps (image - baseline), k = 1..steps. For many steps a pair's sum tends to the
-    score of its image minus that of the baseline.
+    The mean is over baseline + k / steps (image - baseline), k = 1..steps. With many steps a pair's sum tends to
+    score(image) - score(baseline).
 
     Args:
         model: any classifier.
@@ -45,12 +45,12 @@ def integrated_gradients(
     if steps < 1:
         raise InputError(f"Integrated gradients needs 1 step at least, got {steps}.")
     with torch.no_grad():
-        away = images - baseline
+        difference = images - baseline
         total = images.new_zeros((len(image_index), *images.shape[1:]))
         for step in range(1, steps + 1):
-            between = baseline + away * (step / steps)
-            total += differentiate(model, between, image_index, class_index, ["gradient"])["gradient"]
-        return total.div_(steps).mul_(away[image_index])
+            point = baseline + difference * (step / steps)
+            total += differentiate(model, point, image_index, class_index, ["gradient"])["gradient"]
+        return total.div_(steps).mul_(difference[image_index])
 
 
 def noisy(
@@ -71,24 +71,24 @@ def noisy(
 
     ``smoothgrad``: the mean (Smilkov et al. 2017). ``smoothgrad_sq``: the mean square (Hooker et al. 2019, 3).
     ``vargrad``: the population variance (Adebayo et al. 2018), their difference: smoothgrad_sq - smoothgrad^2.
-    Without a prefix they are of the gradient, with ``guided_`` of guided backprop, and with ``integrated_gradients_``
-    of integrated gradients, whose path leads from the same baseline to each noisy copy.
+    Their base method is the gradient without a prefix, guided backprop with ``guided_``, and integrated gradients with
+    ``integrated_gradients_``, whose paths lead from one baseline to every noisy copy.
 
-    All names share the noisy copies, the statistics of a base method its attributions, and gradient and guided backprop
-    the forward pass.
+    All names share the noisy copies. All statistics of a base method share its attributions. Gradient and guided
+    backprop share the forward pass.
 
     Args:
-        model: any classifier; guided backprop asks for one with a ReLU.
+        model: any classifier; guided backprop needs one with a ReLU.
         images: (N, C, H, W).
         image_index: (P,) int64.
         class_index: (P,) int64.
-        ids: (N,), name the images. The noise follows from id, sample and seed, whatever the batch, device and dtype.
+        ids: (N,), of the images. The noise depends on id, sample and seed, not on batch, device or dtype.
         names: of ``NOISY``.
         samples: 1 at least.
         spread: standard deviation of the noise in units of the image's own range, its maximum minus its minimum.
         seed: of the noise.
         steps: of integrated gradients.
-        baseline: of integrated gradients, which cannot do without one.
+        baseline: of integrated gradients, which need one.
     """
     if samples < 1:
         raise InputError(f"The SmoothGrad family needs 1 sample at least, got {samples}.")
@@ -103,8 +103,8 @@ def noisy(
         zeros = images.new_zeros((len(image_index), *images.shape[1:]))
         moments = {base: _Moments(zeros.clone(), zeros.clone(), zeros.clone()) for base in bases}
         for sample in range(samples):
-            near = images + deviation * _noise(images, ids, sample, seed)
-            for base, attributions in attribute(near).items():
+            noisy_images = images + deviation * _noise(images, ids, sample, seed)
+            for base, attributions in attribute(noisy_images).items():
                 moments[base].add(attributions)
         statistics = {base: moment.statistics() for base, moment in moments.items()}
         return {name: statistics[NOISY[name][0]][NOISY[name][1]] for name in names}
@@ -118,16 +118,16 @@ def _attribution(
     steps: int,
     baseline: Tensor | None,
 ) -> Callable[[Tensor], dict[str, Tensor]]:
-    """Return the function from images (N, C, H, W) to the attributions (P, C, H, W) of every base method."""
+    """Return a function from images (N, C, H, W) to the attributions (P, C, H, W) by every base method."""
     if "integrated_gradients" in bases and baseline is None:
         raise ValueError("integrated gradients need a baseline")
     single_pass = [base for base in bases if base in NAMES]
 
-    def attribute(near: Tensor) -> dict[str, Tensor]:
-        attributions = differentiate(model, near, image_index, class_index, single_pass) if single_pass else {}
+    def attribute(images: Tensor) -> dict[str, Tensor]:
+        attributions = differentiate(model, images, image_index, class_index, single_pass) if single_pass else {}
         if "integrated_gradients" in bases and baseline is not None:
             attributions["integrated_gradients"] = integrated_gradients(
-                model, near, image_index, class_index, steps=steps, baseline=baseline
+                model, images, image_index, class_index, steps=steps, baseline=baseline
             )
         return attributions
 
@@ -142,17 +142,17 @@ class _Moments:
     squares: Tensor
     """Sum of the squared samples."""
     scatter: Tensor
-    """Sum of the squared departures from the mean."""
+    """Sum of the squared deviations from the mean."""
     count: int = 0
 
     def add(self, values: Tensor) -> None:
-        """Take in one more sample."""
+        """Add a sample."""
         self.count += 1
         self.squares.addcmul_(values, values)
         # Welford 1962: a difference of large means of squares would lose a small variance.
-        departure = values - self.mean
-        self.mean.add_(departure, alpha=1 / self.count)
-        self.scatter.addcmul_(departure, values - self.mean)
+        deviation = values - self.mean
+        self.mean.add_(deviation, alpha=1 / self.count)
+        self.scatter.addcmul_(deviation, values - self.mean)
 
     def statistics(self) -> dict[str, Tensor]:
         """Return mean, mean square and population variance, in the order of ``_STATISTICS``."""

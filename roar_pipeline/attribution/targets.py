@@ -1,4 +1,4 @@
-"""Which classes of an image are explained, and how their maps become one.
+"""Choose the classes of an image to explain, and combine their maps into one.
 
 Legend: N images, K classes, P pairs of (image, class), H x W pixels. Numpy in, numpy out.
 """
@@ -26,8 +26,8 @@ def _labels(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
     return _or_top1(labels.astype(bool), scores)
 
 
-def _or_top1(chosen: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.where(chosen.any(axis=1, keepdims=True), chosen, _top1(scores, chosen))
+def _or_top1(classes: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.where(classes.any(axis=1, keepdims=True), classes, _top1(scores, classes))
 
 
 RULES: dict[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[np.bool_]]] = {
@@ -42,7 +42,7 @@ def explained_classes(scores: NDArray[Any], labels: NDArray[Any], rule: str) -> 
 
     ``predicted``: those with sigmoid(score) >= 0.5, that is score >= 0. ``top1``: the one with the highest
     score, the first of equal ones. ``labels``: the true ones, which leaks the label into the map. An image
-    for which a rule finds nothing gets its top one.
+    without any class by the rule gets its top one.
 
     Args:
         scores: (N, K), finite.
@@ -66,7 +66,7 @@ def combine(maps: NDArray[np.float32], image_index: NDArray[np.int64], images: i
 
     Args:
         maps: one per pair.
-        image_index: (P,), the image of each pair; every image has one at least.
+        image_index: (P,), the image of each pair; every image has at least one.
         images: N.
     """
     classes = np.bincount(image_index, minlength=images)
@@ -74,8 +74,8 @@ def combine(maps: NDArray[np.float32], image_index: NDArray[np.int64], images: i
         raise ValueError(f"every one of {images} images needs a map, and no other; maps per image: {classes.tolist()}")
     combined = np.full((images, *maps.shape[1:]), -np.inf, dtype=np.float32)
     for map_, image in zip(maps, image_index, strict=True):
-        part = map_ if classes[image] == 1 else _scaled(map_)
-        np.maximum(combined[image], part, out=combined[image])
+        scaled = map_ if classes[image] == 1 else _scaled(map_)
+        np.maximum(combined[image], scaled, out=combined[image])
     return combined
 
 

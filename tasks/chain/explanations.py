@@ -121,7 +121,7 @@ class DumpMaps(StageTask):
         """
         groups: dict[str, tuple[str, ...]] = {}
         for name, method in zip(self.method, self._methods, strict=True):
-            process = name if method.is_control else method.base if method.is_own else "library"
+            process = name if method.is_control else method.base if method.is_custom else "library"
             groups[process] = (*groups.get(process, ()), name)
         return groups
 

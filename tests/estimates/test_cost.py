@@ -83,7 +83,7 @@ def test_bytes_of_the_walks_tape(network: Network, reduction: int, height: int, 
     images = torch.randn(4, 3, height, width)
     with torch.no_grad():
         tape = walk._tape(layers_of(model.eval()), keep=keep)
-        walk._up(tape, images, 0, forget=False)
+        walk._forward(tape, images, 0, forget=False)
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors(tape)}
     found = sum(count for pointer, count in storages.items() if pointer not in own)
     weights = sum(m.weight.nbytes for m in model.modules() if isinstance(m, nn.Conv2d))

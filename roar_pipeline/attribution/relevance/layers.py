@@ -1,11 +1,11 @@
-"""What each layer does on the way up, and how a signal goes back down through it.
+"""The forward pass of every layer, and how a signal goes back down through it.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels. Layers with weights are in ``weighted``.
 
-A step remembers on the way up what the way down needs. ``rows`` (P,) tells the image of each pair; None says that pair
-p is image p, which saves a copy of the images' activations. ``gradient`` and ``relevance`` may overwrite the signal
-they are given, and a ReLU its input: every tensor here is the walk's own. Large fresh tensors cost the processor more
-than the arithmetic on them, so what can be done in place is.
+A step saves in its forward pass what the backward pass needs. ``rows`` (P,) holds the image of each pair; with None,
+pair p is of image p, which saves a copy of the images' activations. ``gradient`` and ``relevance`` may overwrite their
+signal, and a ReLU its input: no tensor here is shared with the model or the caller. Steps work in place where possible,
+as allocating large tensors takes longer than the arithmetic on them.
 """
 
 import math
@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Average", "Pass", "Rectify", "Scale", "Step", "Winner", "inverse_", "known", "of_pairs"]
+__all__ = ["AveragePool", "Identity", "MaxPool", "Relu", "Scale", "Step", "inverse_", "of_pairs", "require_saved"]
 
 
 class Step(Protocol):
     """One layer of a tape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output (N, ...) and remember what the way down needs."""
+        """Return the layer's output (N, ...), and save what the backward pass needs."""
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Turn d score / d output (P, ...) into d score / d input."""
@@ -34,19 +34,19 @@ class Step(Protocol):
 
 
 def of_pairs(x: Tensor, rows: Tensor | None) -> Tensor:
-    """Return the image's values (N, ...) of each pair (P, ...)."""
+    """Return for each pair the values (N, ...) of its image: (P, ...)."""
     return x if rows is None else x[rows]
 
 
-def known(tensor: Tensor | None) -> Tensor:
-    """Return what a step remembers of the way up."""
+def require_saved(tensor: Tensor | None) -> Tensor:
+    """Return a tensor that a step saved in its forward pass."""
     if tensor is None:
-        raise RuntimeError("a step goes down before it went up")
+        raise RuntimeError("a step's backward pass needs a forward pass before it")
     return tensor
 
 
 def inverse_(sums: Tensor) -> Tensor:
-    """Overwrite sums of non-negative terms by 1 / sums, and by 0 where they are 0: their terms drop out.
+    """Overwrite sums of non-negative terms by 1 / sums, and by 0 where they are 0, so that their terms drop out.
 
     So do sums so small (below 1e-19 in float32) that a relevance divided by them could overflow.
     """
@@ -55,8 +55,8 @@ def inverse_(sums: Tensor) -> Tensor:
 
 
 @dataclass
-class Pass:
-    """Dropout, which does nothing at evaluation, and flattening, which a signal undoes."""
+class Identity:
+    """Dropout, which does nothing at evaluation, and flattening, which the backward pass undoes."""
 
     flatten: bool = False
     shape: Sequence[int] = field(default=(), init=False)
@@ -75,7 +75,7 @@ class Pass:
 
 @dataclass
 class Scale:
-    """BatchNorm at evaluation, where no convolution takes it in. Relevance takes it as the identity."""
+    """BatchNorm at evaluation that is not folded into a convolution. Relevance passes through it unchanged."""
 
     factor: Tensor
     offset: Tensor
@@ -94,7 +94,7 @@ class Scale:
 
 
 @dataclass
-class Rectify:
+class Relu:
     """ReLU, in place."""
 
     y: Tensor | None = field(default=None, init=False)
@@ -106,7 +106,7 @@ class Rectify:
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Stop the signal where the output is 0."""
-        y = of_pairs(known(self.y), rows)
+        y = of_pairs(require_saved(self.y), rows)
         torch.ops.aten.threshold_backward.grad_input(signal, y, 0, grad_input=signal)
         return signal
 
@@ -116,26 +116,28 @@ class Rectify:
 
 
 @dataclass
-class Winner:
+class MaxPool:
     """Max-pool: the largest input of a window, the first of equal ones, takes all of its signal."""
 
     module: nn.MaxPool2d
     x: Tensor | None = field(default=None, init=False)
-    places: Tensor | None = field(default=None, init=False)
+    indices: Tensor | None = field(default=None, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool, and remember who won."""
+        """Pool, and save the winners' indices."""
         m = self.module
         size, stride, padding, dilation = _window(m)
-        y, self.places = F.max_pool2d_with_indices(x, size, stride, padding, dilation, m.ceil_mode, return_indices=True)
+        y, self.indices = F.max_pool2d_with_indices(
+            x, size, stride, padding, dilation, m.ceil_mode, return_indices=True
+        )
         self.x = x
         return y
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
-        """Hand each signal to its winner; a winner of several windows gets the sum."""
+        """Route each signal to its window's winner; a winner of several windows gets the sum."""
         m = self.module
-        x, places = of_pairs(known(self.x), rows), of_pairs(known(self.places), rows)
-        down: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(signal, x, *_window(m), m.ceil_mode, places)
+        x, indices = of_pairs(require_saved(self.x), rows), of_pairs(require_saved(self.indices), rows)
+        down: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(signal, x, *_window(m), m.ceil_mode, indices)
         return down
 
     relevance = gradient
@@ -147,8 +149,8 @@ def _window(m: nn.MaxPool2d) -> list[list[int]]:
 
 
 @dataclass
-class Average:
-    """Average pooling, adaptive or not, of inputs that are not negative if relevance is asked for."""
+class AveragePool:
+    """Average pooling, adaptive or not. Relevance needs inputs that are not negative."""
 
     module: nn.AdaptiveAvgPool2d | nn.AvgPool2d
     x: Tensor | None = field(default=None, init=False)
@@ -160,11 +162,11 @@ class Average:
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Spread each signal evenly over its window."""
-        return self._spread(signal, of_pairs(known(self.x), rows))
+        return self._spread(signal, of_pairs(require_saved(self.x), rows))
 
     def relevance(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Spread each relevance over its window in proportion to the inputs."""
-        x = of_pairs(known(self.x), rows)
+        x = of_pairs(require_saved(self.x), rows)
         return self._spread(signal * inverse_(self._average(x).clone()), x) * x
 
     def _spread(self, signal: Tensor, x: Tensor) -> Tensor:

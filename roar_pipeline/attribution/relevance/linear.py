@@ -1,4 +1,4 @@
-"""Signals going down through convolutions and fully connected layers.
+"""Backward passes of signals through convolutions and fully connected layers.
 
 Legend: N images, P pairs of (image, class), i an input unit of a layer and j an output unit, x an input, w a weight,
 w+ = max(w, 0), |w-| = max(-w, 0), R a relevance.
@@ -11,30 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roar_pipeline.attribution.relevance.layers import inverse_, known, of_pairs
+from roar_pipeline.attribution.relevance.layers import inverse_, of_pairs, require_saved
 
 __all__ = ["Weighted"]
 
 _Terms = Iterator[tuple[Tensor, Tensor]]
-"""Signals of outputs (P, ...) and the weights by which inputs get them."""
+"""Pairs of outputs' signals (P, ...) and the weights that carry them to the inputs."""
 
 _BLOCK = 2**19
-"""Weights that fit the processor's cache."""
+"""Number of weights that fit the processor's cache."""
 
 _CANCELED = 256
-"""Units of rounding below which a difference of two sums counts as 0."""
+"""Machine epsilons below which a difference of two sums counts as 0."""
 
 
 @dataclass
 class Weighted:
     """Convolution or fully connected layer, with the BatchNorm that follows a convolution.
 
-    Scores and gradients see the BatchNorm folded into weight and bias; relevance sees the layer's own weight and no
-    bias, as Park et al. ran it. The first such layer of a net follows the z^B rule, the last one under RAP a rule of
-    its own.
+    Scores and gradients fold the BatchNorm into weight and bias. Relevance uses the layer's own weight and no bias, as
+    Park et al. ran it. The ``first`` such layer follows the z^B rule; RAP has a separate rule for the ``last``.
 
-    ``keep`` keeps the sums of x_i w_ij of the forward pass, which spare RAP a convolution. They ask for arithmetic as
-    fine as the dtype: a GPU that rounds products to ten bits (TF32) needs the convolution.
+    With ``keep`` the forward pass saves the sums of x_i w_ij, which spares RAP a convolution. This needs arithmetic in
+    the full precision of the dtype: a GPU that rounds products to ten bits (TF32) needs the convolution.
     """
 
     module: nn.Conv2d | nn.Linear
@@ -68,79 +67,81 @@ class Weighted:
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Return weight^T signal."""
-        return self._transpose(signal, known(self._weight))
+        return self._transpose(signal, require_saved(self._weight))
 
     def relevance(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Return R_i = sum_j x_i w+_ij / P_j R_j with P_j = sum_m x_m w+_mj (Bach et al. 2015, eq. 60, beta 0).
 
         The first layer, whose inputs may be negative, follows the z^B rule (Montavon et al. 2017, eq. 20): with l and
-        h the smallest and largest input of the image, x_i w_ij - l w+_ij + h |w-_ij| stands for x_i w+_ij. That is the
-        rule above on the doubled inputs x - l and h - x, none negative, with the weights w+ and |w-|.
+        h the smallest and largest input of the image, x_i w_ij - l w+_ij + h |w-_ij| replaces x_i w+_ij. This equals
+        the rule above on the doubled inputs x - l and h - x, none negative, with the weights w+ and |w-|.
         """
-        down = self._gather(self._excited(signal, rows)).mul_(of_pairs(self._inputs(), rows))
+        down = self._gather(self._excitation_terms(signal, rows)).mul_(of_pairs(self._inputs(), rows))
         return down.unflatten(1, (self._groups, 2, -1)).sum(2).flatten(1, 2) if self.first else down
 
     def rap(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Spread relevance by RAP (Nam et al., AAAI 2020), as its authors ran it.
 
-        With P_j and N_j the sums of x_i w+_ij and of x_i |w-_ij|, R+ and R- the parts of R = R+ + R- above and below 0:
+        With P_j and N_j the sums of x_i w+_ij and of x_i |w-_ij|, R+ = max(R, 0) and R- = min(R, 0):
 
         - first: z^B, as ``relevance``.
         - last: R_i = sum_j x_i |w_ij| / (P_j + N_j) R_j.
         - other convolutions: C_i = x_i sum_j [w+_ij R+_j / P_j + |w-_ij| (R_j / (P_j + N_j) + R-_j / N_j)].
         - other fully connected: C_i = x_i sum_j [w+_ij R_j / P_j + |w-_ij| R_j / (P_j + N_j)].
 
-        From every C_i that is not 0 the last two subtract the same number, so that sum_i R_i = sum_j R_j.
+        The last two subtract one number from every C_i that is not 0, so that sum_i R_i = sum_j R_j.
 
-        N_j is P_j less the sum of x_i w_ij where that was kept, and 0 where the two cancel to the last digits.
+        With ``keep``, N_j is P_j - sum_i x_i w_ij, and 0 where the two cancel to the last digits.
         """
         if self.first:
             return self.relevance(signal, rows)
-        here = of_pairs(self._inputs(), rows)
+        inputs = of_pairs(self._inputs(), rows)
         if self.last:
-            return self._gather(self._last_by_size(signal, rows)).mul_(here)
+            return self._gather(self._last_rap_terms(signal, rows)).mul_(inputs)
         total = _sum(signal)
-        down = self._gather(self._weighed(signal, rows)).mul_(here)
-        reached = down.sign().abs_()
-        excess = (_sum(down) - total) / _sum(reached).clamp_(min=1)
-        return down.addcmul_(reached, excess.view(-1, *(1,) * (down.ndim - 1)), value=-1)
+        down = self._gather(self._rap_terms(signal, rows)).mul_(inputs)
+        nonzero = down.sign().abs_()
+        excess = (_sum(down) - total) / _sum(nonzero).clamp_(min=1)
+        return down.addcmul_(nonzero, excess.view(-1, *(1,) * (down.ndim - 1)), value=-1)
 
-    def _excited(self, signal: Tensor, rows: Tensor | None) -> _Terms:
+    def _excitation_terms(self, signal: Tensor, rows: Tensor | None) -> _Terms:
         for outputs, weight in self._blocks():
             positive = self._positive(weight)
             if outputs.start not in self._inverses:
                 self._inverses[outputs.start] = inverse_(self._apply(self._inputs(), positive))
             yield signal[:, outputs].mul_(of_pairs(self._inverses[outputs.start], rows)), positive
 
-    def _last_by_size(self, signal: Tensor, rows: Tensor | None) -> _Terms:
+    def _last_rap_terms(self, signal: Tensor, rows: Tensor | None) -> _Terms:
         for outputs, weight in self._blocks():
-            size = torch.abs(weight, out=self._scratch(weight, "either"))
-            sums = self._apply(self._inputs(), size)
-            yield signal[:, outputs] * of_pairs(inverse_(sums), rows), size
+            magnitude = torch.abs(weight, out=self._scratch(weight, "magnitude"))
+            sums = self._apply(self._inputs(), magnitude)
+            yield signal[:, outputs] * of_pairs(inverse_(sums), rows), magnitude
 
-    def _weighed(self, signal: Tensor, rows: Tensor | None) -> _Terms:
+    def _rap_terms(self, signal: Tensor, rows: Tensor | None) -> _Terms:
         for outputs, weight in self._blocks():
             positive = self._positive(weight)
-            above = self._apply(self._inputs(), positive)
-            below = self._against(weight, outputs, above)
-            both = of_pairs(inverse_(above + below), rows)
-            self._inverses[outputs.start] = inverse_(above)
-            part = signal[:, outputs]
+            positive_sums = self._apply(self._inputs(), positive)
+            negative_sums = self._negative_sums(weight, outputs, positive_sums)
+            inverse_totals = of_pairs(inverse_(positive_sums + negative_sums), rows)
+            inverse_positive = self._inverses[outputs.start] = inverse_(positive_sums)
+            block = signal[:, outputs]
             if isinstance(self.module, nn.Conv2d):
-                against = of_pairs(inverse_(below), rows).mul_(part.clamp(max=0)).addcmul_(part, both)
-                part.clamp_(min=0)
+                inverse_negative = of_pairs(inverse_(negative_sums), rows)
+                to_negative = inverse_negative.mul_(block.clamp(max=0)).addcmul_(block, inverse_totals)
+                block.clamp_(min=0)
             else:
-                against = both.mul_(part)
-            yield part.mul_(of_pairs(above, rows)), positive
-            yield against, self._negative(weight)
+                to_negative = inverse_totals.mul_(block)
+            yield block.mul_(of_pairs(inverse_positive, rows)), positive
+            yield to_negative, self._negative(weight)
 
-    def _against(self, weight: Tensor, outputs: slice, above: Tensor) -> Tensor:
-        """Return N_j (N, ...) of the outputs, whose P_j are ``above``; what was kept of them is overwritten."""
+    def _negative_sums(self, weight: Tensor, outputs: slice, positive_sums: Tensor) -> Tensor:
+        """Return N_j (N, ...) of the outputs from their P_j; their saved sums are overwritten."""
         if self._sums is None:
             return self._apply(self._inputs(), self._negative(weight))
         sums = self._sums[:, outputs]
-        below = torch.sub(above, sums, out=sums)
-        return below.masked_fill_(below < above * (_CANCELED * torch.finfo(above.dtype).eps), 0)
+        negative_sums = torch.sub(positive_sums, sums, out=sums)
+        floor = positive_sums * (_CANCELED * torch.finfo(sums.dtype).eps)
+        return negative_sums.masked_fill_(negative_sums < floor, 0)
 
     def _gather(self, terms: _Terms) -> Tensor:
         """Return the sum over terms of sum_j w_ij signal_j (P, ...)."""
@@ -158,7 +159,7 @@ class Weighted:
 
     def _inputs(self) -> Tensor:
         """Return the inputs (N, ...) of the rules, none negative; the first layer's are doubled, group by group."""
-        x = known(self.x)
+        x = require_saved(self.x)
         if not self.first:
             return x
         if self._doubled is None:
@@ -168,7 +169,7 @@ class Weighted:
         return self._doubled
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the weight by outputs: whole, or such that what is made of a large fully connected one stays small."""
+        """Yield the weight by blocks of outputs, all at once for a convolution: a copy of a block fits the cache."""
         weight = self.module.weight.detach()
         if isinstance(self.module, nn.Conv2d):
             yield slice(None), weight
@@ -186,7 +187,7 @@ class Weighted:
         return torch.neg(weight, out=self._scratch(weight, "negative")).clamp_(min=0)
 
     def _scratch(self, weight: Tensor, use: str) -> Tensor | None:
-        """Return a place for what is made of a block of weights: the next block overwrites it."""
+        """Return a buffer like a block of weights, which the next block reuses; None for a convolution."""
         if isinstance(self.module, nn.Conv2d):
             return None
         if use not in self._scratches:
@@ -208,7 +209,7 @@ class Weighted:
             padding = [r // 2 if m.padding == "same" else 0 for r in reach]
         else:
             padding = list(m.padding)
-        sides = zip(known(self.x).shape[2:], signal.shape[2:], padding, reach, m.stride, strict=True)
+        sides = zip(require_saved(self.x).shape[2:], signal.shape[2:], padding, reach, m.stride, strict=True)
         skipped = [side + 2 * p - r - 1 - (cells - 1) * stride for side, cells, p, r, stride in sides]
         return F.conv_transpose2d(signal, weight, None, m.stride, padding, skipped, m.groups, m.dilation)
 

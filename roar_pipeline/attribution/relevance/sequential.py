@@ -1,7 +1,4 @@
-"""Which nets the layer walk goes through, and where in them it looks.
-
-A net is a list of modules, each of which sees what the one before it gives.
-"""
+"""Nets that the layer walk supports, as lists of modules that run one after the other."""
 
 from collections.abc import Mapping
 
@@ -9,15 +6,15 @@ from torch import nn
 
 from roar_pipeline.errors import InputError
 
-__all__ = ["LAYERS", "Layers", "check_layers", "check_signs", "cut", "layers_of"]
+__all__ = ["LAYERS", "Layers", "check_layers", "check_signs", "count_below", "layers_of"]
 
 LAYERS = ("last_relu", "last_pool")
-"""Where Grad-CAM and EBP look: the last ReLU before the last max-pool, or the output of that max-pool."""
+"""Layers of Grad-CAM and EBP: the last ReLU before the last max-pool, or the output of that max-pool."""
 
 _FAMILIES = ("torchvision.models.vgg.VGG", "torchvision.models.alexnet.AlexNet")
 """Nets that run features, avgpool, flattening and classifier one after the other without being a Sequential."""
 
-_KNOWN = (
+_MODULES = (
     nn.Conv2d,
     nn.Linear,
     nn.BatchNorm2d,
@@ -36,26 +33,26 @@ Layers = list[tuple[str, nn.Module]]
 
 
 def layers_of(model: nn.Module, path: str = "") -> Layers:
-    """List the modules that run, one after the other; what is not a sequence stands for itself."""
+    """List the modules in the order in which they run; a module that is no sequence is an entry."""
     children: Mapping[str, nn.Module | None]
     if isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward:
         children = model._modules  # named_children leaves out a module that runs twice
     elif f"{type(model).__module__}.{type(model).__qualname__}" in _FAMILIES:
-        parts = ("features", "avgpool", "flatten", "classifier")
-        children = {name: nn.Flatten() if name == "flatten" else model.get_submodule(name) for name in parts}
+        names = ("features", "avgpool", "flatten", "classifier")
+        children = {name: nn.Flatten() if name == "flatten" else model.get_submodule(name) for name in names}
     else:
         return [(path, model)]
     return [
-        found
+        layer
         for name, child in children.items()
         if child is not None
-        for found in layers_of(child, f"{path}.{name}" if path else name)
+        for layer in layers_of(child, f"{path}.{name}" if path else name)
     ]
 
 
 def _fault(module: nn.Module) -> str | None:
-    """Tell why the walk cannot go through a module."""
-    if type(module) not in _KNOWN:
+    """Return why the walk cannot go through a module; None if it can."""
+    if type(module) not in _MODULES:
         return "is not a layer it knows"
     if isinstance(module, nn.Conv2d):
         if module.padding_mode != "zeros":
@@ -71,7 +68,7 @@ def _fault(module: nn.Module) -> str | None:
     return None
 
 
-def check_layers(layers: Layers, asked: str) -> None:
+def check_layers(layers: Layers, names: str) -> None:
     """Refuse a module that the walk cannot go through.
 
     Raises:
@@ -82,26 +79,26 @@ def check_layers(layers: Layers, asked: str) -> None:
         if fault:
             where = f"its module {path}, a {type(module).__name__}," if path else f"a {type(module).__name__}"
             raise InputError(
-                f"The layer walk ({asked}) cannot explain this model: {where} {fault}. It goes through sequential nets "
-                f"(torchvision's VGG and AlexNet, or nn.Sequential) of {', '.join(kind.__name__ for kind in _KNOWN)}. "
+                f"The layer walk ({names}) cannot explain this model: {where} {fault}. It goes through sequential "
+                f"nets (torchvision's VGG and AlexNet, or nn.Sequential) of {', '.join(k.__name__ for k in _MODULES)}. "
                 "For other models take gradient, guided, or gradcam at a named layer."
             )
 
 
-def check_signs(layers: Layers, start: int, asked: str) -> None:
-    """Refuse a layer from place ``start`` on that would divide by sums of inputs that may be negative.
+def check_signs(layers: Layers, start: int, names: str) -> None:
+    """Refuse a layer from index ``start`` on that would divide by sums of inputs that may be negative.
 
     Raises:
         InputError: names it, by path and class.
     """
     weighted = rectified = False
-    for place, (path, module) in enumerate(layers):
+    for index, (path, module) in enumerate(layers):
         divides = isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d) or (
             isinstance(module, nn.Linear | nn.Conv2d) and weighted
         )
-        if divides and not rectified and place >= start:
+        if divides and not rectified and index >= start:
             raise InputError(
-                f"{asked} cannot explain this model: its module {path}, a {type(module).__name__}, may see negative "
+                f"{names} cannot explain this model: its module {path}, a {type(module).__name__}, may see negative "
                 "values, and the rules are for what a ReLU has passed. Put one before it, or take a gradient method."
             )
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -112,17 +109,17 @@ def check_signs(layers: Layers, start: int, asked: str) -> None:
             rectified = True
 
 
-def cut(layers: Layers, layer: str) -> int:
-    """Count the modules below a layer's output.
+def count_below(layers: Layers, layer: str) -> int:
+    """Return the number of modules below a layer's output.
 
     Raises:
         InputError: there is no such layer.
     """
-    pools = [place for place, (_, module) in enumerate(layers) if isinstance(module, nn.MaxPool2d)]
+    pools = [index for index, (_, module) in enumerate(layers) if isinstance(module, nn.MaxPool2d)]
     if pools and layer == "last_pool":
         return pools[-1] + 1
     rectifiers = [
-        place for place, (_, module) in enumerate(layers[: pools[-1]] if pools else []) if isinstance(module, nn.ReLU)
+        index for index, (_, module) in enumerate(layers[: pools[-1]] if pools else []) if isinstance(module, nn.ReLU)
     ]
     if not rectifiers:
         lacks = "no ReLU before its last max-pool" if pools else "no max-pool"

@@ -1,9 +1,9 @@
 """Six attribution maps of a sequential net from one forward pass.
 
-The forward pass leaves a tape: every layer and what it saw. Each method is a signal that starts at the class's score
-and goes down the tape layer by layer, as far as its map needs; the signals go down side by side, so that what a layer
-computes for one of them serves the others. The model itself is never called: its training flags, gradients and hooks
-stay untouched, whatever gradient mode the caller is in.
+The forward pass records a tape: every layer and its input. A method is a signal that starts at the class's score and
+goes down the tape layer by layer, as far as its map needs. All signals go down together and share a layer's work. The
+model itself is never called: its training flags, gradients and hooks stay untouched, whatever gradient mode the caller
+is in.
 
 Legend: N images, P pairs of (image, class), K classes, C channels, h x w cells of a layer, H x W pixels.
 """
@@ -14,9 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roar_pipeline.attribution.relevance.layers import Average, Pass, Rectify, Scale, Step, Winner
+from roar_pipeline.attribution.relevance.layers import AveragePool, Identity, MaxPool, Relu, Scale, Step
 from roar_pipeline.attribution.relevance.linear import Weighted
-from roar_pipeline.attribution.relevance.sequential import LAYERS, Layers, check_layers, check_signs, cut, layers_of
+from roar_pipeline.attribution.relevance.sequential import (
+    LAYERS,
+    Layers,
+    check_layers,
+    check_signs,
+    count_below,
+    layers_of,
+)
 from roar_pipeline.errors import InputError
 
 __all__ = ["LAYERS", "METHODS", "check", "walk"]
@@ -29,10 +36,10 @@ METHODS = {
     "lrp": "excitation",
     "rap": "rap",
 }
-"""Which signal each method reads: LRP is |score| times what the signal of EBP becomes further down."""
+"""Method to its signal. LRP is |score| times the signal of EBP, taken further down."""
 
 _COARSE = {"gradcam", "ebp"}
-"""Methods that read it at ``layer``; the others do at the image."""
+"""Methods that read the signal at ``layer``; the others read it at the image."""
 
 _RELEVANCE = {"ebp", "lrp", "rap"}
 
@@ -54,22 +61,22 @@ def walk(
     - ``gradcam``: Grad-CAM (Selvaraju et al. 2017), (P, H, W): relu(sum_c w_c A_c) with A the output of ``layer`` and
       w_c the sum over its cells of d score / d A_c, bilinear to the image.
     - ``ebp``: excitation backprop (Zhang et al. 2016), (P, H, W): from the class unit, with 1, to ``layer``, summed
-      over channels, below 0 cut off, bilinear to the image.
+      over channels, clipped at 0, bilinear to the image.
     - ``lrp``: LRP alpha1-beta0 (Bach et al. 2015) to the pixels, (P, H, W), summed over channels. It starts at the
       score and is negated where that is below 0.
-    - ``rap``: relative attributing propagation (Nam et al. 2020) to the pixels, (P, H, W), summed over channels, below
-      0 cut off. It starts at the score's magnitude. The last layer spreads by |w|, so a class and its negation (its row
-      of the last Linear times -1) have the same map. This departs from Park et al. (2020), who start at the score and
-      negate what arrives where that is below 0: hidden layers spread R+ and R- by different rules (``Weighted.rap``),
+    - ``rap``: relative attributing propagation (Nam et al. 2020) to the pixels, (P, H, W), summed over channels,
+      clipped at 0. It starts at the score's magnitude. The last layer spreads by |w|, so a class and its negation (its
+      row of the last Linear times -1) have the same map. This departs from Park et al. (2020), who start at the score
+      and negate the result where that is below 0: hidden layers spread R+ and R- by different rules (``Weighted.rap``),
       so there a class and its negation have different maps.
 
-    Relevance (the last three) ignores biases, takes BatchNorm for the identity, gives all to the winner of a max-pool,
+    Relevance (the last three) ignores biases, passes through BatchNorm unchanged, goes to the winner of a max-pool,
     spreads in proportion through average pooling, and reaches the image by the z^B rule with that image's own minimum
-    and maximum. What a unit without any matching input would pass on is lost: a net alive by its biases alone has
-    all-zero maps. Row p depends on its image and class alone.
+    and maximum. A unit without any input of the matching sign passes nothing on: a net that is active by its biases
+    alone has all-zero maps. Row p depends on its image and class alone.
 
     Args:
-        model: as ``check`` accepts it; read, not called.
+        model: one that ``check`` accepts; its modules are read, not called.
         images: (N, C, H, W), normalized; unchanged.
         image_index: (P,) int64, the image of each pair.
         class_index: (P,) int64, its class.
@@ -87,29 +94,29 @@ def walk(
         }
     with torch.inference_mode(False), torch.no_grad():
         layers = layers_of(model)
-        end = cut(layers, layer) if coarse else 0
+        end = count_below(layers, layer) if coarse else 0
         tape = _tape(layers, keep="rap" in names and images.device.type == "cpu")
-        scores, seen = _up(tape, images, end, forget=not fine)
+        scores, activations = _forward(tape, images, end, forget=not fine)
         rows = None if _is_every_row(image_index, len(images)) else image_index
-        chosen = scores[image_index, class_index]
+        class_scores = scores[image_index, class_index]
         start = F.one_hot(class_index, scores.shape[1]).to(scores.dtype)
-        # RAP goes first: excitation can do with the sums that RAP leaves behind, not the other way round.
-        signals = {"rap": start * chosen[:, None].abs()} if "rap" in names else {}
+        # RAP goes first: excitation can use the sums that RAP computes, not vice versa.
+        signals = {"rap": start * class_scores[:, None].abs()} if "rap" in names else {}
         signals |= {METHODS[name]: start.clone() for name in names if name != "rap"}
-        _down(tape, end, signals, rows)
-        maps = {name: _coarse_map(name, signals[METHODS[name]], seen, rows, images) for name in coarse}
-        deep = {METHODS[name] for name in fine}
-        signals = {name: signal for name, signal in signals.items() if name in deep}
-        _down(tape, 0, signals, rows)
-        maps |= {name: _FINE_MAPS[name](signals[METHODS[name]], chosen) for name in fine}
+        _backward(tape, end, signals, rows)
+        maps = {name: _coarse_map(name, signals[METHODS[name]], activations, rows, images) for name in coarse}
+        to_image = {METHODS[name] for name in fine}
+        signals = {name: signal for name, signal in signals.items() if name in to_image}
+        _backward(tape, 0, signals, rows)
+        maps |= {name: _FINE_MAPS[name](signals[METHODS[name]], class_scores) for name in fine}
         return {name: maps[name] for name in names}
 
 
 def check(model: nn.Module, names: Sequence[str], *, layer: str = "last_relu") -> None:
-    """Refuse, before any work, a model that ``walk`` would not explain rightly.
+    """Refuse, before any work, a model that ``walk`` would not explain correctly.
 
-    Gradient methods take any sequence of the known layers. Relevance (``ebp``, ``lrp``, ``rap``) also asks that what a
-    layer sees is never negative, but for the first weighted one: a ReLU comes before.
+    Gradient methods take any sequence of the supported layers. Relevance (``ebp``, ``lrp``, ``rap``) also needs a ReLU
+    before every weighted layer but the first, so that its inputs are never negative.
 
     Raises:
         InputError: names the module by path and class, or the unknown method or layer.
@@ -121,34 +128,34 @@ def check(model: nn.Module, names: Sequence[str], *, layer: str = "last_relu") -
         raise InputError(f"The layer walk does not know layer '{layer}'. Set it to one of {', '.join(LAYERS)}.")
     layers = layers_of(model)
     check_layers(layers, ", ".join(names))
-    start = cut(layers, layer) if _COARSE & set(names) else 0
+    start = count_below(layers, layer) if _COARSE & set(names) else 0
     relevance = _RELEVANCE & set(names)
     if relevance:
         check_signs(layers, start if relevance == {"ebp"} else 0, ", ".join(n for n in names if n in relevance))
 
 
 def _tape(layers: Layers, *, keep: bool) -> list[Step]:
-    """Make one step of each module; a BatchNorm right after a convolution is folded into that one's step."""
-    weighted = [place for place, (_, module) in enumerate(layers) if isinstance(module, nn.Linear | nn.Conv2d)]
+    """Make a step of every module; a BatchNorm right after a convolution is folded into its step."""
+    weighted = [index for index, (_, module) in enumerate(layers) if isinstance(module, nn.Linear | nn.Conv2d)]
     tape: list[Step] = []
-    for place, (_, module) in enumerate(layers):
+    for index, (_, module) in enumerate(layers):
         if isinstance(module, nn.Linear | nn.Conv2d):
-            after = layers[place + 1][1] if place + 1 < len(layers) else None
+            after = layers[index + 1][1] if index + 1 < len(layers) else None
             folds = isinstance(module, nn.Conv2d) and isinstance(after, nn.BatchNorm2d)
             norm = _norm(after) if folds and isinstance(after, nn.BatchNorm2d) else None
-            first, last = place == weighted[0], place == weighted[-1]
+            first, last = index == weighted[0], index == weighted[-1]
             tape.append(Weighted(module, norm, first, last, keep=keep and not (first or last)))
         elif isinstance(module, nn.BatchNorm2d):
-            folded = isinstance(layers[place - 1][1], nn.Conv2d) if place else False
-            tape.append(Pass() if folded else Scale(*_norm(module)))
+            is_folded = isinstance(layers[index - 1][1], nn.Conv2d) if index else False
+            tape.append(Identity() if is_folded else Scale(*_norm(module)))
         elif isinstance(module, nn.ReLU):
-            tape.append(Rectify())
+            tape.append(Relu())
         elif isinstance(module, nn.MaxPool2d):
-            tape.append(Winner(module))
+            tape.append(MaxPool(module))
         elif isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
-            tape.append(Average(module))
+            tape.append(AveragePool(module))
         else:
-            tape.append(Pass(flatten=isinstance(module, nn.Flatten)))
+            tape.append(Identity(flatten=isinstance(module, nn.Flatten)))
     return tape
 
 
@@ -163,27 +170,27 @@ def _norm(module: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return factor, offset if module.bias is None else offset + module.bias
 
 
-def _up(tape: list[Step], images: Tensor, end: int, *, forget: bool) -> tuple[Tensor, Tensor]:
+def _forward(tape: list[Step], images: Tensor, end: int, *, forget: bool) -> tuple[Tensor, Tensor]:
     """Run the net, and return its scores (N, K) and the activations (N, C, h, w) before step ``end``.
 
     Channels last is the faster layout for every convolution here, in both directions.
     """
-    x = seen = images.detach().clone(memory_format=torch.channels_last)
-    for place, step in enumerate(tape):
+    x = activations = images.detach().clone(memory_format=torch.channels_last)
+    for index, step in enumerate(tape):
         x = step.forward(x)
-        if place == end - 1:
-            seen = x.clone()
-        if forget and place < end:
-            tape[place] = Pass()
+        if index == end - 1:
+            activations = x.clone()
+        if forget and index < end:
+            tape[index] = Identity()
     if x.ndim != 2:
         raise InputError(
             f"The model's output is {tuple(x.shape)}, not scores (images, classes). Flatten before the last layer."
         )
-    return x, seen
+    return x, activations
 
 
-def _down(tape: list[Step], end: int, signals: dict[str, Tensor], rows: Tensor | None) -> None:
-    """Take the signals down the tape to step ``end``, and free what lies behind them."""
+def _backward(tape: list[Step], end: int, signals: dict[str, Tensor], rows: Tensor | None) -> None:
+    """Take the signals down the tape to step ``end``, and free every step that they passed."""
     while len(tape) > end:
         step = tape.pop()
         for name, signal in signals.items():
@@ -192,7 +199,7 @@ def _down(tape: list[Step], end: int, signals: dict[str, Tensor], rows: Tensor |
 
 def _guided(step: Step, signal: Tensor, rows: Tensor | None) -> Tensor:
     down = step.gradient(signal, rows)
-    return down.clamp_(min=0) if isinstance(step, Rectify) else down
+    return down.clamp_(min=0) if isinstance(step, Relu) else down
 
 
 def _rap(step: Step, signal: Tensor, rows: Tensor | None) -> Tensor:
@@ -207,18 +214,18 @@ _RULES: dict[str, Callable[[Step, Tensor, Tensor | None], Tensor]] = {
 }
 
 _FINE_MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "gradient": lambda signal, chosen: signal.contiguous(),
-    "guided": lambda signal, chosen: signal.contiguous(),
-    "lrp": lambda signal, chosen: signal.sum(1).mul_(chosen.abs()[:, None, None]),
-    "rap": lambda signal, chosen: signal.sum(1).clamp_(min=0),
+    "gradient": lambda signal, class_scores: signal.contiguous(),
+    "guided": lambda signal, class_scores: signal.contiguous(),
+    "lrp": lambda signal, class_scores: signal.sum(1).mul_(class_scores.abs()[:, None, None]),
+    "rap": lambda signal, class_scores: signal.sum(1).clamp_(min=0),
 }
 
 
-def _coarse_map(name: str, signal: Tensor, seen: Tensor, rows: Tensor | None, images: Tensor) -> Tensor:
+def _coarse_map(name: str, signal: Tensor, activations: Tensor, rows: Tensor | None, images: Tensor) -> Tensor:
     """Return the map (P, H, W) of a signal (P, C, h, w) at the layer, without its negative part."""
     if name == "gradcam":
-        seen = seen if rows is None else seen[rows]
-        cells = torch.einsum("pc,pchw->phw", signal.sum(dim=(2, 3)), seen)
+        activations = activations if rows is None else activations[rows]
+        cells = torch.einsum("pc,pchw->phw", signal.sum(dim=(2, 3)), activations)
     else:
         cells = signal.sum(dim=1)
     size = images.shape[2], images.shape[3]
