@@ -1,1 +1,1 @@
-"""Scores of predictions and of maps, and the retrained networks."""
+"""Metrics of predictions and of maps, and the retrained networks."""

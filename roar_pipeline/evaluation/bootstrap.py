@@ -1,7 +1,7 @@
 """The image bootstrap: every prediction metric in every resample of the test images (Efron and Tibshirani 1993, ch. 6).
 
-A resample is a column of counts, how often it holds each image, and every cell of a grid is evaluated on the same
-resamples, so that differences between cells are paired. Networks are not resampled: what they vary by is measured over
+A resample is a column of counts: how often it holds each image. Every cell of a grid is evaluated on the same
+resamples, so that differences between cells are paired. Networks are not resampled: their variance is measured over
 seeds (``inference``).
 
 Legend: N images, K classes, B resamples, P positives of a class. Scores are logits (N, K), labels multi-hot (N, K).
@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
 
 _CHUNK = 1_000_000
-"""Counts that are worked on at a time: what bounds memory."""
+"""Counts per pass, which bounds memory."""
 
 
 def image_counts(images: int, count: int, *, seed: int = 0) -> Floats:
-    """Draw ``count`` resamples of N = ``images`` with replacement: how often each image is in each, (N, B)."""
+    """Draw B = ``count`` resamples of N = ``images`` with replacement: how often they hold each image, (N, B)."""
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(images, np.full(images, 1 / images), size=count)
     return np.ascontiguousarray(counts.T, dtype=np.float64)
@@ -40,15 +40,15 @@ def resampled_metrics(
 ) -> dict[str, Floats]:
     """Return every metric of ``metrics.evaluate`` but per_class in every resample, (B,) each.
 
-    What ``evaluate`` gives for the images repeated as often as they are counted: classes without a positive in a
-    resample are left out of its mean, NaN stands where it gives None. Bytes do not depend on the number of threads.
+    Equal to ``evaluate`` of the images, repeated by their counts: classes without a positive in a resample are left out
+    of its mean, and NaN replaces None. Bytes do not depend on the number of threads.
 
     Args:
         labels: (N, K).
         scores: (N, K).
         counts: whole numbers (N, B), of ``image_counts``.
         f1_threshold: probability, for ``f1_samples``.
-        tuned_threshold: probability, for ``f1_tuned``, which is left out if this is None.
+        tuned_threshold: probability, for ``f1_tuned``; None leaves that out.
     """
     if counts.ndim != 2 or len(counts) != len(labels):
         raise ValueError(f"counts {counts.shape} must be (N, B) for labels {labels.shape}")
@@ -71,9 +71,9 @@ def resampled_metrics(
 
 
 def _weighted_means(values: Floats, counts: Floats) -> Floats:
-    """Return the mean of the images' values (N,), those that are not NaN, in every resample (B,)."""
+    """Return the mean of the images' values (N,) without NaN in every resample, (B,)."""
     defined = ~np.isnan(values)
-    # einsum and not @: one order of adding, whatever the number of threads, hence the same bytes.
+    # einsum, not @: it adds in one order, whatever the number of threads, and so gives the same bytes.
     totals = np.einsum("n,nb->b", np.where(defined, values, 0.0), counts)
     weights = np.einsum("n,nb->b", defined.astype(np.float64), counts)
     return _ratio(totals, weights)
@@ -94,10 +94,10 @@ def _over_classes(labels: NDArray[Any], scores: NDArray[Any], counts: Counts) ->
 def _average_precisions(
     positive: NDArray[np.bool_], scores: Floats, counts: Counts
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return a class's average precision in every resample, scikit-learn's and VOC's (2, B), and whether it has any.
+    """Return a class's average precision in every resample, scikit-learn's and VOC's (2, B), and whether it is defined.
 
-    Recall rises at positives only, and there, too, lies every maximum of precision: so the images are added up from
-    one score that a positive has to the next.
+    Recall rises only at positives, and precision has its maxima there: so images are summed from one positive's score
+    to the next.
 
     Args:
         positive: (N,), not all False.
@@ -105,7 +105,7 @@ def _average_precisions(
         counts: (N, B).
 
     Returns:
-        0 and False where a resample has no positive.
+        0 and False for a resample without a positive.
     """
     order = np.argsort(-scores, kind="stable")
     ranked, is_positive = scores[order], positive[order]

@@ -1,4 +1,4 @@
-"""What a cell of the grid is. Nothing here imports torch."""
+"""A cell of the grid. Nothing here imports torch."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ class Cell:
     """A network trained from scratch on images with pixels removed, and tested on such images."""
 
     percent: int
-    """Of the pixels of every image, removed, or kept if ``direction`` is keep; 0 is the clean cell."""
+    """Percentage of every image's pixels that is removed, or kept if ``direction`` is keep; 0 is the clean cell."""
     direction: str
     """remove (ROAR) or keep (KAR)."""
     recipe: config.Retrain
-    """The network and how it is trained."""
+    """Architecture and training of the network."""
     seed: int
-    """Of the network's weights and of its training."""
+    """Of the network's initialization and of its training."""
     fill: str = "mean"
     """What removed pixels become, a key of ``removal.fills.FILLS``."""
     masks_only: bool = False
-    """Show the network the masks instead of the images (Rong et al. 2022): 1 where a pixel is kept, 0 where it goes."""
+    """Train on the masks instead of the images (Rong et al. 2022): 1 where a pixel is kept, 0 where it is removed."""

@@ -1,4 +1,4 @@
-"""Do maps point at the objects? AUC and pointing accuracy over the pairs of a map store."""
+"""Localization of objects by maps: AUC and pointing accuracy over the pairs of a map store."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ def localize(images_path: Path, maps_path: Path, model: str | None, method: str,
     """Score every (image with a mask, present class) pair of the test split.
 
     Returns:
-        The pairs, and their summaries: ``all`` pairs, and ``own``, those whose class this model predicts (score above
-        0, Park et al. 2020); None for a control, which has no model. ``zero_maps`` counts maps without any positive
-        value. Pairs whose mask is empty or fills the image have no AUC: None, counted
-        as undefined.
+        The pairs and their summaries. ``all`` is of all pairs; ``own`` of those whose class this model predicts (score
+        above 0, Park et al. 2020), None for a control, which has no model. ``zero_maps`` counts maps without any
+        positive value. A pair whose mask is empty or fills the image has AUC None and counts as undefined.
     """
     split = read_split(images_path, "test")
     pairs = read_pairs(maps_path)
@@ -37,12 +36,11 @@ def localize(images_path: Path, maps_path: Path, model: str | None, method: str,
             }
         )
     auc, point = ([r[key] for r in rows] for key in ("auc", "pointing"))
-    everything = np.ones(len(rows), dtype=bool)
     return {
         "model": model,
         "method": method,
         "zero_maps": pairs.zero_maps,
         "own": None if model is None else summarize_pairs(auc, point, pairs.scores > 0),
-        "all": summarize_pairs(auc, point, everything),
+        "all": summarize_pairs(auc, point, np.ones(len(rows), dtype=bool)),
         "pairs": rows,
     }

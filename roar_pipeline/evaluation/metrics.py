@@ -1,6 +1,6 @@
-"""How predictions and maps are scored, by scikit-learn wherever it has the metric.
+"""Metrics of predictions and of maps, by scikit-learn wherever it has the metric.
 
-Numpy in, numbers out; None (or NaN in arrays) where nothing is defined.
+Numpy in, numbers out; None (or NaN in arrays) where a metric is undefined.
 
 Legend: N images, K classes, H x W pixels, P pairs of (image, class present in it). Scores are logits (N, K), labels
 multi-hot (N, K).
@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 _ROUNDING = 1e-10
-"""Mean F1s whose relative difference is smaller are equal."""
+"""Relative difference below which two mean F1s are equal."""
 
 
 def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> list[float | None]:
     """Return each class's average precision over the images, None for a class without positives.
 
-    scikit-learn's: every step of recall times the precision there, without interpolation. It is not VOC's, which takes
-    the precision's envelope (``voc_average_precision_per_class``) and is never lower. Equal scores enter together, so
-    the order of the images never matters. An image without any label is a negative of every class.
+    scikit-learn's: the sum of (R_n - R_n-1) P_n, without interpolation. VOC's takes the precision's envelope
+    (``voc_average_precision_per_class``) and is never lower. Equal scores enter together, so the order of the images
+    never matters. An image without any label is a negative of every class.
     """
     positive, scores = _checked(labels, scores)
     return [
@@ -54,10 +54,10 @@ def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> l
 def voc_average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> list[float | None]:
     """Return each class's average precision by VOC's rule since 2010, None for a class without positives.
 
-    The area under the precision-recall curve once precision is made to fall with recall: at every recall, the highest
-    precision at that recall or a higher one (``VOCap.m`` of the devkit; Everingham et al. 2015, IJCV 111). Equal scores
-    enter together, so the order of the images never matters; the devkit ranks equal scores by the order of its lists.
-    An image without any label is a negative of every class.
+    The area under the envelope of the precision-recall curve: at every recall, the highest precision at that recall or
+    a higher one (``VOCap.m`` of the devkit; Everingham et al. 2015, IJCV 111). Equal scores enter together, so the
+    order of the images never matters; the devkit ranks equal scores by the order of its lists. An image without any
+    label is a negative of every class.
     """
     positive, scores = _checked(labels, scores)
     return [_voc_average_precision(p, s) if p.any() else None for p, s in zip(positive.T, scores.T, strict=True)]
@@ -74,7 +74,7 @@ def _voc_average_precision(positive: NDArray[np.bool_], scores: NDArray[np.float
 def map_classes(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
     """Return the mean of the classes' average precision, scikit-learn's, over classes that have a positive.
 
-    None without any such class. Not VOC's mAP: that is ``map_voc``.
+    None without any such class. VOC's mAP is ``map_voc``.
     """
     return _mean_of_defined(average_precision_per_class(labels, scores))
 
@@ -105,7 +105,7 @@ def per_image_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> N
 def map_samples(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
     """Return the mean of the images' average precision, over images that have a label; None without any.
 
-    What the official code of Park et al. 2020 calls mAP. An image without any label is left out.
+    The official code of Park et al. 2020 calls it mAP.
     """
     return _mean_of_defined(per_image_average_precision(labels, scores))
 
@@ -113,7 +113,7 @@ def map_samples(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 def predicted(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     """Tell which classes are predicted: those with sigmoid(score) >= ``threshold``, a probability.
 
-    Compared as scores, where nothing saturates: at threshold 0 all are predicted, at 1 none.
+    Scores are compared, as probabilities saturate: at threshold 0 all are predicted, at 1 none.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be a probability, 0..1, got {threshold}")
@@ -129,7 +129,7 @@ def _as_score(probability: ArrayLike) -> NDArray[np.float64]:
 def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.float64]:
     """Return each image's F1 of its predicted classes (N,).
 
-    An image without any label has 0, whether classes are predicted for it or not: scikit-learn's ``zero_division=0``.
+    An image without any label has 0, whatever is predicted for it: scikit-learn's ``zero_division=0``.
     """
     positive, scores = _checked(labels, scores)
     chosen = predicted(scores, threshold)
@@ -154,10 +154,10 @@ def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> 
 def best_f1_threshold(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     """Return the probability threshold that maximizes ``f1_samples`` on these images, which must not be test images.
 
-    Exact: F1 changes only where the threshold crosses a score, so the middle of every gap between neighboring
-    probabilities (sigmoids of scores; 0 and 1 are such neighbors, too) stands for the whole gap. Of equally good
-    thresholds it is the one closest to 0.5, the lower of two; 0.5 itself where none is better, as without images or
-    labels. An image without any label changes nothing: its F1 is 0 at every threshold.
+    Exact: F1 changes only where the threshold crosses a score, so one threshold in the middle of every gap between
+    neighboring probabilities (sigmoids of scores, and 0 and 1) is enough. Of equally good thresholds the one closest to
+    0.5 is returned, the lower of two; without images or labels that is 0.5. An image without any label changes nothing:
+    its F1 is 0 at every threshold.
     """
     positive, scores = _checked(labels, scores)
     order = np.argsort(-scores, axis=None, kind="stable")
@@ -165,13 +165,13 @@ def best_f1_threshold(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     totals = np.append(0.0, np.cumsum(_f1_gains(positive, scores).ravel()[order]))
     bounds = np.unique(np.append(expit(falling), [0.0, 1.0]))
     thresholds = np.append((bounds[:-1] + bounds[1:]) / 2, [0.0, 0.5, 1.0])
-    # As many of the falling scores as `predicted` lets in at each threshold; sums of F1 over the images then.
+    # The number of scores that `predicted` accepts at each threshold, which indexes the sums of F1 over the images.
     predictions = np.searchsorted(-falling, -_as_score(thresholds), side="right")
     return _closest_to_half(thresholds, totals[predictions])
 
 
 def _f1_gains(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by how much each class (N, K) raises its image's F1 when the image's classes enter by falling score."""
+    """Return the gain in F1 by each class (N, K) when an image's classes enter by falling score."""
     order = np.argsort(-scores, axis=1, kind="stable")
     hits = np.take_along_axis(positive, order, axis=1).cumsum(axis=1)
     f1 = 2 * hits / (positive.sum(axis=1, keepdims=True) + np.arange(1, positive.shape[1] + 1))
@@ -181,23 +181,23 @@ def _f1_gains(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArr
 
 
 def _closest_to_half(thresholds: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Return, of the thresholds with the highest value but for rounding, the one closest to 0.5, the lower of two."""
-    good = np.sort(thresholds[values >= values.max() * (1 - _ROUNDING)])
-    return float(good[np.argmin(np.abs(good - 0.5))])
+    """Return, of the thresholds with the highest value up to rounding, the one closest to 0.5, the lower of two."""
+    best = np.sort(thresholds[values >= values.max() * (1 - _ROUNDING)])
+    return float(best[np.argmin(np.abs(best - 0.5))])
 
 
 def evaluate(
     labels: NDArray[Any], scores: NDArray[Any], f1_threshold: float = 0.5, tuned_threshold: float | None = None
 ) -> dict[str, Any]:
-    """Return all prediction metrics, plain: map_classes, map_voc, map_samples, f1_samples, f1_tuned, per_class (K).
+    """Return all prediction metrics: map_classes, map_voc, map_samples, f1_samples, f1_tuned, per_class (K).
 
-    f1_tuned is F1 at ``tuned_threshold``, the best one on validation images; None without one.
+    f1_tuned is F1 at ``tuned_threshold``, the best one on validation images; None without it.
 
     map_classes and per_class are scikit-learn's average precision, map_voc is by VOC's rule. An image without any label
-    is a negative of every class in these three, is left out of map_samples, and is 0 in f1_samples.
+    is a negative of every class in these three, is left out of map_samples, and has 0 in f1_samples.
 
-    What is stored beside a model or a cell has F1 at 0.5; the report takes it from the scores, at the threshold that is
-    set, so that setting another one trains nothing again.
+    Results of models and cells store F1 at 0.5. The report computes it from the scores, at the threshold of its
+    settings, so that another threshold needs no training.
     """
     per_class = average_precision_per_class(labels, scores)
     return {
@@ -224,7 +224,7 @@ def localization_auc(
         void: whether void pixels are left out or count as outside.
 
     Returns:
-        None where the class has no pixel or no pixel is outside it.
+        None if no pixel is inside the class, or none outside.
     """
     split = _inside_outside(map_, segmentation, class_value, void)
     if split is None:
@@ -237,8 +237,8 @@ def localization_auc(
 def pointing(map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_value: int, void: str) -> float | None:
     """Return 1 if the map's maximum lies inside the class's mask, else 0; if tied, the share of it inside.
 
-    Arguments and the cases without a value are those of ``localization_auc``. With void ignored, the maximum
-    is looked for among the other pixels.
+    Arguments and undefined cases are those of ``localization_auc``. With void ignored, the maximum is that of the other
+    pixels.
     """
     split = _inside_outside(map_, segmentation, class_value, void)
     if split is None:
@@ -250,22 +250,22 @@ def pointing(map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_
 
 
 def summarize_pairs(
-    auc: Sequence[Any] | NDArray[np.float64], point: Sequence[Any] | NDArray[np.float64], chosen: ArrayLike
+    auc: Sequence[Any] | NDArray[np.float64], point: Sequence[Any] | NDArray[np.float64], is_counted: ArrayLike
 ) -> dict[str, Any]:
-    """Return the means of AUC and pointing accuracy over the chosen pairs, with their count.
+    """Return the means of AUC and pointing accuracy over some pairs, with their count.
 
     Args:
         auc: P values, None or NaN where undefined.
         point: P values, undefined for the same pairs.
-        chosen: (P,) bool.
+        is_counted: (P,) bool, the pairs to average over.
 
     Returns:
-        auc and pointing (None without pairs), pairs: how many went into them, undefined: how many chosen
-        pairs have no value because their class covers nothing or everything.
+        auc and pointing (None without pairs); pairs: the number of values in the means; undefined: the number of pairs
+        without a value, as their class covers nothing or everything.
     """
-    taken = np.asarray(chosen, dtype=bool)
-    aucs = np.asarray(auc, dtype=np.float64)[taken]
-    points = np.asarray(point, dtype=np.float64)[taken]
+    rows = np.asarray(is_counted, dtype=bool)
+    aucs = np.asarray(auc, dtype=np.float64)[rows]
+    points = np.asarray(point, dtype=np.float64)[rows]
     if not np.array_equal(np.isnan(aucs), np.isnan(points)):
         raise ValueError("auc and point must be undefined for the same pairs")
     undefined = int(np.isnan(aucs).sum())
@@ -295,7 +295,7 @@ def _inside_outside(
 
 
 def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return labels as booleans and scores in double precision, whose differences never overflow, once checked."""
+    """Check labels and scores; return them as booleans and in double precision, where differences do not overflow."""
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (N, K)")
     bad = np.count_nonzero(~np.isfinite(scores).all(axis=1))
@@ -308,7 +308,7 @@ def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[np.boo
 
 
 def _mean_of_defined(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:
-    """Return the mean of what is neither None nor NaN, None if nothing is."""
+    """Return the mean of the values without None and NaN; None if there are none."""
     numbers = np.asarray(values, dtype=np.float64)
     defined = numbers[~np.isnan(numbers)]
     return float(defined.mean()) if defined.size else None

@@ -29,13 +29,13 @@ def train_cell(
     fingerprint: str,
     device: torch.device,
 ) -> None:
-    """Train one network from scratch and write its ``metrics.json``, ``scores.npy`` and, if asked for, ``model.pt``.
+    """Train a network from scratch and write its ``metrics.json``, ``scores.npy`` and, if ``save_model``, ``model.pt``.
 
-    The threshold of ``f1_tuned`` is the best one on the validation images, which have lost the same share of pixels.
+    The threshold of ``f1_tuned`` is the best one on the validation images, which lose the same share of pixels.
 
     Args:
         directory: of the result.
-        cell: what is removed, and the network.
+        cell: the removal and the network.
         images_path: images.h5.
         levels_path: levels.h5, read once; None at 0 and at 100 percent.
         fingerprint: of the result.
@@ -46,26 +46,26 @@ def train_cell(
     splits = images.read_splits(images_path)
     levels = None if levels_path is None else read_all_levels(levels_path)
 
-    def shown(name: str) -> Inputs:
-        held = make_inputs(splits[name].images, info.mean, info.std, device)
-        of_split = _levels_of(splits[name], cell.percent) if levels is None else levels[name].levels
-        if of_split is None:
-            return held
-        return with_removal(held, of_split, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
+    def inputs_of(name: str) -> Inputs:
+        inputs = make_inputs(splits[name].images, info.mean, info.std, device)
+        ranks = _uniform_levels(splits[name], cell.percent) if levels is None else levels[name].levels
+        if ranks is None:
+            return inputs
+        return with_removal(inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
 
     model = vgg.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
     history = training.train(
         model,
-        shown("train"),
+        inputs_of("train"),
         torch.from_numpy(splits["train"].labels).to(device, torch.float32),
         cell.recipe,
         seed=cell.seed,
         checkpoint=directory / "partial-checkpoint.pt",
         fingerprint=fingerprint,
     )
-    scores = training.predict(model, shown("test"))
+    scores = training.predict(model, inputs_of("test"))
     is_test = splits["validation"] is splits["test"]
-    validation_scores = scores if is_test else training.predict(model, shown("validation"))
+    validation_scores = scores if is_test else training.predict(model, inputs_of("validation"))
     threshold = metrics.best_f1_threshold(splits["validation"].labels, validation_scores)
     if cell.recipe.save_model:
         vgg.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
@@ -84,6 +84,6 @@ def train_cell(
     )
 
 
-def _levels_of(split: images.Split, percent: int) -> np.ndarray | None:
-    """Return the levels of a cell that no map has a say in: none for the clean one, 1 everywhere at 100 percent."""
+def _uniform_levels(split: images.Split, percent: int) -> np.ndarray | None:
+    """Return the levels of a cell that depends on no map: none at 0 percent, 1 everywhere at 100."""
     return None if percent == 0 else np.ones(split.images.shape[:3], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What a reader must know of the pixels that are removed: how many, by ties, of objects, and how noisy the map is.
+"""Audits of removed pixels: their number, ties, the share of objects, and the noise of the map.
 
 Legend: N images, M of them with a segmentation, H x W pixels.
 """
@@ -17,13 +17,13 @@ __all__ = ["Levels", "object_shares", "removal_audits", "tied_shares", "total_va
 
 @dataclass(frozen=True)
 class Levels:
-    """The removal levels of a split and what is known about them."""
+    """The removal levels of a split and their audits."""
 
     ids: list[str]
     levels: NDArray[np.uint8]
-    """(N, H, W), the percentage at which each pixel goes, 1..100."""
+    """(N, H, W), the percentage at which each pixel is removed, 1..100."""
     tied_shares: dict[str, NDArray[np.float64]]
-    """By direction: (101,), at each percentage the share of removed pixels that ties decide, image mean."""
+    """By direction: (101,), at each percentage the share of removed pixels decided by ties, mean over images."""
     total_variation: NDArray[np.float64]
     """(N,), of each image's map."""
     object_shares: dict[str, NDArray[np.float64]]
@@ -31,15 +31,14 @@ class Levels:
     empty_maps: int
     """Maps of the split without any positive value."""
     explained_as_labels: float
-    """Share of images whose explained classes are just those that they show; NaN where no class is explained."""
+    """Share of images whose explained classes are their labels; NaN where no class is explained."""
 
 
 def tied_shares(map_: NDArray[np.floating], direction: str = "remove") -> NDArray[np.float64]:
-    """Return, at every percentage 0..100, the share of removed pixels that ties decide, (101,).
+    """Return, at every percentage 0..100, the share of removed pixels decided by ties, (101,).
 
-    That is: of the removed pixels, those of the group of equal values which the cut divides. Where the cut
-    falls between two values, and where nothing or everything is removed, it is 0. ``direction`` is as in
-    ``removed``.
+    Those are the removed pixels of a group of equal values that is removed in part. The share is 0 where no group is,
+    and where nothing or everything is removed. ``direction`` is as in ``removed``.
     """
     check_direction(direction)
     values = np.sort(finite_values(map_, "of this map"))
@@ -50,16 +49,16 @@ def tied_shares(map_: NDArray[np.floating], direction: str = "remove") -> NDArra
     lowest = values[values.size - above]
     first = values.size - np.searchsorted(values, lowest, side="right")
     end = values.size - np.searchsorted(values, lowest, side="left")
-    tied, gone = (above - first, above) if direction == "remove" else (end - above, values.size - above)
-    shares[cuts] = np.where(end > above, tied / gone, 0.0)
+    tied, total = (above - first, above) if direction == "remove" else (end - above, values.size - above)
+    shares[cuts] = np.where(end > above, tied / total, 0.0)
     return shares
 
 
 def total_variation(map_: NDArray[np.floating]) -> float:
     """Return the mean absolute difference of neighbors, horizontal and vertical, of a map scaled to 0..1.
 
-    The scaling makes blurriness show and not magnitude [Pitfalls, 2304.13836]. A
-    constant map has 0, and so has a single pixel.
+    With the scaling it measures noise, not magnitude [Pitfalls, 2304.13836]. A constant map has 0, and so has a single
+    pixel.
     """
     values = np.asarray(map_, dtype=np.float64)
     low, high = values.min(), values.max()
@@ -79,7 +78,7 @@ def object_shares(
         segmentation: (M, H, W); everything but background and void is object.
         direction: as in ``removed``.
 
-    Without any object pixel there is no share: all NaN.
+    Without any object pixel all shares are NaN.
     """
     if levels.shape != segmentation.shape:
         raise ValueError(f"levels {levels.shape} and segmentation {segmentation.shape} must have one shape")
@@ -93,24 +92,24 @@ def object_shares(
 
 
 def removal_audits(splits: Mapping[str, Levels], percent: int, direction: str) -> dict[str, float | int | None]:
-    """Return what a reader must know of the pixels removed in a cell, from the levels of ``train`` and ``test``.
+    """Return the audits of the pixels removed in a cell, from the levels of ``train`` and ``test``.
 
     Returns:
-        asked_percent and actual_percent_{train,test} of pixels *removed* (so 100 - percent is asked in
-        direction keep), tied_share_{train,test}, empty_maps_{train,test} (maps without any positive value),
+        asked_percent and actual_percent_{train,test} of pixels *removed* (in direction keep, asked_percent is
+        100 - percent), tied_share_{train,test}, empty_maps_{train,test} (maps without any positive value),
         explained_as_labels_{train,test} (None where no class is explained), object_share (None without
         segmentations) and total_variation (mean over test maps).
     """
     audits: dict[str, float | int | None] = {"asked_percent": percent if direction == "remove" else 100 - percent}
     splits = {name: splits[name] for name in ("train", "test")}
-    for name, held in splits.items():
-        audits[f"actual_percent_{name}"] = 100 * float(removed(held.levels, percent, direction).mean())
-    for name, held in splits.items():
-        audits[f"tied_share_{name}"] = float(held.tied_shares[direction][percent])
-    for name, held in splits.items():
-        audits[f"empty_maps_{name}"] = held.empty_maps
-    for name, held in splits.items():
-        audits[f"explained_as_labels_{name}"] = _defined(held.explained_as_labels)
+    for name, split_levels in splits.items():
+        audits[f"actual_percent_{name}"] = 100 * float(removed(split_levels.levels, percent, direction).mean())
+    for name, split_levels in splits.items():
+        audits[f"tied_share_{name}"] = float(split_levels.tied_shares[direction][percent])
+    for name, split_levels in splits.items():
+        audits[f"empty_maps_{name}"] = split_levels.empty_maps
+    for name, split_levels in splits.items():
+        audits[f"explained_as_labels_{name}"] = _defined(split_levels.explained_as_labels)
     audits["object_share"] = _defined(float(splits["test"].object_shares[direction][percent]))
     audits["total_variation"] = float(splits["test"].total_variation.mean())
     return audits

@@ -1,7 +1,7 @@
-"""What a removed pixel becomes: a function per name of ``[removal] fill``.
+"""Fills of removed pixels: a function per name of ``[removal] fill``.
 
-A fill has one interface: ``fill(pixels, removed) -> pixels``, which may work in place. It runs on every batch, so that
-a cell needs no second copy of the images.
+Every fill is a function ``fill(pixels, removed) -> pixels``, which may work in place. It runs on every batch, so that a
+cell needs no second copy of the images.
 
 Legend: B images of a batch, H x W pixels. ``pixels`` are float32 (B, H, W, 3), normalized by mean and standard
 deviation of the training split's channels; ``removed`` is bool (B, H, W), True = removed.
@@ -17,7 +17,7 @@ __all__ = ["FILLS", "mean"]
 
 
 def mean(pixels: "Tensor", removed: "Tensor") -> "Tensor":
-    """Give removed pixels the training split's channel means (Hooker et al. 2019, 3): exactly 0 once normalized."""
+    """Set removed pixels to the training split's channel means (Hooker et al. 2019, 3): exactly 0 once normalized."""
     return pixels.mul_(removed.logical_not_()[..., None])
 
 

@@ -2,9 +2,9 @@
 
 Legend: N images of a split, H x W pixels.
 
-It holds the groups ``train``, ``test`` and ``validation``, a row per image (ids, levels, total_variation), and tables
-with a row per percentage (object_shares and tied_shares by direction). A validation split that is the test split (or
-the training split) is that split under a second name. It is made from a file of maps, of which it reads for every split
+Its groups ``train``, ``test`` and ``validation`` have a row per image (ids, levels, total_variation), and tables with a
+row per percentage (object_shares and tied_shares by direction). A validation split that is the test split (or the
+training split) is that split under a second name. It is made from a file of maps, of which it reads for every split
 ``ids`` (N,), ``maps`` (N, H, W), ``explained`` (N, K) and the attribute ``zero_maps``.
 """
 
@@ -25,52 +25,51 @@ from roar_pipeline.seeds import derived_seed
 
 __all__ = ["read_all_levels", "read_levels", "write_levels"]
 
-_REPORTED = 64
-"""Maps ranked between two reports of progress."""
+_MAPS_PER_REPORT = 64
 
 
 def write_levels(
     path: Path, maps_path: Path, tie_seed: int, splits: Mapping[str, Split], *, shuffle_seed: int | None = None
 ) -> None:
-    """Rank the maps of every split and store their removal levels.
+    """Rank the pixels of every split by its maps, and store the removal levels.
 
     Args:
         path: of levels.h5.
         maps_path: of maps.h5.
         tie_seed: of the order of equal pixels.
         splits: by name, as ``images.read_splits`` returns them; a split under two names is ranked once.
-        shuffle_seed: rank every image by another image's map of the same split, drawn by this seed; None: by its own.
+        shuffle_seed: rank every image by another image's map of its split, drawn by this seed; None: by its own map.
     """
-    first = {name: first_name(split, splits) for name, split in splits.items()}
+    first_names = {name: first_name(split, splits) for name, split in splits.items()}
     with whole_file(path) as scratch, created(scratch) as file:
-        for name, source in first.items():
+        for name, source in first_names.items():
             if source == name:
-                with open_group(maps_path, name) as held:
-                    _allocate_levels(file.create_group(name), held)
-        for name, source in first.items():
+                with open_group(maps_path, name) as maps:
+                    _allocate_levels(file.create_group(name), maps)
+        for name, source in first_names.items():
             if source != name:
                 file[name] = file[source]
         reserve(file)
-        for name in dict.fromkeys(first.values()):
+        for name in dict.fromkeys(first_names.values()):
             _rank(file[name], maps_path, name, tie_seed, shuffle_seed)
             _audit(file[name], maps_path, name, splits[name], shuffled=shuffle_seed is not None)
 
 
-def _allocate_levels(group: h5py.Group, held: h5py.Group) -> None:
-    """Lay out everything that a split of ``levels.h5`` will hold: nothing can be added once the room is reserved."""
-    group.attrs["empty_maps"] = held.attrs["zero_maps"]
+def _allocate_levels(group: h5py.Group, maps: h5py.Group) -> None:
+    """Create all columns of a split of ``levels.h5``: none can be added after the disk space is reserved."""
+    group.attrs["empty_maps"] = maps.attrs["zero_maps"]
     group.attrs["explained_as_labels"] = np.nan
-    write_column(group, "ids", text_of(held["ids"][()]))
-    allocate(group, "levels", held["maps"].shape, np.uint8)
-    allocate(group, "total_variation", (len(held["ids"]),), np.float64)
+    write_column(group, "ids", text_of(maps["ids"][()]))
+    allocate(group, "levels", maps["maps"].shape, np.uint8)
+    allocate(group, "total_variation", (len(maps["ids"]),), np.float64)
     for direction in DIRECTIONS:
         for name in ("object_shares", "tied_shares"):
             allocate(group, f"{name}_{direction}", (101,), np.float64)
 
 
 def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int, shuffle_seed: int | None) -> None:
-    with open_group(maps_path, name) as held:
-        ids, maps = text_of(held["ids"][()]), held["maps"]
+    with open_group(maps_path, name) as data:
+        ids, maps = text_of(data["ids"][()]), data["maps"]
         variation = np.empty(len(ids))
         tied = {direction: np.zeros(101) for direction in DIRECTIONS}
         seed = None if shuffle_seed is None else derived_seed(shuffle_seed, "shuffled", name)
@@ -81,7 +80,7 @@ def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int, shuffle_
             variation[row] = audits.total_variation(map_)
             for direction, total in tied.items():
                 total += audits.tied_shares(map_, direction)
-            if row % _REPORTED == 0:
+            if row % _MAPS_PER_REPORT == 0:
                 report(row / len(ids), f"{name}: {row} of {len(ids)} maps")
     group["total_variation"][...] = variation
     for direction, total in tied.items():
@@ -89,26 +88,26 @@ def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int, shuffle_
 
 
 def _audit(group: h5py.Group, maps_path: Path, name: str, split: Split, *, shuffled: bool) -> None:
-    """Store how much of the objects goes at every percentage, and how often the explained classes are the labels."""
+    """Store the removed share of objects at every percentage, and how often the explained classes are the labels."""
     levels = np.zeros(split.segmentation.shape, dtype=np.uint8)
-    for place, row in enumerate(split.segmentation_rows):
-        levels[place] = group["levels"][row]
+    for mask, row in enumerate(split.segmentation_rows):
+        levels[mask] = group["levels"][row]
     for direction in DIRECTIONS:
         group[f"object_shares_{direction}"][...] = audits.object_shares(levels, split.segmentation, direction)
-    with open_group(maps_path, name) as held:
-        explained = held["explained"][()]
+    with open_group(maps_path, name) as data:
+        explained = data["explained"][()]
     if explained.any() and not shuffled:
         group.attrs.modify("explained_as_labels", np.float64((explained == split.labels).all(axis=1).mean()))
 
 
 def read_levels(path: Path, split: str) -> Levels:
     """Read the removal levels of ``train``, ``validation`` or ``test``."""
-    with open_group(path, split) as held:
-        return _levels_of(held)
+    with open_group(path, split) as group:
+        return _levels_of(group)
 
 
 def read_all_levels(path: Path) -> dict[str, Levels]:
-    """Read the removal levels of all splits; a split under two names is read, and held, once."""
+    """Read the removal levels of all splits; a split under two names is read once, as one object."""
     levels: dict[str, Levels] = {}
     with open_group(path, "/") as file:
         for name in SPLITS:
@@ -117,13 +116,13 @@ def read_all_levels(path: Path) -> dict[str, Levels]:
     return levels
 
 
-def _levels_of(held: h5py.Group) -> Levels:
+def _levels_of(group: h5py.Group) -> Levels:
     return Levels(
-        ids=text_of(held["ids"][()]),
-        levels=held["levels"][()],
-        tied_shares={d: held[f"tied_shares_{d}"][()] for d in DIRECTIONS},
-        total_variation=held["total_variation"][()],
-        object_shares={d: held[f"object_shares_{d}"][()] for d in DIRECTIONS},
-        empty_maps=int(held.attrs["empty_maps"]),
-        explained_as_labels=float(held.attrs["explained_as_labels"]),
+        ids=text_of(group["ids"][()]),
+        levels=group["levels"][()],
+        tied_shares={d: group[f"tied_shares_{d}"][()] for d in DIRECTIONS},
+        total_variation=group["total_variation"][()],
+        object_shares={d: group[f"object_shares_{d}"][()] for d in DIRECTIONS},
+        empty_maps=int(group.attrs["empty_maps"]),
+        explained_as_labels=float(group.attrs["explained_as_labels"]),
     )

@@ -1,4 +1,4 @@
-"""Which pixels go at which percentage: exact counts, seeded ties, nested sets.
+"""Which pixels are removed at which percentage: exact counts, seeded ties, nested sets.
 
 Legend: N images, H x W pixels, ``pixels`` = H * W. A map is raw attribution, larger = more relevant. A
 removal level is the smallest whole percentage, 1..100, at which a pixel is removed; one uint8 holds every
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 DIRECTIONS = ("remove", "keep")
-"""remove takes the most relevant pixels away (ROAR), keep leaves only them (KAR)."""
+"""``remove`` removes the most relevant pixels (ROAR), ``keep`` all others (KAR)."""
 
 Levels = TypeVar("Levels", NDArray[Any], "torch.Tensor")
 
@@ -50,11 +50,11 @@ def removed_counts(pixels: int) -> NDArray[np.int64]:
 def donors(count: int, seed: int) -> NDArray[np.int64]:
     """Return, for each of ``count`` images, the row of the image whose map it gets: (count,), none its own.
 
-    All images form one random cycle, so that no image keeps its map and every map is used once. It depends on the
-    arguments alone, as ``tie_order`` does.
+    All images form one random cycle, so that no image keeps its map and every map is used once. The cycle depends on
+    the arguments alone, as ``tie_order`` does.
 
     Raises:
-        InputError: there is one image only, which has no other to get a map from.
+        InputError: there is only one image.
     """
     if count == 1:
         raise InputError("Maps cannot be shuffled over a split of one image. Set [grid] shuffled = none.")
@@ -85,7 +85,7 @@ def removal_order(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArr
 
     Args:
         map_: (H, W), finite.
-        image_id: names the image in the seed of its ties, and in the error.
+        image_id: part of the seed of the ties; named in the error.
         seed: of the ties.
 
     Raises:
@@ -95,7 +95,7 @@ def removal_order(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArr
     ties = tie_order(image_id, seed, values.size)
     _, rank = np.unique(values, return_inverse=True)
     falling = (rank.max(initial=0) - rank)[ties].astype(np.uint64)
-    # One sort of unique numbers: the rank of the value above the place in the tie order.
+    # One sort of unique numbers: the value's rank in the high bits, the index in the tie order in the low bits.
     keys = (falling << np.uint64(32)) | np.arange(values.size, dtype=np.uint64)
     keys.sort()
     order: NDArray[np.int64] = ties[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
@@ -103,18 +103,18 @@ def removal_order(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArr
 
 
 def removal_levels(map_: NDArray[np.floating], image_id: str, seed: int) -> NDArray[np.uint8]:
-    """Return a map's removal levels (H, W): the smallest percentage, 1..100, at which each pixel goes."""
+    """Return a map's removal levels (H, W): the smallest percentage, 1..100, that removes each pixel."""
     levels = np.empty(map_.size, dtype=np.uint8)
-    gone = np.diff(removed_counts(map_.size))
-    levels[removal_order(map_, image_id, seed)] = np.repeat(np.arange(1, 101, dtype=np.uint8), gone)
+    counts = np.diff(removed_counts(map_.size))
+    levels[removal_order(map_, image_id, seed)] = np.repeat(np.arange(1, 101, dtype=np.uint8), counts)
     return levels.reshape(map_.shape)
 
 
 def removed(levels: Levels, percent: int, direction: str) -> Levels:
     """Tell which pixels are removed at ``percent`` (0..100): bool in the shape of ``levels``, True = removed.
 
-    ``remove`` takes the most relevant pixels away (ROAR): nothing at 0, everything at 100. ``keep`` leaves
-    only them (KAR): everything is removed at 0, nothing at 100. Array or tensor in, the same out.
+    ``remove`` removes the most relevant pixels (ROAR): none at 0, all at 100. ``keep`` removes all others (KAR): all
+    at 0, none at 100. Array or tensor in, the same out.
     """
     check_direction(direction)
     if not 0 <= percent <= 100:
@@ -123,7 +123,7 @@ def removed(levels: Levels, percent: int, direction: str) -> Levels:
 
 
 def check_direction(direction: str) -> None:
-    """Refuse what is not one of ``DIRECTIONS``.
+    """Refuse a direction that is not in ``DIRECTIONS``.
 
     Raises:
         ValueError: lists them.
