@@ -1,4 +1,4 @@
-"""One sha256 for a whole data set, remembered between runs."""
+"""The sha256 of a whole data set, cached between runs."""
 
 import contextlib
 import hashlib
@@ -18,9 +18,8 @@ __all__ = ["content_digest"]
 def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     """Return a sha256 over the names and contents of all files that ``voc`` can read under ``root``.
 
-    The same files in another place have the same digest. Contents are read only when a name, size or time
-    of change (of the content, or of the entry, which nobody can set back) is not the one that ``cache``
-    remembers: a JSON file that several processes may use and anyone may delete.
+    The same files in another folder have the same digest. Contents are read only if a name, size, mtime or ctime (which
+    cannot be set back) differs from ``cache``, a JSON file that several processes may use and anyone may delete.
 
     Raises:
         InputError: there is no VOC folder at ``root``.
@@ -30,9 +29,9 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     files = sorted(_list_files(root, dataset))
     listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     key = str(root.resolve())
-    remembered = _read_cache(cache).get(key)
-    if isinstance(remembered, dict) and remembered.get("listing") == listing and "digest" in remembered:
-        return str(remembered["digest"])
+    entry = _read_cache(cache).get(key)
+    if isinstance(entry, dict) and entry.get("listing") == listing and "digest" in entry:
+        return str(entry["digest"])
     digest = hashlib.sha256()
     for name, *_ in files:
         content = hashlib.sha256((root / name).read_bytes()).hexdigest()
@@ -41,7 +40,7 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     return digest.hexdigest()
 
 
-def _named_lists(dataset: Dataset) -> list[str]:
+def _list_paths(dataset: Dataset) -> list[str]:
     main = {dataset.train_split, dataset.validation_split, dataset.test_split}
     masks = {dataset.segmentation_split} - {""}
     return sorted(
@@ -50,8 +49,8 @@ def _named_lists(dataset: Dataset) -> list[str]:
 
 
 def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are a desktop's, not the set's."""
-    for name in _named_lists(dataset):
+    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are not the set's."""
+    for name in _list_paths(dataset):
         if (root / name).is_file():
             yield name, *_stamp((root / name).stat())
     for folder in (IMAGES, ANNOTATIONS, MASKS):
@@ -69,13 +68,13 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 def _read_cache(cache: Path) -> dict[str, object]:
     try:
-        remembered = json.loads(cache.read_text(encoding="utf-8"))
+        content = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return remembered if isinstance(remembered, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write_cache(cache: Path, value: dict[str, object]) -> None:
-    """Remember, if the folder allows it: without the cache the files are read again, and no more."""
+    """Write the cache if the folder is writable; without it, the next run reads all files again."""
     with contextlib.suppress(OSError), lock(cache.parent):
         write_json(cache, value)

@@ -1,4 +1,4 @@
-"""Faults of a data set's files, collected so that a person hears of several at once."""
+"""Faults of a data set's files, collected so that one message lists several."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ _MOST = 10
 
 
 class Faults:
-    """What is wrong with the files under ``root``, each fault once, at most ten."""
+    """Distinct faults of the files under ``root``, at most ten."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -21,7 +21,7 @@ class Faults:
         """Fault to its first message: an undeclared class is one fault, in however many files it occurs."""
 
     def read(self, read: Callable[..., Any], *where: Any) -> Any:
-        """Return ``read(root, *where)``; or None, and keep the reason.
+        """Return ``read(root, *where)``, or None and record the reason.
 
         Raises:
             InputError: this is the tenth fault.

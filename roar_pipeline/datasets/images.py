@@ -5,7 +5,7 @@ Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
 Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
 K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
 the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. Splits that name the same
-list are one group under two names. With ``train_side`` the training split is there a second time, as photographs of
+list are one group under two names. With ``train_side`` the training split is stored a second time, as photographs of
 different sizes (``photographs.py``).
 """
 
@@ -55,7 +55,7 @@ SPLITS = ("train", "validation", "test")
 
 _FORMAT = "roar-pipeline images 1"
 _BLOCK = 256
-"""Images read at once where a pass over a split needs no more than sums."""
+"""Images per read when a pass over a split only sums."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Info:
-    """What all splits share; ``mean`` and ``std`` are (3,), of RGB in 0..1."""
+    """Properties of all splits; ``mean`` and ``std`` are (3,), of RGB in 0..1."""
 
     classes: tuple[str, ...]
     mean: npt.NDArray[np.float64]
@@ -90,15 +90,13 @@ class Info:
 def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, ...]) -> None:
     """Decode, resize and check the splits of a VOC folder once, into ``directory/images.h5``.
 
-    ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset``
-    has them. Validation and test may be the same list; a test image among the training images
-    is an error. Masks of images outside the test split are left out and counted in the attribute
-    ``unused_masks``.
-
-    With ``dataset.train_side`` the training photographs are kept as well, for random crops.
+    ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset`` has them.
+    Validation and test may be the same list; a test image among the training images is an error. Masks of images
+    outside the test split are left out and counted in the attribute ``unused_masks``. With ``dataset.train_side`` the
+    training photographs are stored as well, for random crops.
 
     Raises:
-        InputError: the folder, a list, a file or the class list is at fault; up to ten faults of files at once.
+        InputError: the folder, a list, a file or the class list is faulty; up to ten faults of files at once.
     """
     _check_classes(classes)
     voc.check_layout(root, dataset)
@@ -140,7 +138,7 @@ def _check_classes(classes: Sequence[str]) -> None:
 
 
 def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:
-    """Return the rows of the test split that have a mask, ascending, and the count of other images' masks."""
+    """Return the rows of the test split that have a mask, ascending, and the number of other images' masks."""
     if not dataset.segmentation_split:
         return [], 0
     listed = set(voc.read_split(root, dataset.segmentation_split, "Segmentation"))
@@ -184,21 +182,21 @@ def _store_masks(
 
 
 def _store_row(column: Any, row: int, faults: Faults, read: Callable[..., Any], *where: Any) -> None:
-    """Store what ``read`` gives, where it can be had."""
+    """Store the result of ``read`` unless it fails."""
     value = faults.read(read, *where)
     if value is not None:
         column[row] = value
 
 
 def _mean_std(images: Any, dataset: Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the channels' mean and std in 0..1: those of ``dataset``, else exactly those of all pixels."""
+    """Return the channels' mean and std in 0..1: those of ``dataset``, or exactly those of all pixels."""
     count = math.prod(images.shape[:3])
     sums, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK]
         sums += block.sum(axis=(0, 1, 2), dtype=np.int64)
         squares += np.square(block, dtype=np.uint16).sum(axis=(0, 1, 2), dtype=np.int64)
-    # Python's integers, as the product below outgrows 64 bits on a set of VOC's size.
+    # Python's integers: the product overflows 64 bits on a set of VOC's size.
     variances = [(count * int(q) - int(s) ** 2) / (count * 255) ** 2 for s, q in zip(sums, squares, strict=True)]
     mean = np.array(dataset.mean or sums / (count * 255), dtype=np.float64)
     std = np.array(dataset.std or np.sqrt(variances), dtype=np.float64)
@@ -211,7 +209,7 @@ def _mean_std(images: Any, dataset: Dataset) -> tuple[npt.NDArray[np.float64], n
 
 
 def read_info(path: Path) -> Info:
-    """Read what all splits of ``images.h5`` share.
+    """Read the properties of all splits of ``images.h5``.
 
     Raises:
         InputError: the file is missing or not one that ``prepare`` wrote.
@@ -249,12 +247,12 @@ def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
 def read_splits(
     path: Path, names: Iterable[str] = ("train", "test", "validation"), *, pixels: bool = True
 ) -> dict[str, Split]:
-    """Read several splits; a list that serves as two of them is read, and held, once.
+    """Read several splits; a list that serves as two of them is read once, as one object.
 
     Args:
         path: of ``images.h5``.
         names: of ``SPLITS``; a list under two names has the masks of the one that comes first.
-        pixels: without them, ``images`` of every split has no rows.
+        pixels: if False, ``images`` of every split has no rows.
 
     Raises:
         InputError: the file is missing or not one that ``prepare`` wrote.
@@ -273,7 +271,7 @@ def first_name(split: Split, splits: Mapping[str, Split]) -> str:
 
 
 def distinct_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Return the splits under their first names: one that is another split as well is left out."""
+    """Return every split once, under its first name."""
     return {name: split for name, split in splits.items() if first_name(split, splits) == name}
 
 

@@ -1,4 +1,4 @@
-"""Images that splits share: by name, and by the bytes of their files."""
+"""Images that splits share, by name or by the bytes of their files."""
 
 import hashlib
 from collections import defaultdict
@@ -19,8 +19,8 @@ _CHUNK = 1 << 20
 def check_disjoint(root: Path, ids: Mapping[str, Sequence[str]], dataset: Dataset) -> None:
     """Refuse training images among the test images, and one photograph under two names in two splits.
 
-    Validation may share images with the others by name, which the report cautions about: the protocol of Park et al.
-    validates on the test split. The same photograph under another name is a mistake wherever it is.
+    Validation may share images with the others by name, as Park et al. validate on the test split; the report cautions
+    about it. The same photograph under another name is always a mistake.
 
     Args:
         root: of the VOC folder.
@@ -31,8 +31,8 @@ def check_disjoint(root: Path, ids: Mapping[str, Sequence[str]], dataset: Datase
         InputError: names the images.
     """
     train, test = dataset.train_split, dataset.test_split
-    known = set(ids[train])
-    if shared := [image_id for image_id in ids[test] if image_id in known]:
+    train_ids = set(ids[train])
+    if shared := [image_id for image_id in ids[test] if image_id in train_ids]:
         raise InputError(
             f"{len(shared)} of {len(ids[test])} test images ({test}) are also training images ({train}), {shared[0]} "
             "for one: every number would be too good. Set [dataset] train_split and test_split to lists that share no "
@@ -40,10 +40,10 @@ def check_disjoint(root: Path, ids: Mapping[str, Sequence[str]], dataset: Datase
         )
     for first, second in combinations(dict.fromkeys((train, test, dataset.validation_split)), 2):
         if pairs := list(same_files(root, ids[first], ids[second])):
-            named = ", ".join(f"{a} = {b}" for a, b in pairs[:_SHOWN]) + (", ..." if len(pairs) > _SHOWN else "")
+            examples = ", ".join(f"{a} = {b}" for a, b in pairs[:_SHOWN]) + (", ..." if len(pairs) > _SHOWN else "")
             raise InputError(
                 f"{len(pairs)} of {len(ids[second])} images of {second} are, byte for byte, images of {first} under "
-                f"other names ({first} = {second}: {named}): scores on them would be too good. Take one of each off "
+                f"other names ({first} = {second}: {examples}): scores on them would be too good. Take one of each off "
                 f"its list, in {root / 'ImageSets' / 'Main'}."
             )
 
@@ -61,7 +61,7 @@ def shared_with_validation(ids: Mapping[str, Iterable[str]]) -> dict[str, int]:
 def same_files(root: Path, first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the pairs (id of ``first``, id of ``second``) of different names whose photographs have the same bytes.
 
-    Contents are read only where sizes are equal; what cannot be read is left to who reads the image.
+    Contents are read only where sizes are equal. Unreadable files are skipped; reading the image reports them.
     """
     sizes = _by_size(root, first), _by_size(root, second)
     for size in sizes[0].keys() & sizes[1].keys():
@@ -73,12 +73,12 @@ def same_files(root: Path, first: Sequence[str], second: Sequence[str]) -> Itera
 
 
 def _by_size(root: Path, ids: Iterable[str]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = defaultdict(list)
+    by_size: dict[int, list[str]] = defaultdict(list)
     for image_id in ids:
         path = voc.image_path(root, image_id)
         if path.is_file():
-            found[path.stat().st_size].append(image_id)
-    return found
+            by_size[path.stat().st_size].append(image_id)
+    return by_size
 
 
 def _digest(root: Path, image_id: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Training photographs of different sizes in ``images.h5``, for an augmentation that cuts boxes out of them.
+"""Training photographs of different sizes in ``images.h5``, for random crops.
 
 Legend: N photographs of the training split, K classes, h x w pixels of one photograph.
 
-Layout: ``photographs/sizes`` (N, 2), the h and w of each, and ``photograph_pixels/values``, the RGB bytes (h, w, 3) of
+Layout: ``photographs/sizes`` (N, 2), their h and w, and ``photograph_pixels/values``, the RGB bytes (h, w, 3) of
 all photographs one after the other.
 """
 
@@ -27,8 +27,7 @@ __all__ = [
     "store_photographs",
 ]
 
-_REPORTED = 256
-"""Photographs between two reports of progress."""
+_PHOTOGRAPHS_PER_REPORT = 256
 
 _SIZES, _VALUES = "photographs/sizes", "photograph_pixels/values"
 
@@ -48,12 +47,12 @@ class Photographs:
 
 
 def byte_offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return where each photograph of ``sizes`` (N, 2) begins, and where the last one ends: (N + 1,)."""
+    """Return the first byte of every photograph of ``sizes`` (N, 2), and the end of the last one: (N + 1,)."""
     return np.concatenate([[0], np.cumsum(3 * sizes[:, 0] * sizes[:, 1])]).astype(np.int64)
 
 
 def allocate_photographs(file: Any, sizes: Sequence[tuple[int, int]]) -> None:
-    """Make room in ``images.h5`` for photographs of ``sizes`` (height, width)."""
+    """Allocate photographs of ``sizes`` (height, width) in ``images.h5``."""
     table = np.array(sizes, dtype=np.int64)
     file[_SIZES] = table
     group, _, name = _VALUES.partition("/")
@@ -61,12 +60,12 @@ def allocate_photographs(file: Any, sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def photograph_sizes(ids: Sequence[str], short_side: int, faults: Faults) -> list[tuple[int, int]]:
-    """Return height and width of each photograph as it will be kept, (0, 0) where it cannot be read.
+    """Return height and width of every photograph as stored, (0, 0) if it cannot be read.
 
     Args:
         ids: of the training split.
-        short_side: pixels, as of ``read_photograph``; 0: no photographs are kept, and the list is empty.
-        faults: takes the reasons.
+        short_side: pixels, as of ``read_photograph``; 0 stores no photographs: the list is empty.
+        faults: records the reasons.
     """
     if not short_side:
         return []
@@ -76,19 +75,19 @@ def photograph_sizes(ids: Sequence[str], short_side: int, faults: Faults) -> lis
 def store_photographs(
     file: Any, ids: Sequence[str], sizes: Sequence[tuple[int, int]], short_side: int, faults: Faults
 ) -> None:
-    """Read the photographs and fill the room that ``allocate_photographs`` made for their ``sizes``."""
+    """Read the photographs and store them where ``allocate_photographs`` allocated their ``sizes``."""
     offsets = byte_offsets(np.array(sizes, dtype=np.int64)).tolist()
     for row, image_id in enumerate(ids):
         is_readable = all(sizes[row])
         pixels = faults.read(voc.read_photograph, image_id, short_side) if is_readable else None
         if pixels is not None:
             file[_VALUES][offsets[row] : offsets[row + 1]] = pixels.ravel()
-        if row % _REPORTED == 0:
+        if row % _PHOTOGRAPHS_PER_REPORT == 0:
             report(row / len(ids), f"photographs: {row} of {len(ids)} images")
 
 
 def read_photographs(file: Any) -> Photographs | None:
-    """Read the photographs of an open ``images.h5``; None where it holds none."""
+    """Read the photographs of an open ``images.h5``; None if it has none."""
     if _SIZES not in file:
         return None
     return Photographs(file[_SIZES][:], file[_VALUES][:], file["train/labels"][:])

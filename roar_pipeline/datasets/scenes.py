@@ -2,9 +2,9 @@
 
 Legend: S x S pixels of a scene; an object's own coordinates u (right) and v (down) run over -1..1.
 
-Every class has a hue, a silhouette and a texture. An object of the class has all three; clutter, which
-carries no label and lies underneath, has the hue of one class, the silhouette of another and the texture of
-neither. So no single trait gives a class away. Objects are drawn independently of the background, and the
+Every class has a hue, a silhouette and a texture. An object of the class has all three. Clutter, which has no label and
+lies underneath, has the hue of one class, the silhouette of another and the texture of neither: no single trait
+identifies a class. Objects are drawn independently of the background, and the
 splits' backgrounds come from disjoint parts of the photographs.
 """
 
@@ -32,27 +32,27 @@ Pixels = npt.NDArray[np.uint8]
 Inside = npt.NDArray[np.bool_]
 
 OBJECTS = (1, 3)
-"""Least and most objects of a scene."""
+"""Fewest and most objects of a scene."""
 CLUTTER = (0, 2)
-"""Least and most pieces of clutter."""
+"""Fewest and most pieces of clutter."""
 SIDE = (0.33, 0.5)
-"""Least and most side of either, in sides of the scene."""
+"""Shortest and longest side of an object or piece of clutter, in sides of the scene."""
 TURN = 15.0
-"""Most degrees it is turned either way."""
+"""Largest rotation of it in either direction, in degrees."""
 HUE_JITTER = 0.035
-"""Most that its hue strays from its class's, in turns of the color circle; classes are 1/K apart."""
+"""Largest difference of its hue from its class's, in turns of the color circle; classes are 1/K apart."""
 SATURATION = (0.55, 0.95)
 BRIGHTNESS = (0.6, 0.95)
 CONTRAST = (0.4, 0.6)
-"""Share of the brightness that a texture takes away where it is dark."""
+"""Share of the brightness by which a texture darkens."""
 PERIODS = 3.0
-"""Of a texture over an object's side."""
+"""Periods of a texture over an object's side."""
 NOISE = 0.03
 """Standard deviation of the noise of every pixel and channel, in 0..1."""
 VISIBLE = 0.6
-"""Least share of an object's pixels that later objects leave visible."""
-PLACES = 50
-"""Tries to place an object so; without success it is left out."""
+"""Smallest share of an object's pixels that later objects leave visible."""
+PLACEMENTS = 50
+"""Attempts to place an object so, after which it is left out."""
 
 SILHOUETTES: dict[str, Callable[[Floats, Floats], Inside]] = {
     "disk": lambda u, v: np.hypot(u, v) < 0.95,
@@ -75,7 +75,7 @@ TEXTURES: tuple[Callable[[Floats, Floats], Inside], ...] = (
     lambda u, v: np.sin(np.pi * PERIODS * u) * np.sin(np.pi * PERIODS * v) > 0,
     lambda u, v: np.sin(np.pi * PERIODS * (u + v)) > 0,
 )
-"""Where it is dark: plain, upright, level stripes, checks, slanted stripes. Classes take them in turn."""
+"""Dark areas: none, vertical stripes, horizontal stripes, checks, diagonal stripes. Classes take them in turn."""
 
 CLASSES = tuple(SILHOUETTES)
 
@@ -85,7 +85,7 @@ _RECORD = "scenes.json"
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 CROP = (64, 120)
-"""Least and most side of a background before it is resized, in pixels of the photograph."""
+"""Shortest and longest side of a background before it is resized, in pixels of the photograph."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class Scene:
 def generate(root: Path, scenes: Scenes) -> None:
     """Write the set as a folder in VOC layout at ``root``, which appears when it is whole.
 
-    Beside VOC's own it holds ``scenes.json``, the settings it was made from; made from these already, it is left.
-    Every image comes from a generator of its own, seeded by (seed, split, index): a smaller set is the
-    start of a larger one, and the same seed gives the same bytes.
+    It also holds ``scenes.json``, its settings. A folder of the same settings is left unchanged. Every image has a
+    generator seeded by (seed, split, index): a smaller set is the start of a larger one, and the same seed gives the
+    same bytes.
     """
     if root.exists():
         _check_same(root, scenes)
@@ -136,7 +136,7 @@ def _check_same(root: Path, scenes: Scenes) -> None:
 
 
 def _photographs() -> list[Pixels]:
-    # Takes a second to import, which only the generator needs.
+    # Takes a second to import, and only the generator needs it.
     from sklearn.datasets import load_sample_image
 
     return [load_sample_image(name) for name in PHOTOGRAPHS]
@@ -149,20 +149,20 @@ def scene(seed: int, split: str, index: int, size: int, photographs: Sequence[Pi
     segmentation = np.zeros((size, size), dtype=np.uint8)
     for hue, shape, texture in _clutter_kinds(rng):
         inside, color = _draw(rng, hue, shape, texture, size)
-        where = _window(rng, inside, size)
-        canvas[where][inside] = color[inside]
+        window = _window(rng, inside, size)
+        canvas[window][inside] = color[inside]
     kinds = rng.permutation(len(CLASSES))[: rng.integers(OBJECTS[0], OBJECTS[1] + 1)]
-    shown: dict[int, int] = {}
+    areas: dict[int, int] = {}
     for kind in kinds.tolist():
         inside, color = _draw(rng, kind, kind, kind % len(TEXTURES), size)
-        place = _free_window(rng, inside, segmentation, shown)
-        if place is not None:
-            canvas[place][inside] = color[inside]
-            segmentation[place][inside] = kind + 1
-            shown[kind + 1] = int(inside.sum())
+        window = _free_window(rng, inside, segmentation, areas)
+        if window is not None:
+            canvas[window][inside] = color[inside]
+            segmentation[window][inside] = kind + 1
+            areas[kind + 1] = int(inside.sum())
     noisy = canvas + rng.normal(0, NOISE, canvas.shape)
     pixels = np.rint(255 * noisy.clip(0, 1)).astype(np.uint8)
-    return Scene(pixels, segmentation, tuple(value - 1 for value in shown))
+    return Scene(pixels, segmentation, tuple(value - 1 for value in areas))
 
 
 def _background(rng: np.random.Generator, photograph: Pixels, strip: tuple[float, float], size: int) -> Floats:
@@ -176,7 +176,7 @@ def _background(rng: np.random.Generator, photograph: Pixels, strip: tuple[float
 
 
 def _clutter_kinds(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
-    """Yield (class of the hue, class of the silhouette, texture), such that no two are of one class."""
+    """Yield (class of the hue, class of the silhouette, texture), all of different classes."""
     for _ in range(rng.integers(CLUTTER[0], CLUTTER[1] + 1)):
         hue, shape = rng.permutation(len(CLASSES))[:2].tolist()
         others = [t for t in range(len(TEXTURES)) if t not in (hue % len(TEXTURES), shape % len(TEXTURES))]
@@ -204,15 +204,15 @@ def _window(rng: np.random.Generator, inside: Inside, size: int) -> tuple[slice,
 
 
 def _free_window(
-    rng: np.random.Generator, inside: Inside, segmentation: Pixels, shown: dict[int, int]
+    rng: np.random.Generator, inside: Inside, segmentation: Pixels, areas: dict[int, int]
 ) -> tuple[slice, slice] | None:
-    """Find a place where every object underneath keeps its visible share; None where there is none."""
-    for _ in range(PLACES):
-        place = _window(rng, inside, len(segmentation))
+    """Find a window in which every object underneath keeps its visible share; None if no attempt finds one."""
+    for _ in range(PLACEMENTS):
+        window = _window(rng, inside, len(segmentation))
         after = segmentation.copy()
-        after[place][inside] = 0
-        if all((after == value).sum() >= VISIBLE * pixels for value, pixels in shown.items()):
-            return place
+        after[window][inside] = 0
+        if all((after == value).sum() >= VISIBLE * pixels for value, pixels in areas.items()):
+            return window
     return None
 
 

@@ -1,11 +1,10 @@
 """The folder layout of PASCAL VOC 2012: lists of images, labels, photographs and masks.
 
 Legend: K classes, H x W pixels (height, width). ``root`` is the folder that holds JPEGImages, Annotations,
-ImageSets and, for localization, SegmentationClass. In a mask 0 is background, 1..K is a class (its place in
+ImageSets and, for localization, SegmentationClass. In a mask 0 is background, 1..K is a class (its index in
 ``classes`` plus one) and 255 is void.
 
-Files are read by Pillow and the standard library, not by torchvision: so whoever only reads images need not
-import torch.
+Files are read by Pillow and the standard library, not by torchvision, so that reading images does not import torch.
 """
 
 import re
@@ -50,7 +49,7 @@ CLASSES = (
 IMAGES, ANNOTATIONS, MASKS, LISTS = "JPEGImages", "Annotations", "SegmentationClass", "ImageSets"
 _FORMATS = ("JPEG", "PNG")
 _PATH_PARTS = re.compile(r"^\.|[/\\\0]")
-"""What would make an id the path of a file elsewhere, or of one that is hidden."""
+"""Matches an id that would be a path into another folder, or a hidden file."""
 _COLOR_MODES = ("RGB", "L", "CMYK", "YCbCr", "P", "RGBA", "LA", "1")
 _MASK_MODES = ("P", "L")
 _BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -77,21 +76,21 @@ Result = TypeVar("Result")
 
 
 def check_layout(root: Path, dataset: Dataset) -> None:
-    """Check that the folders and lists that ``dataset`` asks for are there.
+    """Check that the folders and lists of ``dataset`` exist.
 
     Raises:
-        InputError: names everything that is missing at once.
+        InputError: names all that are missing.
     """
     splits = dict.fromkeys((dataset.train_split, dataset.validation_split, dataset.test_split))
-    wanted = [Path(IMAGES), Path(ANNOTATIONS), *(_list_name(split, "Main") for split in splits)]
+    required = [Path(IMAGES), Path(ANNOTATIONS), *(_list_name(split, "Main") for split in splits)]
     if dataset.segmentation_split:
-        wanted += [Path(MASKS), _list_name(dataset.segmentation_split, "Segmentation")]
-    if missing := [name.as_posix() for name in wanted if not (root / name).exists()]:
+        required += [Path(MASKS), _list_name(dataset.segmentation_split, "Segmentation")]
+    if missing := [name.as_posix() for name in required if not (root / name).exists()]:
         raise InputError(not_in_layout(root, missing))
 
 
 def not_in_layout(root: Path, missing: Sequence[str]) -> str:
-    """Say what is missing of the layout, and which folder or list was perhaps meant."""
+    """Return a message on what the layout lacks, with the folder or list that was probably meant."""
     hint = "Set [dataset] root in luigi.cfg to the folder that holds JPEGImages, or drop it to use the generated set."
     if not root.exists():
         return f"{root} does not exist. {hint}"
@@ -99,8 +98,8 @@ def not_in_layout(root: Path, missing: Sequence[str]) -> str:
         if (root / inner / IMAGES).is_dir():
             hint = f"Set [dataset] root to {root / inner}."
     folders = sorted({(root / name).parent for name in missing if name.startswith(LISTS)})
-    if there := sorted(path for folder in folders for path in folder.glob("*.txt")):
-        names = ", ".join(path.relative_to(root / LISTS).as_posix() for path in there[:8])
+    if lists := sorted(path for folder in folders for path in folder.glob("*.txt")):
+        names = ", ".join(path.relative_to(root / LISTS).as_posix() for path in lists[:8])
         hint = f"Set the [dataset] splits to lists that are there ({names}), or set [dataset] root."
     if all(name == MASKS or name.startswith(f"{LISTS}/Segmentation") for name in missing):
         hint += " Without masks, set [dataset] segmentation_split to nothing: then there is no localization."
@@ -114,7 +113,7 @@ def _list_name(split: str, kind: Kind) -> Path:
 def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
     """Read the image ids of ``ImageSets/<kind>/<split>.txt`` in the list's order.
 
-    VOC's lists of one class have a second column (1, 0 or -1, the class's presence), which is passed over.
+    VOC's lists of one class have a second column (1, 0 or -1, the class's presence), which is ignored.
 
     Raises:
         InputError: the list is missing or empty, names an image twice, or is not a list of ids; ids have no folders.
@@ -148,9 +147,9 @@ def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
 
 
 def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Read the classes that ``Annotations/<image_id>.xml`` has an object of: (K,), multi-hot.
+    """Read the classes of the objects in ``Annotations/<image_id>.xml``: (K,), multi-hot.
 
-    Objects marked difficult count like any other, as with Park et al.; the parts of an object do not count.
+    Objects marked difficult count, as in Park et al.; parts of an object do not.
 
     Raises:
         UndeclaredClassError: an object's class is not one of ``classes``.
@@ -187,8 +186,7 @@ def read_image(root: Path, image_id: str, height: int, width: int) -> npt.NDArra
     """Read ``JPEGImages/<image_id>.jpg`` as RGB (H, W, 3), resized to H x W without a crop.
 
     Greyscale, CMYK and palette images are converted. The resize is Pillow's bilinear one, which averages
-    over all source pixels when it shrinks. Orientation tags are ignored: masks and annotations know nothing
-    of them.
+    over all source pixels when it shrinks. Orientation tags are ignored, as masks and annotations have none.
 
     Raises:
         InputError: the file is missing, truncated or no image.
@@ -208,7 +206,7 @@ def read_photograph(root: Path, image_id: str, short_side: int) -> npt.NDArray[n
 
 
 def read_photograph_size(root: Path, image_id: str, short_side: int) -> tuple[int, int]:
-    """Return height and width of what ``read_photograph`` reads, from the file's head alone.
+    """Return height and width of what ``read_photograph`` reads, from the file's header alone.
 
     Raises:
         InputError: the file is missing or no image.
@@ -217,7 +215,7 @@ def read_photograph_size(root: Path, image_id: str, short_side: int) -> tuple[in
 
 
 def _shrunk(image: Image.Image, short_side: int) -> tuple[int, int]:
-    """Return the height and width at which the shorter side has ``short_side`` pixels, or its own if it has fewer."""
+    """Return height and width with the shorter side shrunk to ``short_side`` pixels; smaller images are unchanged."""
     width, height = image.size
     short = min(width, height)
     if short <= short_side:
@@ -263,14 +261,14 @@ def read_segmentation(
 
 
 def _require_regular(path: Path) -> None:
-    """Refuse a pipe, a socket, a device or a folder, which would be waited for, or read without end.
+    """Refuse a pipe, a socket, a device or a folder, on which reading would block or never end.
 
     Raises:
-        InputError: there is something, and it is not a file.
+        InputError: the path exists and is not a regular file.
     """
     try:
         mode = path.stat().st_mode
-    except OSError:  # whoever opens it says why it cannot be read
+    except OSError:  # opening it reports the reason
         return
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS.items() if is_kind(mode)), "a special file")
