@@ -1,4 +1,4 @@
-"""Settings as plain data, for identities, manifests and reports; and what of them has a bearing on a result."""
+"""Settings as plain data for identities: those that affect a result."""
 
 import dataclasses
 from typing import Any
@@ -21,14 +21,14 @@ def text_of(value: object) -> str:
 
 
 def training_keys(recipe: Training) -> dict[str, Any]:
-    """Return the settings of a network and its training that have a bearing on it."""
-    idle = {"momentum"} if recipe.optimizer == "adamw" else set()
-    idle |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
-    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
+    """Return the settings of a network and its training that affect its weights."""
+    unused = {"momentum"} if recipe.optimizer == "adamw" else set()
+    unused |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
+    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in unused}
 
 
 def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
-    """Return the settings that have a bearing on a loss."""
+    """Return the settings that affect a loss."""
     names = {
         "plain": (),
         "naive_kd": ("alpha", "temperature"),

@@ -86,10 +86,11 @@ def test_photographs_that_a_training_crops_may_be_kept(section: str) -> None:
     assert parse(sections).dataset.train_side == 32
 
 
-def test_every_key_says_what_it_is() -> None:
+def test_a_sentence_describes_every_key() -> None:
     for section in dataclasses.fields(config.Settings):
         for key in dataclasses.fields(section.type):
-            assert len(key.metadata["text"]) > 5, f"[{section.name}] {key.name}"
+            text = key.metadata["text"]
+            assert text[0].isupper() and text.endswith(".") and " " in text, f"[{section.name}] {key.name}"
 
 
 def test_the_shipped_file_shows_the_defaults() -> None:
