@@ -1,1 +1,1 @@
-"""Settings and parameters: what users give, checked."""
+"""Settings and task parameters, read and checked."""

@@ -1,4 +1,4 @@
-"""Luigi's own sections of the settings: Luigi passes over a misspelled key, and raises at a value of the wrong type."""
+"""Checks of Luigi's own sections: Luigi ignores a misspelled key, and raises on a value of the wrong type."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ from tasks.startup.before_luigi import BAD_INPUT
 __all__ = ["DEFAULTS", "install_defaults", "unknown_keys", "wrong_values"]
 
 Parameters = Mapping[str, Mapping[str, luigi.Parameter]]
-"""By section and key."""
+"""Parameters by section and key."""
 
 _CLASSES: dict[str, Any] = {
     "core": luigi.interface.core,
@@ -45,13 +45,13 @@ _OTHER_KEYS = {
     "rpc_retry_attempts": luigi.IntParameter(),
     "rpc_retry_wait": luigi.IntParameter(),
 }
-"""Keys of [core] that Luigi reads elsewhere."""
+"""Keys of [core] that Luigi reads without the class ``core``."""
 
 _FREE_SECTIONS = {"DEFAULT", "logging", "task_history"}
-"""Sections that hold what their user likes."""
+"""Sections whose keys are not checked."""
 
-_AMOUNTS = {"gpu": 0, "memory_mb": 1}
-"""What [resources] may set, and from which number on."""
+_LOWEST_RESOURCES = {"gpu": 0, "memory_mb": 1}
+"""The keys of [resources], with their lowest values."""
 
 _BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
     ("core", "workers"): (1, 10**6),
@@ -68,20 +68,20 @@ _BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
     ("worker", "timeout"): (0, 10**9),
     **{("retcode", key): (0, 255) for key in _PARAMETERS["retcode"]},
 }
-"""The lowest and the highest value that makes sense, where Luigi would take others, too."""
+"""The lowest and the highest sensible value; Luigi itself accepts any."""
 
 _READERS: dict[type, Callable[[str], float]] = {luigi.IntParameter: whole_number, luigi.FloatParameter: number}
-"""How the values of a kind of parameter are read."""
+"""The parser of each type of number."""
 
 
 DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "core": {
-        # Our progress lines and errors; --log-level INFO shows every word of Luigi's.
+        # Our own progress lines and errors are shown; --log-level INFO shows Luigi's messages, too.
         "log_level": "WARNING",
-        # Runs may meet on one cache, and results have locks of their own. Luigi's lock goes by the words of the command
-        # alone: it would keep two folders' runs apart, and its folder in /tmp is closed to all users but the first.
+        # Several runs may share a cache, and every result has its own lock. Luigi's lock depends on the command line
+        # alone: it would exclude runs on different folders, and only the first user can write its folder in /tmp.
         "no_lock": "true",
-        # A scheduler that is being restarted is waited for, two minutes long.
+        # Workers wait two minutes for a scheduler that is being restarted.
         "rpc_retry_attempts": "60",
         "rpc_retry_wait": "2",
     },
@@ -95,11 +95,11 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "ping_interval": "5",
     },
     "scheduler": {
-        # Work of a killed run is free again after 20 s, at the next question for work.
+        # Tasks of a killed run become available after 20 s, at the next request for work.
         "prune_on_get_work": "true",
         "worker_disconnect_delay": "20",
         "stable_done_cooldown_secs": "0",
-        # A failed task stays failed, and visible, until somebody runs it again.
+        # A failed task stays failed, and visible, until a later run.
         "retry_delay": "-1",
         "remove_delay": "86400",
     },
@@ -112,12 +112,12 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "unhandled_exception": str(BAD_INPUT),
     },
 }
-"""Luigi's settings where no configuration file says otherwise."""
+"""Our defaults of Luigi's settings."""
 
 
 def install_defaults() -> None:
-    """Set what Luigi needs from us where no configuration file says otherwise."""
-    # Its RPC reads these of [core], and its settings class then warns that nobody does.
+    """Set ``DEFAULTS`` for keys that no configuration file sets."""
+    # Luigi's RPC client reads these keys of [core]; its config class would warn that nobody does.
     luigi.interface.core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
     for section, keys in DEFAULTS.items():
         for key, value in keys.items():
@@ -126,12 +126,12 @@ def install_defaults() -> None:
 
 
 def unknown_keys(ours: Parameters) -> list[str]:
-    """Say which sections and keys of the configuration files nobody reads.
+    """Return a mistake for every section and key of the configuration files that nobody reads.
 
     Args:
         ours: the project's sections.
     """
-    known = {**ours, **_PARAMETERS, "resources": _AMOUNTS}
+    known = {**ours, **_PARAMETERS, "resources": _LOWEST_RESOURCES}
     mistakes = []
     parser = get_config()
     for section in parser.sections():
@@ -140,7 +140,7 @@ def unknown_keys(ours: Parameters) -> list[str]:
         if section not in known:
             mistakes.append(f"unknown section [{section}]. Known: {', '.join(known)}.")
             continue
-        keys = {*known[section], *(_old_names(section) if section in _PARAMETERS else ())}
+        keys = {*known[section], *(_other_names(section) if section in _PARAMETERS else ())}
         read = (key.replace("-", "_") for key in parser.options(section) if key not in parser.defaults())
         mistakes += [
             f"[{section}] has no key '{key}'. Known: {', '.join(known[section])}." for key in read if key not in keys
@@ -148,47 +148,47 @@ def unknown_keys(ours: Parameters) -> list[str]:
     return mistakes
 
 
-def _old_names(section: str) -> set[str]:
-    """Return the keys that Luigi still reads in a section for what has another name by now."""
+def _other_names(section: str) -> set[str]:
+    """Return the keys that Luigi reads in a section beside its class's: older names, and ``_OTHER_KEYS``."""
     paths = [p._config_path for parameters in _PARAMETERS.values() for p in parameters.values() if p._config_path]
     names = {path["name"].replace("-", "_") for path in paths if path["section"] == section}
     return names | (_OTHER_KEYS.keys() if section == "core" else set())
 
 
 def wrong_values(families: Parameters) -> list[str]:
-    """Say which values, of configuration files and command line, Luigi cannot read or would go astray by.
+    """Return a mistake for every value, in files or command line, that Luigi cannot read or that makes no sense.
 
     Args:
-        families: of the tasks, whose parameters a file can set, too.
+        families: parameters of the task families, which a file can set, too.
     """
     core = {**_PARAMETERS["core"], **_OTHER_KEYS, "default_scheduler_port": luigi.IntParameter()}
     own = {**_PARAMETERS, "core": core}
     mistakes = []
     for section, parameters in {**own, **families}.items():
         for key, parameter in parameters.items():
-            if (text := _text(section, key)) is not None and (why := _refusal(section, key, parameter, text)):
-                mistakes.append(f"[{section}] {key} = {shortened(text)}: {why}.")
+            if (text := _text(section, key)) is not None and (reason := _value_error(section, key, parameter, text)):
+                mistakes.append(f"[{section}] {key} = {shortened(text)}: {reason}.")
     for name in get_config().options("resources") if get_config().has_section("resources") else ():
         text = get_config().get("resources", name)
-        if name in _AMOUNTS and (why := _outside(whole_number, text, _AMOUNTS[name], 10**12)):
-            mistakes.append(f"[resources] {name} = {shortened(text)}: {why}.")
+        if name in _LOWEST_RESOURCES and (reason := _bounds_error(whole_number, text, _LOWEST_RESOURCES[name], 10**12)):
+            mistakes.append(f"[resources] {name} = {shortened(text)}: {reason}.")
     return mistakes
 
 
 def _text(section: str, key: str) -> str | None:
-    """Return what the command line, else a file, has for a key."""
+    """Return a key's text: from the command line, else from a file."""
     line = CmdlineParser.get_instance()
     given = getattr(line.known_args, f"{section}_{key}", None) if line else None
     if isinstance(given, str):
         return given
-    filed: str | None = get_config().get(section, key, None)
-    return filed
+    text: str | None = get_config().get(section, key, None)
+    return text
 
 
-def _refusal(section: str, key: str, parameter: luigi.Parameter, text: str) -> str:
+def _value_error(section: str, key: str, parameter: luigi.Parameter, text: str) -> str:
     low, high = _BOUNDS.get((section, key), (float("-inf"), float("inf")))
     if read := _READERS.get(type(parameter)):
-        return _outside(read, text, low, high)
+        return _bounds_error(read, text, low, high)
     if (section, key) == ("core", "logging_conf_file") and text and not Path(text).is_file():
         return "there is no such file"
     try:
@@ -198,8 +198,8 @@ def _refusal(section: str, key: str, parameter: luigi.Parameter, text: str) -> s
     return ""
 
 
-def _outside(read: Callable[[str], float], text: str, low: float, high: float) -> str:
-    """Say what is wrong with a number; nothing if it is one between the bounds."""
+def _bounds_error(read: Callable[[str], float], text: str, low: float, high: float) -> str:
+    """Return what is wrong with a number; empty if it lies within the bounds."""
     try:
         value = read(text.strip())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Parameters that check what they are given, and say what would be right."""
+"""Task parameters that check their values; an error names the allowed ones."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 NO_MODEL = "none"
-"""The model of what depends on none: the clean cell and the controls."""
+"""The model of results that depend on none: the clean cell and the controls."""
 
 
 class ModelParameter(luigi.Parameter):
@@ -57,31 +57,31 @@ class MethodParameter(luigi.Parameter):
 
 
 class MethodsParameter(luigi.Parameter):
-    """One attribution method or control, or several between commas, which then share a process.
+    """One attribution method or control, or several separated by commas, which then share a process.
 
     The value is a tuple, so that Luigi can batch methods of one model.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(batch_method=_all_names, **kwargs)
+        super().__init__(batch_method=_distinct_names, **kwargs)
 
     def parse(self, s: str) -> tuple[str, ...]:
         """Read the names."""
         return tuple(name.strip() for name in s.split(","))
 
     def normalize(self, x: str | tuple[str, ...]) -> tuple[str, ...]:
-        """Check the names; a single one may come as it is."""
+        """Check the names; one name may be a string."""
         names = (x,) if isinstance(x, str) else x
         for name in names:
             check_method(name)
-        return _all_names([names])
+        return _distinct_names([names])
 
     def serialize(self, x: tuple[str, ...]) -> str:
-        """Write them as ``parse`` reads them."""
+        """Write the names as ``parse`` reads them."""
         return ",".join(x)
 
 
-def _all_names(values: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+def _distinct_names(values: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for value in values for name in value))
 
 
@@ -98,7 +98,7 @@ class DirectionParameter(luigi.Parameter):
 class WholeParameter(luigi.IntParameter):
     """A whole number from ``low``, such as a seed.
 
-    ``unset`` is the default and stands for what the task looks up; ``unset_name`` is what people call it.
+    ``unset`` is the default, in place of which the task looks a value up; ``unset_name`` is its text.
     """
 
     def __init__(
@@ -115,31 +115,31 @@ class WholeParameter(luigi.IntParameter):
         try:
             value = whole_number(text)
         except ValueError as error:
-            raise self._refusal(s, "" if not text.isdigit() else f" ({error})") from None
+            raise self._error(s, "" if not text.isdigit() else f" ({error})") from None
         if value < self._low:
-            raise self._refusal(s)
+            raise self._error(s)
         return value
 
-    def _refusal(self, got: str, why: str = "") -> InputError:
-        return InputError(f"{self._what} must be a whole number from {self._low}, got '{shortened(got)}'{why}.")
+    def _error(self, text: str, reason: str = "") -> InputError:
+        return InputError(f"{self._what} must be a whole number from {self._low}, got '{shortened(text)}'{reason}.")
 
     def serialize(self, x: int) -> str:
-        """Write it as ``parse`` reads it."""
+        """Write the value as ``parse`` reads it."""
         return self._unset_name if self._unset is not None and x == self._unset else str(x)
 
 
 class AxisParameter(luigi.Parameter):
-    """An axis of the grid, between commas; empty, or ``grid``: that of the settings."""
+    """An axis of the grid, separated by commas; empty, or ``grid``, stands for [grid] of the settings."""
 
     def __init__(self, key: str) -> None:
         super().__init__(default="", description=f"between commas; default: [grid] {key}")
 
     def normalize(self, x: str) -> str:
-        """Take the word for what it stands for."""
+        """Return the empty text for ``grid``."""
         return "" if x == "grid" else x
 
     def serialize(self, x: str) -> str:
-        """Write it as ``parse`` reads it."""
+        """Write the value as ``parse`` reads it."""
         return x or "grid"
 
 
@@ -160,5 +160,7 @@ class PercentParameter(luigi.Parameter):
         return x
 
 
-def _not_a_percentage(got: str) -> InputError:
-    return InputError(f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{shortened(got)}'.")
+def _not_a_percentage(text: str) -> InputError:
+    return InputError(
+        f"percent must be a whole number in 1..99, 0 for the clean cell, or 100, got '{shortened(text)}'."
+    )

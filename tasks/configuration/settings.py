@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 SCHEDULER_PORT = 8082
-"""luigid's, unless told otherwise."""
+"""luigid's default port."""
 
 
 def _as_text(value: Any) -> str:
@@ -44,7 +44,7 @@ def _as_text(value: Any) -> str:
 
 
 def _luigi_section(name: str, section: type) -> type[luigi.Config]:
-    """Declare a section to Luigi: every key a text parameter with the dataclass's default and description."""
+    """Return a section as Luigi's config class: a text parameter per field, with its default and description."""
     parameters = {
         # argparse, which prints the help, formats it with %.
         f.name: luigi.Parameter(default=_as_text(f.default), description=f.metadata["text"].replace("%", "%%"))
@@ -72,13 +72,13 @@ def settings() -> config.Settings:
         if isinstance(cause := error.__cause__, configparser.InterpolationError):
             raise InputError(f"Mistakes in the settings:\n  - {cause}. Write %% for a percent sign.") from None
         raise
-    unknown = _other_mistakes()
+    other_mistakes = _other_mistakes()
     try:
         parsed = settings_parser.parse(texts)
     except InputError as error:
-        raise InputError("\n".join([str(error), *unknown])) from None
-    if unknown:
-        raise InputError("Mistakes in the settings:\n" + "\n".join(unknown))
+        raise InputError("\n".join([str(error), *other_mistakes])) from None
+    if other_mistakes:
+        raise InputError("Mistakes in the settings:\n" + "\n".join(other_mistakes))
     return parsed
 
 
@@ -87,7 +87,7 @@ def data_folder() -> Path:
     """Return the absolute folder of the cache, links resolved.
 
     Raises:
-        InputError: its parent is not there, or it is a link to nowhere: a disk that is not mounted, perhaps.
+        InputError: its parent does not exist, it is a link whose target does not exist, or it is a file.
     """
     given = settings().paths.data
     path = folder("[paths] data", given)
@@ -101,10 +101,10 @@ def data_folder() -> Path:
 
 
 def folder(key: str, given: str) -> Path:
-    """Return the absolute path that a setting names, links resolved; ``key`` is what people call the setting.
+    """Return the absolute path that a setting names, links resolved; ``key`` names the setting in messages.
 
     Raises:
-        InputError: no such path can be: an unknown user's home, links in a circle, a name that is too long.
+        InputError: the path is impossible: an unknown user's home, links in a circle, a name that is too long.
     """
     try:
         path = Path(given).expanduser().resolve()
@@ -124,37 +124,37 @@ def folder(key: str, given: str) -> Path:
 
 
 def overrides() -> list[str]:
-    """Return the options of the command line that make this run's settings out of those of the files."""
-    found = []
+    """Return the command-line options by which this run's settings differ from the configuration files."""
+    options = []
     for name, section in _SECTIONS.items():
         own = section()
         for key, parameter in section.get_params():
             if getattr(own, key) != filed(name, key, parameter):
-                found.append(f"--{name}-{key.replace('_', '-')}={getattr(own, key)}")
-    return found
+                options.append(f"--{name}-{key.replace('_', '-')}={getattr(own, key)}")
+    return options
 
 
 def filed(section: str, key: str, parameter: luigi.Parameter) -> Any:
-    """Return what a parameter is where the command line says nothing: of the files, else its default."""
+    """Return a parameter's value without the command line: from the configuration files, else its default."""
     if get_config().has_option(section, key):
         return parameter.normalize(parameter.parse(get_config().get(section, key)))
     return parameter._default
 
 
 def scheduler_options() -> list[str]:
-    """Return the options that lead another command to this run's scheduler."""
+    """Return the options that connect another command to this run's scheduler."""
     core = luigi.interface.core()
     if core.local_scheduler:
         return ["--local-scheduler"]
     if core.scheduler_url:
         return [f"--scheduler-url={core.scheduler_url}"]
     options = {"scheduler-host": core.scheduler_host, "scheduler-port": core.scheduler_port}
-    usual = {"scheduler-host": "localhost", "scheduler-port": SCHEDULER_PORT}
-    return [f"--{name}={value}" for name, value in options.items() if value != usual[name]]
+    defaults = {"scheduler-host": "localhost", "scheduler-port": SCHEDULER_PORT}
+    return [f"--{name}={value}" for name, value in options.items() if value != defaults[name]]
 
 
 def _other_mistakes() -> list[str]:
-    """Find what is wrong beside our sections: what nobody reads (Luigi at most warns), and what Luigi cannot read."""
+    """Return the mistakes outside our sections: keys that nobody reads, and values that Luigi cannot read."""
     stages = {name: dict(cls.get_params()) for name, cls in families().items()}
     ours = {name: dict(section.get_params()) for name, section in _SECTIONS.items()}
     mistakes = []
@@ -167,9 +167,9 @@ def _other_mistakes() -> list[str]:
 
 
 def families() -> dict[str, Any]:
-    """Return the classes of the tasks that people can ask for, by name."""
-    known = {name: Register.get_task_cls(name) for name in Register.task_names()}
-    return {name: cls for name, cls in known.items() if _is_ours(cls)}
+    """Return the task classes that a command can name, by task family."""
+    registered = {name: Register.get_task_cls(name) for name in Register.task_names()}
+    return {name: cls for name, cls in registered.items() if _is_ours(cls)}
 
 
 def _is_ours(cls: type) -> bool:

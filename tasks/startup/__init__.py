@@ -1,1 +1,1 @@
-"""What happens before Luigi is imported: output streams and configuration files."""
+"""Preparations before Luigi is imported: output streams and configuration files."""

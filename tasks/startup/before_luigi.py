@@ -1,7 +1,7 @@
-"""What is done before Luigi is imported, and so when this module is: Luigi reads its configuration files just then.
+"""Importing this module checks the configuration files, which Luigi reads at import, and opens closed streams.
 
-Luigi's own command has imported Luigi before it imports this package, and has read the files by itself. Its output, the
-help above all, is protected here.
+The command ``luigi`` imports Luigi before this package and has read the files already. Its output streams, which print
+the help, are protected here.
 """
 
 import sys
@@ -13,7 +13,7 @@ from tasks.startup import config_files, streams
 __all__ = ["BAD_INPUT"]
 
 BAD_INPUT = 40
-"""Exit code of a command that was refused before anything was started."""
+"""Exit code of a command that is refused before it starts any work."""
 
 streams.open_closed()
 if "luigi" not in sys.modules:

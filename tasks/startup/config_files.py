@@ -1,6 +1,6 @@
-"""A look at the configuration files before Luigi reads them, which it does when it is imported.
+"""Checks of the configuration files before Luigi is imported, which reads them and ends in a traceback where it cannot.
 
-What it cannot read ends in its traceback. Nothing here imports Luigi; only ``python -m tasks`` comes here first.
+This module must not import Luigi. The command ``luigi`` imports Luigi first, so the checks are for our own commands.
 """
 
 import configparser
@@ -14,9 +14,9 @@ from roar_pipeline.errors import InputError
 __all__ = ["check_files"]
 
 _SEARCHED = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
-"""Where Luigi looks for files, in this order; the one that LUIGI_CONFIG_PATH names comes last."""
+"""The files that Luigi reads, in this order; the file of LUIGI_CONFIG_PATH comes last."""
 _MARKS = {b"\xef\xbb\xbf": "UTF-8 with", b"\xff\xfe": "UTF-16 with", b"\xfe\xff": "UTF-16 with"}
-"""How files begin that a byte order mark begins."""
+"""Byte order marks, with their encodings."""
 _UNPRINTABLE = frozenset(range(32)) - set(b"\t\n\r\f")
 
 
@@ -24,7 +24,7 @@ def check_files(environment: Mapping[str, str] = os.environ) -> None:
     """Read every configuration file that Luigi will read.
 
     Raises:
-        InputError: one cannot be read; names file and line, and says what to do.
+        InputError: a file cannot be read; the message names file and line, and says what to do.
     """
     kind = environment.get("LUIGI_CONFIG_PARSER", "cfg")
     if kind not in ("cfg", "conf", "ini"):
@@ -41,26 +41,26 @@ def _check(path: Path) -> None:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Mend that, or name another file.") from error
-    text = _decoded(path, content)
+    text = _decode(path, content)
     parser = _Parser(interpolation=None)
     try:
         parser.read_string(text, str(path))
         parser.getboolean("core", "autoload_range", fallback=True)
     except configparser.Error as error:
-        raise InputError(_told(path, error)) from None
-    except ValueError:  # Luigi reads this key when it is imported
+        raise InputError(_message(path, error)) from None
+    except ValueError:  # Luigi reads this key at import
         raise InputError(f"{path}: [core] autoload_range is not true or false. Say which.") from None
 
 
 class _Parser(configparser.ConfigParser):
-    """Reads what Luigi's reads: keys keep their capitals."""
+    """A parser like Luigi's: keys keep their capitals."""
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
 
 
-def _decoded(path: Path, content: bytes) -> str:
-    """Return the text as Luigi will read it."""
+def _decode(path: Path, content: bytes) -> str:
+    """Return the text in the encoding that Luigi will use."""
     for mark, kind in _MARKS.items():
         if content.startswith(mark):
             raise InputError(f"{path}, line 1: the file is {kind} a byte order mark. Save it as UTF-8 without one.")
@@ -86,23 +86,23 @@ def _decoded(path: Path, content: bytes) -> str:
         ) from None
 
 
-def _told(path: Path, error: configparser.Error) -> str:
+def _message(path: Path, error: configparser.Error) -> str:
     match error:
         case configparser.DuplicateSectionError():
             return f"{path}, line {error.lineno}: a second section [{error.section}]. Join the two."
         case configparser.DuplicateOptionError():
             return f"{path}, line {error.lineno}: a second '{error.option}' in [{error.section}]. Keep one of the two."
         case configparser.MissingSectionHeaderError() if error.line.lstrip().startswith("["):
-            return f"{path}, line {error.lineno}: {_shown(error.line)} has no closing bracket. Write [section]."
+            return f"{path}, line {error.lineno}: {_quote(error.line)} has no closing bracket. Write [section]."
         case configparser.MissingSectionHeaderError():
-            return f"{path}, line {error.lineno}: {_shown(error.line)} stands in no section. Write [section] above it."
+            return f"{path}, line {error.lineno}: {_quote(error.line)} stands in no section. Write [section] above it."
         case configparser.ParsingError():
             number, line = error.errors[0]
-            return f"{path}, line {number}: {_shown(line)} is neither [section] nor key = value. Mend or remove it."
+            return f"{path}, line {number}: {_quote(line)} is neither [section] nor key = value. Mend or remove it."
         case _:
             return f"{path}: {' '.join(str(error).split())}. Mend the file."
 
 
-def _shown(line: str) -> str:
+def _quote(line: str) -> str:
     text = line.strip().removeprefix("'").removesuffix("'").removesuffix("\\n")
     return f"'{text[:60]}'"

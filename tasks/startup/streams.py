@@ -1,4 +1,4 @@
-"""Standard output and error, whatever they are: closed, in ASCII, full, or read by somebody who goes away."""
+"""Standard output and error that may be closed, ASCII only, on a full disk, or a pipe whose reader has ended."""
 
 import errno
 import io
@@ -15,9 +15,9 @@ __all__ = ["open_closed", "outcome", "protect"]
 
 
 class _Output(io.FileIO):
-    """Writes to a descriptor; the first error is kept in ``error``, and what comes after it is dropped.
+    """Writes to a descriptor; stores the first error in ``error``, and drops all later output.
 
-    With ``is_strict`` an error is raised as InputError, but for a reader that has gone. argparse drops an OSError.
+    With ``is_strict`` an error is raised as InputError, because argparse drops an OSError; a broken pipe never is.
     """
 
     def __init__(self, descriptor: int, *, is_strict: bool = False) -> None:
@@ -32,7 +32,7 @@ class _Output(io.FileIO):
             except OSError as error:
                 self.error = error
                 if self._is_strict and error.errno != errno.EPIPE:
-                    raise InputError(_named(error)) from None
+                    raise InputError(_error_message(error)) from None
         return memoryview(data).nbytes
 
 
@@ -40,53 +40,53 @@ _protected: dict[str, _Output] = {}
 
 
 def open_closed() -> None:
-    """Open what was closed (``>&-``) to nowhere: the next file that is opened would take its number, and its text."""
+    """Open closed standard streams (``>&-``) on /dev/null; otherwise the next opened file would get their output."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            os.dup2(opened, descriptor)
-            if opened != descriptor:
-                os.close(opened)
+            devnull = os.open(os.devnull, os.O_RDWR)
+            os.dup2(devnull, descriptor)
+            if devnull != descriptor:
+                os.close(devnull)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def protect(*, is_strict: bool = False) -> None:
-    """Have standard output and error never raise: letters that they lack are escaped, and errors are kept.
+    """Make standard output and error never raise: they escape letters that they cannot encode, and store errors.
 
     Args:
-        is_strict: nobody asks for the ``outcome``; errors of standard output are raised, but for a lost reader.
+        is_strict: raise errors of standard output, except a broken pipe; for a command that does not call ``outcome``.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         stream.flush()
         output = _protected[name] = _Output(descriptor, is_strict=is_strict and name == "stdout")
-        is_by_line = name == "stderr" or is_strict or output.isatty()
+        is_line_buffered = name == "stderr" or is_strict or output.isatty()
         text = io.TextIOWrapper(
-            io.BufferedWriter(output), stream.encoding, "backslashreplace", line_buffering=is_by_line
+            io.BufferedWriter(output), stream.encoding, "backslashreplace", line_buffering=is_line_buffered
         )
         setattr(sys, name, text)
 
 
 def outcome(code: int, lost: int) -> int:
-    """Return the exit code of a command, once its output is written.
+    """Flush standard output, report its error, and return the command's exit code.
 
-    A reader that has gone (``| head -1``) has what it wanted. Any other error of standard output is named.
+    A broken pipe (``| head -1``) is no error: the reader has what it wanted.
 
     Args:
-        code: what the command came to.
-        lost: what a command comes to that has succeeded, and whose output is lost.
+        code: exit code of the command's work.
+        lost: exit code if the work succeeded but its output is lost.
     """
     sys.stdout.flush()
     error = _protected["stdout"].error
     if error is None or error.errno == errno.EPIPE:
         return code
-    sys.stderr.write(f"{_named(error)}\n")
+    sys.stderr.write(f"{_error_message(error)}\n")
     return code or lost
 
 
-def _named(error: OSError) -> str:
+def _error_message(error: OSError) -> str:
     return f"Standard output cannot be written: {error.strerror}. What was computed is kept. Have it written elsewhere."
