@@ -155,10 +155,10 @@ def scene(seed: int, split: str, index: int, size: int, photographs: Sequence[Pi
     areas: dict[int, int] = {}
     for kind in kinds.tolist():
         inside, color = _draw(rng, kind, kind, kind % len(TEXTURES), size)
-        window = _free_window(rng, inside, segmentation, areas)
-        if window is not None:
-            canvas[window][inside] = color[inside]
-            segmentation[window][inside] = kind + 1
+        free = _free_window(rng, inside, segmentation, areas)
+        if free is not None:
+            canvas[free][inside] = color[inside]
+            segmentation[free][inside] = kind + 1
             areas[kind + 1] = int(inside.sum())
     noisy = canvas + rng.normal(0, NOISE, canvas.shape)
     pixels = np.rint(255 * noisy.clip(0, 1)).astype(np.uint8)
