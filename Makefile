@@ -3,8 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: demo scheduler test install lint browser clean
+.PHONY: demo scheduler test test-slow install lint browser clean
 
 demo: install  ## the default experiment, from images to report
 	$(BIN)/roar run
@@ -12,8 +13,11 @@ demo: install  ## the default experiment, from images to report
 scheduler: install  ## luigid and the page of results, on 127.0.0.1
 	$(BIN)/roar scheduler
 
-test: install lint  ## lint, types and tests
-	$(BIN)/python -m pytest
+test: install lint  ## lint, types, and all tests but the slow ones, in two processes
+	$(BIN)/python -m pytest -m "not slow" $(TWO_AT_A_TIME)
+
+test-slow: install  ## what takes minutes: kills at random, disks that fill at every stage, a run in a browser
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

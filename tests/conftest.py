@@ -1,5 +1,6 @@
 """A small chain, run once for all tests that look at what real Luigi processes leave behind."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -27,13 +28,18 @@ def workplace(tmp_path: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The small chain, finished, to be read or copied; tests add nothing."""
-    place = Workplace(tmp_path_factory.mktemp("pristine chain ü"))
-    place.configure()
-    code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
-    assert code == 0, output
-    assert not list((place.folder / "data").rglob("partial-*"))
-    (place.folder / "output.txt").write_text(output, encoding="utf-8")
+    """The small chain, finished, to be read or copied; tests add nothing. Processes of pytest-xdist share it."""
+    own = tmp_path_factory.getbasetemp()
+    place = Workplace((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pristine chain ü")
+    place.folder.mkdir(exist_ok=True)
+    with (place.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place.folder / "output.txt").exists():
+            place.configure()
+            code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
+            assert code == 0, output
+            assert not list((place.folder / "data").rglob("partial-*"))
+            (place.folder / "output.txt").write_text(output, encoding="utf-8")
     return place
 
 
