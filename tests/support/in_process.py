@@ -19,6 +19,7 @@ import luigi.setup_logging
 from luigi.configuration import LuigiConfigParser
 from luigi.retcodes import run_with_retcodes
 from luigi.task_register import Register
+from support.workplace import Workplace
 
 import tasks.__main__
 import tasks.configuration.luigi_sections
@@ -41,6 +42,15 @@ class Answer:
 def python_m_tasks(folder: Path, *words: str, files: Mapping[str, str] | None = None) -> Answer:
     """Run ``python -m tasks <words>`` in a folder; ``files`` are laid over each other, the last one uppermost."""
     return _ask(folder, lambda: tasks.__main__.main(list(words)), words, files)
+
+
+def ask(place: Workplace, *words: str, code: int = 0) -> str:
+    """Run ``python -m tasks <words>`` in a workplace, by its own settings, and return what it prints."""
+    names = ("luigi.cfg", "overlay.cfg")
+    answer = python_m_tasks(place.folder, *words, files={n: (place.folder / n).read_text("utf-8") for n in names})
+    assert answer.code == code, answer.output
+    assert "Traceback" not in answer.output
+    return answer.output
 
 
 def luigi_module_tasks(folder: Path, *words: str, files: Mapping[str, str] | None = None) -> Answer:

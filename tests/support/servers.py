@@ -31,11 +31,12 @@ def moody(model, images, image_index, class_index):
 """A method of one's own that fails while there is a file ``broken`` beside it."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(what: str, condition: Callable[[], Any], seconds: float = 120, *, every: float = 0.05) -> Any:
+    """Wait until a condition holds, asking ``every`` so many seconds; return what it came to."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"nothing has happened for {seconds} s"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(every)
     return found
 
 

@@ -84,7 +84,11 @@ class Page:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def one(self, selector: str) -> WebElement:
-        return until(lambda: next((found for found in self.all(selector) if found.is_displayed()), None), 20)
+        return until(
+            f"{selector} is in sight",
+            lambda: next((found for found in self.all(selector) if found.is_displayed()), None),
+            20,
+        )
 
     def text(self, selector: str) -> str:
         """Return an element's text, also where it is out of sight."""
@@ -109,7 +113,11 @@ class LuigisPage(Page):
     def load(self, place: str) -> None:
         """Open the page, and wait until it has what it asked its server for."""
         self.open(place)
-        until(lambda: self.browser.execute_script("return document.readyState === 'complete' && !jQuery.active"), 20)
+        until(
+            "the page is loaded",
+            lambda: self.browser.execute_script("return document.readyState === 'complete' && !jQuery.active"),
+            20,
+        )
 
     def tasks(self, more: str = "") -> None:
         self.load("#tab=tasks&length=100" + more)
@@ -150,25 +158,25 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     run = servers.luigi("Report", "--workers", "2")
 
     # A running task has a bar and a line, which move while its dialog is open.
-    row = until(lambda: luigid.bar_of("FineTuneTeacher"))
+    row = until("the teacher has a bar", lambda: luigid.bar_of("FineTuneTeacher"))
     assert "memory_mb" in row.text
     luigid.picture("workers")
     row.find_element(By.CSS_SELECTOR, ".statusMessage").click()
     line = r"epoch (\d+)/300, loss [\d.]+, [\d,]+ images/s, [\d:]+ left"
-    first = until(lambda: re.search(line, luigid.one("#statusMessageModal pre").text))
+    first = until("the dialog has the line", lambda: re.search(line, luigid.one("#statusMessageModal pre").text))
     before = share(luigid)
-    until(lambda: share(luigid) > before)
-    until(lambda: f"epoch {first[1]}/" not in luigid.one("#statusMessageModal pre").text)
+    until("the bar moves", lambda: share(luigid) > before)
+    until("the line moves", lambda: f"epoch {first[1]}/" not in luigid.one("#statusMessageModal pre").text)
     luigid.picture("progress")
 
     # On its page its curves grow, without the page being loaded again.
     results.open("/")
     results.one("#running a").click()
     assert results.one("h1").text.startswith("FineTuneTeacher")
-    drawn = until(lambda: points(results))
-    until(lambda: points(results) > drawn)
+    drawn = until("a curve is drawn", lambda: points(results))
+    until("the curve grows", lambda: points(results) > drawn)
     read = results.text("#log")
-    until(lambda: results.text("#log") != read)
+    until("the log grows", lambda: results.text("#log") != read)
     assert results.browser.execute_script("const log = arguments[0]; return log.scrollTop > 0", results.one("#log"))
     results.picture("training")
 
@@ -176,7 +184,10 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     luigid.tasks()
     assert {"roar.Report", "roar.Retrain", "roar.DumpMaps"} <= luigid.families()
     luigid.load("#tab=resources")
-    until(lambda: re.search(r"^[1-9]\d*/\d+$", luigid.one("#memory_mb-resource-box .progress-bar").text))
+    until(
+        "memory is in use",
+        lambda: re.search(r"^[1-9]\d*/\d+$", luigid.one("#memory_mb-resource-box .progress-bar").text),
+    )
 
     # The grid fills, and the failure turns up there, without the page being loaded again.
     results.open("/")
@@ -189,8 +200,8 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     assert {part.get_attribute("data-only") for part in results.all(".state-of")} == {"missing"}
     results.one(".legend .missing").click()
     browser.execute_script("arguments[0].focus()", reached)
-    until(lambda: results.all("#attention .failed") and results.all("#running li"))
-    until(lambda: len(results.all("a.sq.done")) > done and results.all("#running progress[value]"))
+    until("a failure is listed", lambda: results.all("#attention .failed") and results.all("#running li"))
+    until("the grid fills", lambda: len(results.all("a.sq.done")) > done and results.all("#running progress[value]"))
     time.sleep(1)  # the bar moves to its place
     results.picture("grid")
     assert browser.execute_script("return performance.timeOrigin") == loaded
@@ -207,8 +218,8 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     # A failure's dialog says why, and holds the command that makes just this result; so does the page of results.
     luigid.tasks('&statuses=["FAILED"]')
     luigid.row("my_maps:moody", "model=teacher").find_element(By.CSS_SELECTOR, ".showError").click()
-    until(lambda: "the planted failure" in luigid.one("#errorModal pre").text)
-    until(lambda: luigid.one("#errorModal").value_of_css_property("opacity") == "1")
+    until("the dialog has the reason", lambda: "the planted failure" in luigid.one("#errorModal pre").text)
+    until("the dialog has faded in", lambda: luigid.one("#errorModal").value_of_css_property("opacity") == "1")
     luigid.picture("failure")
     reason, again = (shown.text.strip() for shown in luigid.all("#errorModal pre"))
     command = reason.splitlines()[-1].removeprefix("  again: ")
@@ -217,7 +228,7 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     results.open("/")
     (item,) = (item for item in results.all("#attention li") if "model=teacher" in item.text)
     item.find_element(By.CSS_SELECTOR, ".copy").click()
-    until(lambda: results.copied() == command)
+    until("the command is on the clipboard", lambda: results.copied() == command)
 
     # Run, it makes that, and both pages say so; the grid without being loaded again.
     (servers.place.folder / "broken").unlink()
@@ -225,12 +236,12 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     code, output = servers.place.shell(results.copied())
     assert code == 0, output
     assert servers.place.counts() == counts | {"DumpMaps": counts["DumpMaps"] + 1}
-    until(lambda: "model=teacher" not in results.text("#attention"))
+    until("the page has seen the success", lambda: "model=teacher" not in results.text("#attention"))
     luigid.tasks('&statuses=["DONE"]')
 
     # The eye leads to its page, in a tab of its own.
     luigid.eye("my_maps:moody", "model=teacher").click()
-    until(lambda: len(browser.window_handles) == 2)
+    until("the tab has opened", lambda: len(browser.window_handles) == 2)
     browser.switch_to.window(browser.window_handles[1])
     assert results.one("h1").text.startswith("DumpMaps")
     assert results.one("#state").text == "done"
@@ -241,7 +252,7 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     rerun = servers.luigi("Report", "--workers", "2")
     output, _ = rerun.communicate(timeout=300)
     assert rerun.returncode == 0, output
-    until(lambda: not results.all(".blocks a.sq:not(.done)"))
+    until("the whole grid is done", lambda: not results.all(".blocks a.sq:not(.done)"))
     results.picture("finished")
     results.open("/report")
     browser.switch_to.frame(results.one("iframe"))

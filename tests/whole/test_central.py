@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import os
@@ -59,7 +60,7 @@ def scheduler_url(workplace: Workplace) -> Iterator[str]:
             command, cwd=workplace.folder, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        until(lambda: answers(port), 60)
+        until("luigid answers", lambda: answers(port), 60)
         yield f"http://127.0.0.1:{port}"
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -78,7 +79,8 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
     assert code == 0, output
     cells = workplace.folder / "data" / "runs" / "Retrain"
     killed = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
-    until(lambda: any("epoch 1/100," in log.read_text() for log in cells.glob("*/log/attempt-1.log")), 120)
+    logs = functools.partial(cells.glob, "*/log/attempt-1.log")
+    until("the cell trains", lambda: any("epoch 1/100," in log.read_text() for log in logs()))
     family = psutil.Process(killed.pid).children(recursive=True)
     os.kill(killed.pid, signal.SIGKILL)
     at = time.monotonic()
@@ -89,7 +91,8 @@ def test_a_rerun_takes_over_from_a_killed_run(workplace: Workplace, scheduler_ur
     assert not workplace.results("Retrain"), "the kill came too late"
     rerun = workplace.start(*CELL, scheduler=("--scheduler-url", scheduler_url))
     try:
-        until(lambda: list(cells.glob("*/log/attempt-2.log")), TAKEN_OVER_SECONDS - (time.monotonic() - at))
+        left_to_it = TAKEN_OVER_SECONDS - (time.monotonic() - at)
+        until("the cell is taken over", lambda: list(cells.glob("*/log/attempt-2.log")), left_to_it)
         output, _ = rerun.communicate(timeout=120)
     finally:
         if rerun.poll() is None:
@@ -117,11 +120,12 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
         shutil.copy(workplace.folder / "overlay.cfg", elsewhere.folder)
         shutil.copy(workplace.folder / "luigi.cfg", elsewhere.folder)
         first = servers.luigi("Report")
-        until(lambda: at_work(workplace, "FineTuneTeacher", first.pid, trains=True)).kill()
-        until(lambda: at_work(workplace, "Retrain", first.pid))
+        until("the teacher trains", lambda: at_work(workplace, "FineTuneTeacher", first.pid, trains=True)).kill()
+        until("a cell trains", lambda: at_work(workplace, "Retrain", first.pid))
         other = servers.run_in(elsewhere, "Report")
         until(
-            lambda: at_work(workplace, "Retrain", other.pid) and at_work(workplace, "Retrain", first.pid, trains=True)
+            "both runs train cells",
+            lambda: at_work(workplace, "Retrain", other.pid) and at_work(workplace, "Retrain", first.pid, trains=True),
         )
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.fault_injection import inject, table
+from support.servers import until
 from support.workplace import Workplace, contents
 
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "12", "--seed", "1")
@@ -25,20 +26,11 @@ def scratch(place: Workplace, family: str, name: str) -> Callable[[], list[Path]
     return lambda: list((place.folder / "data" / "runs" / family).glob(f"*/{name}"))
 
 
-def wait_until(condition: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"nothing has happened for {seconds} s"
-        time.sleep(0.005)
-
-
 def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable[[], list[Path]], delay: float) -> bool:
     """Start a task, SIGKILL its Luigi process ``delay`` seconds after work has begun; tell whether it was still on."""
     process = place.start(*arguments)
-    deadline = time.monotonic() + 120
-    while not begun() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(delay)
+    until("work has begun or is over", lambda: begun() or process.poll() is not None, every=0.005)
+    time.sleep(delay)  # to a random moment of the work
     alive = process.poll() is None
     family = psutil.Process(process.pid).children(recursive=True) if alive else []
     os.kill(process.pid, signal.SIGKILL)
@@ -110,7 +102,7 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     """Of a batch too: several methods at once."""
     copy_without(family, undisturbed, workplace)
     process = workplace.start(*arguments)
-    wait_until(scratch(workplace, family, begun), 120)
+    until("work has begun", scratch(workplace, family, begun), every=0.005)
     below = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.communicate(timeout=20)
@@ -121,7 +113,7 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     attempts = scratch(workplace, family, "log/attempt-*.log")
     known = len(attempts())
     rerun = workplace.start(*arguments)
-    wait_until(lambda: len(attempts()) > known, BEGUN_AGAIN_SECONDS)
+    until("the rerun begins a stage", lambda: len(attempts()) > known, BEGUN_AGAIN_SECONDS)
     output, _ = rerun.communicate(timeout=120)
     assert rerun.returncode == 0, output
     ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in (workplace, undisturbed))

@@ -51,7 +51,7 @@ def test_a_restart_knows_what_there_was(servers: Servers, number: signal.Signals
     assert run.returncode == 0, output
     ended, state = time.time(), servers.place.folder / "data/luigid-state.json"
     if number == signal.SIGKILL:
-        until(lambda: state.exists() and state.stat().st_mtime > ended, 20)
+        until("luigid has stored its state", lambda: state.exists() and state.stat().st_mtime > ended, 20)
     servers.end(number)
     servers.start()
     assert [task["name"] for task in servers.tasks("DONE").values()] == ["roar.GenerateScenes"]
@@ -134,11 +134,11 @@ def test_progress_shows_and_a_killed_scheduler_costs_nothing(servers: Servers) -
         own = (task for task in running if task["name"] == "roar.FineTuneTeacher")
         return next((t for t in own if t["progress_percentage"] and "images/s" in (t["status_message"] or "")), None)
 
-    task = until(shown)
+    task = until("the teacher's progress shows", shown)
     assert re.search(r"epoch \d+/400, loss [\d.]+, [\d,]+ images/s, [\d:]+ left", task["status_message"])
     assert task["resources_running"]["memory_mb"] > 0
     first = task["progress_percentage"]
-    until(lambda: (now := shown()) and now["progress_percentage"] > first)
+    until("the bar has moved", lambda: (now := shown()) and now["progress_percentage"] > first)
     servers.end(signal.SIGKILL)
     (servers.place.folder / "data/luigid-state.json").unlink(missing_ok=True)
     time.sleep(1)
