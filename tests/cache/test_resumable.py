@@ -281,7 +281,7 @@ print(kills)
 """
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(tmp_path, seed, undisturbed):
     """SIGKILL the writer again and again, until one gets through; every one must find a usable state."""
     command = [sys.executable, "-c", KILLER, str(Path(stores.__file__).parent.parent), str(tmp_path), str(seed)]

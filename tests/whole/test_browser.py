@@ -17,6 +17,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from support.servers import MOODY, Servers, running, until
 from support.workplace import ROOT, Workplace
 
+pytestmark = pytest.mark.slow
+
 PICTURES = ROOT / "test-artefacts"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

@@ -1,5 +1,6 @@
 """Kill and run again: the same bytes, nothing finished is repeated, no process is left."""
 
+import functools
 import os
 import random
 import shutil
@@ -40,14 +41,22 @@ def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable
     return alive
 
 
+Undisturbed = Callable[[tuple[str, ...]], Workplace]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    place = Workplace(tmp_path_factory.mktemp("undisturbed"))
-    place.configure()
-    for arguments in (TEACHER, SEVERAL_MAPS, CELLS):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Return what runs a task to its end, once, for all tests to copy and compare with."""
+
+    @functools.cache
+    def run(arguments: tuple[str, ...]) -> Workplace:
+        place = Workplace(tmp_path_factory.mktemp("undisturbed"))
+        place.configure()
         code, output = place.luigi(*arguments)
         assert code == 0, output
-    return place
+        return place
+
+    return run
 
 
 def copy_without(family: str, source: Workplace, target: Workplace) -> None:
@@ -59,17 +68,22 @@ def copy_without(family: str, source: Workplace, target: Workplace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "arguments", "begun"),
+    ("family", "arguments", "begun", "compared"),
     [
-        ("FineTuneTeacher", TEACHER, "partial-checkpoint.pt"),
-        ("DumpMaps", MAPS, "partial-maps.h5"),
-        ("Retrain", CELLS, "partial-checkpoint.pt"),
+        ("Retrain", CELLS, "partial-checkpoint.pt", CELLS),
+        pytest.param("FineTuneTeacher", TEACHER, "partial-checkpoint.pt", TEACHER, marks=pytest.mark.slow),
+        pytest.param("DumpMaps", MAPS, "partial-maps.h5", SEVERAL_MAPS, marks=pytest.mark.slow),
     ],
 )
 def test_sigkill_and_resume(
-    workplace: Workplace, undisturbed: Workplace, family: str, arguments: tuple[str, ...], begun: str
+    workplace: Workplace,
+    undisturbed: Undisturbed,
+    family: str,
+    arguments: tuple[str, ...],
+    begun: str,
+    compared: tuple[str, ...],
 ) -> None:
-    copy_without(family, undisturbed, workplace)
+    copy_without(family, undisturbed(compared), workplace)
     drawn = random.Random(family)
     hit = 0
     for _ in range(3):
@@ -78,7 +92,8 @@ def test_sigkill_and_resume(
     finished = {p: p.stat().st_mtime_ns for p in (workplace.folder / "data" / "runs").rglob("manifest.json")}
     code, output = workplace.luigi(*arguments)
     assert code == 0, output
-    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in (workplace, undisturbed))
+    places = (workplace, undisturbed(compared))
+    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in places)
     assert ours
     assert ours == {name: theirs[name] for name in ours}
     assert not list((workplace.folder / "data" / "runs").rglob("partial-*"))
@@ -86,6 +101,7 @@ def test_sigkill_and_resume(
         assert path.stat().st_mtime_ns == modified, f"{path} was made again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "arguments", "begun"),
     [("Retrain", CELLS, "partial-checkpoint.pt"), ("DumpMaps", SEVERAL_MAPS, "partial-maps.jsonl")],
@@ -93,14 +109,14 @@ def test_sigkill_and_resume(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     workplace: Workplace,
-    undisturbed: Workplace,
+    undisturbed: Undisturbed,
     family: str,
     arguments: tuple[str, ...],
     begun: str,
     number: signal.Signals,
 ) -> None:
     """Of a batch too: several methods at once."""
-    copy_without(family, undisturbed, workplace)
+    copy_without(family, undisturbed(arguments), workplace)
     process = workplace.start(*arguments)
     until("work has begun", scratch(workplace, family, begun), every=0.005)
     below = psutil.Process(process.pid).children(recursive=True)
@@ -116,10 +132,12 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     until("the rerun begins a stage", lambda: len(attempts()) > known, BEGUN_AGAIN_SECONDS)
     output, _ = rerun.communicate(timeout=120)
     assert rerun.returncode == 0, output
-    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in (workplace, undisturbed))
+    places = (workplace, undisturbed(arguments))
+    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in places)
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_a_chain_killed_at_random_and_exact_moments_ends_in_the_same_bytes(tmp_path: Path) -> None:
     """The short form of fault_injection.py: one chain of all stages, up to four kills."""
     tally = inject(kills=4, seed=3, folder=tmp_path / "faults", chains=1)

@@ -64,7 +64,9 @@ def made_once_and_like(place: Workplace, chain: Workplace) -> None:
             assert contents(each.directory) == contents(twin), each.name
 
 
-@pytest.mark.parametrize("kinds", [("central", "central"), ("central", "local", "central", "local")])
+@pytest.mark.parametrize(
+    "kinds", [("central", "central"), pytest.param(("central", "local", "central", "local"), marks=pytest.mark.slow)]
+)
 def test_the_same_command_at_once(
     workplace: Workplace, scheduler_url: str, chain: Workplace, kinds: Sequence[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_the_same_command_at_once(
     made_once_and_like(workplace, chain)
 
 
+@pytest.mark.slow
 def test_the_same_grid_twice_at_once(copied: Workplace, chain: Workplace) -> None:
     runs = copied.folder / "data/runs"
     for directory in (*runs.glob("Retrain/percent=0*"), *runs.glob("RankPixels/model=sswa*"), *runs.glob("Report/*")):
@@ -87,6 +90,7 @@ def test_the_same_grid_twice_at_once(copied: Workplace, chain: Workplace) -> Non
         assert output.splitlines()[-1].startswith("Report: ")
 
 
+@pytest.mark.slow
 def test_a_waiting_run_ends_when_the_other_fails(copied: Workplace, scheduler_url: str) -> None:
     """What one run fails at, the other needs for something else: neither hangs, and neither claims success."""
     copied.configure(teacher={"lr": "1e38"})

@@ -78,6 +78,7 @@ def faults(data: Path) -> dict[Path, list[str]]:
     return inventory.verify(inventory.scan(data), full=True, workers=1)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_at_any_stage(
     on_disk: Elsewhere, disk: Disk, chain: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +109,7 @@ def test_a_disk_that_fills_up_at_any_stage(
     assert not list(disk.seen.rglob("partial-*"))
 
 
-@pytest.mark.parametrize("kept", [0, 3 << 19])
+@pytest.mark.parametrize("kept", [0, pytest.param(3 << 19, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_from_the_start(disk: Disk, kept: int) -> None:
     place = Elsewhere(disk.place.parent, disk.prefix, disk.seen)
     place.configure(dataset={"height": 128, "width": 128})
@@ -141,6 +142,7 @@ def test_a_read_only_cache_can_be_read(on_disk: Elsewhere, disk: Disk) -> None:
     quiet(output)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_pulled_out(on_disk: Elsewhere, disk: Disk) -> None:
     """Two trainings are under way and more is to come: nothing is made in the bare mount point."""
     report = ("Report", "--seeds", "5", "--percents", "40", "--models", "teacher", "--workers", "2")
