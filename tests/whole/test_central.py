@@ -35,7 +35,7 @@ from tasks.runtime.grouping import GroupedScheduler
 from tasks.runtime.worker import Worker
 
 CELL = ("Retrain", "--percent", "0", "--retrain-epochs", "100")
-STARTING_SECONDS = 10
+STARTING_SECONDS = 30
 """What Luigi and its first stage need to start: a bound for a busy machine."""
 
 
