@@ -121,6 +121,7 @@ def prepare(folder: Path, case: Case) -> dict[str, Any]:
     """Write what the stage reads, and return its arguments."""
     from roar_pipeline.evaluation.cells import Cell
     from roar_pipeline.networks import vgg
+    from roar_pipeline.networks.objective import Objective
     from roar_pipeline.removal import ranking
 
     write_images(folder / "images.h5", case)
@@ -130,8 +131,8 @@ def prepare(folder: Path, case: Case) -> dict[str, Any]:
     if case.stage == "train_teacher":
         return {**common, "teacher": case.recipe, "seed": 0, "fingerprint": "0"}
     if case.stage == "distill_student":
-        own = {"student": case.recipe, "distillation": config.Distillation(), "loss": case.loss}
-        return {**common, **own, "teacher_path": folder / "teacher.pt", "seed": 0, "fingerprint": "0"}
+        objective = Objective(case.loss, folder / "teacher.pt", config.Distillation())
+        return {**common, "student": case.recipe, "objective": objective, "seed": 0, "fingerprint": "0"}
     if case.stage == "dump_maps":
         prints = {name: name for name in case.methods}
         return {**common, "model_path": folder / "teacher.pt", "maps": case.recipe, "fingerprints": prints}

@@ -8,6 +8,7 @@ thread; the ratio of each pair is independent of how busy the machine is.
 """
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -49,12 +50,11 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     held = batches.make_inputs(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
     held = batches.with_removal(held, levels, 30, "remove")
     labels = (torch.rand(images, CLASSES) < 0.2).float()
-    model = vgg.build(recipe, CLASSES)
-    optimizer = training._optimizer(model, recipe)
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])
+    data = training.TrainingData(held, labels)
+    state = training.start(vgg.build(recipe, CLASSES), images, dataclasses.replace(recipe, schedule="constant"))
 
     def run() -> None:
-        training.train_epoch(model, held, labels, recipe, optimizer, scheduler, training._classify, seed=0, epoch=1)
+        training.train_epoch(state, data, recipe, training.classification_loss, seed=0)
 
     return run
 

@@ -17,11 +17,15 @@ from roar_pipeline.cache.files import whole_file, write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.methods import MethodName
+from roar_pipeline.networks.objective import Objective
 from roar_pipeline.report.inputs import ReportInputs
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
+    from torch import nn
+
+    from roar_pipeline.networks.batches import Inputs
+    from roar_pipeline.networks.training import Loss, TrainingData
 
 __all__ = [
     "distill_student",
@@ -70,7 +74,8 @@ def train_teacher(
     model = vgg.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
-    _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, reduction=1, loss=None)
+    loss = training.classification_loss
+    _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
 
 
@@ -78,43 +83,26 @@ def distill_student(
     directory: Path,
     *,
     images_path: Path,
-    teacher_path: Path | None,
-    loss: str,
     student: config.Student,
-    distillation: config.Distillation,
+    objective: Objective,
     seed: int,
     fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
     """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
-    import torch
-
     from roar_pipeline.networks import training, vgg
-    from roar_pipeline.networks.batches import batch_of
-    from roar_pipeline.networks.distillation import concatenate, distillation_loss, teacher_targets
+    from roar_pipeline.networks.distillation import all_targets, distillation_loss
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, student)
     model = vgg.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
-    teacher = vgg.load(teacher_path, device) if teacher_path else None
+    teacher = vgg.load(objective.teacher_path, device) if objective.teacher_path else None
     targets = None
     if teacher is not None and student.augment == "none":
         inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
-        chunks = torch.arange(len(inputs), device=device).split(training.PREDICT_BATCH)
-        targets = concatenate(
-            teacher_targets(loss, teacher, batch_of(inputs, index), distillation.layer) for index in chunks
-        )
-    step_loss = distillation_loss(loss, distillation, teacher, targets)
-    _fit(
-        directory,
-        model,
-        images_path,
-        student,
-        seed=seed,
-        fingerprint=fingerprint,
-        reduction=student.reduction,
-        loss=step_loss,
-    )
+        targets = all_targets(objective.loss, teacher, inputs, objective.distillation.layer)
+    loss = distillation_loss(objective.loss, objective.distillation, teacher, targets)
+    _fit(directory, model, images_path, student, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
 
 
@@ -214,71 +202,63 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     return info
 
 
-def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> Any:
+def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> "Inputs":
     from roar_pipeline.networks.batches import make_inputs
 
     info = images.read_info(images_path)
     return make_inputs(split.images, info.mean, info.std, device)
 
 
-def _training_inputs(
-    images_path: Path, recipe: config.Training, device: "torch.device"
-) -> "tuple[Any, np.ndarray[Any, Any]]":
-    """Return what a teacher or student trains on, and the labels (N, K).
+def _training_data(images_path: Path, recipe: config.Training, device: "torch.device") -> "TrainingData":
+    """Return what a teacher or student trains on.
 
     That is the photographs, where the recipe crops and they were kept, and else the images.
     """
+    import torch
+
     from roar_pipeline.networks.crops import make_crop_inputs
+    from roar_pipeline.networks.training import TrainingData
 
     photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
     if photographs is None:
         split = images.read_split(images_path, "train")
-        return _on_device(images_path, split, device), split.labels
+        labels = torch.from_numpy(split.labels).to(device, torch.float32)
+        return TrainingData(_on_device(images_path, split, device), labels)
     info = images.read_info(images_path)
     held = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
-    return held, photographs.labels
+    return TrainingData(held, torch.from_numpy(photographs.labels).to(device, torch.float32))
 
 
 def _fit(
     directory: Path,
-    model: Any,
+    model: "nn.Sequential",
     images_path: Path,
     recipe: config.Teacher | config.Student,
     *,
     seed: int,
     fingerprint: str,
-    reduction: int,
-    loss: Any,
+    loss: "Loss",
 ) -> None:
     """Train a teacher or student on the training split, and save it with its figures."""
-    import torch
-
     from roar_pipeline.evaluation.metrics import best_f1_threshold, evaluate
     from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks.checkpoints import Checkpoint
     from roar_pipeline.report.figures.training import training_curves
 
     device = next(model.parameters()).device
-    inputs, labels = _training_inputs(images_path, recipe, device)
+    data = _training_data(images_path, recipe, device)
     splits = images.read_splits(images_path, ("test", "validation"))
     is_test = splits["validation"] is splits["test"]
     test_inputs = _on_device(images_path, splits["test"], device)
     validation_inputs = test_inputs if is_test else _on_device(images_path, splits["validation"], device)
 
-    def validate(current: Any) -> dict[str, Any]:
+    def validate(current: "nn.Sequential") -> dict[str, Any]:
         return evaluate(splits["validation"].labels, training.predict(current, validation_inputs))
 
-    history = training.train(
-        model,
-        inputs,
-        torch.from_numpy(labels).to(device, torch.float32),
-        recipe,
-        seed=seed,
-        checkpoint=directory / "partial-checkpoint.pt",
-        fingerprint=fingerprint,
-        loss=loss,
-        validate=validate,
-    )
-    vgg.save(directory / "model.pt", model, recipe, labels.shape[1], reduction)
+    checkpoint = Checkpoint(directory / "partial-checkpoint.pt", fingerprint)
+    history = training.train(model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate)
+    reduction = recipe.reduction if isinstance(recipe, config.Student) else 1
+    vgg.save(directory / "model.pt", model, recipe, data.labels.shape[1], reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
     scores = training.predict(model, test_inputs)

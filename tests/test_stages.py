@@ -14,6 +14,7 @@ from roar_pipeline import stages
 from roar_pipeline.config import Distillation, Execution, Student, Teacher
 from roar_pipeline.datasets import images
 from roar_pipeline.networks import distillation
+from roar_pipeline.networks.objective import Objective
 
 CPU = Execution(device="cpu")
 
@@ -96,10 +97,8 @@ def test_teacher_and_student_train_on_crops_of_the_photographs(tmp_path: Path, m
     stages.distill_student(
         tmp_path / "student",
         images_path=path,
-        teacher_path=teacher / "model.pt",
-        loss="sswa",
         student=student,
-        distillation=Distillation(),
+        objective=Objective("sswa", teacher / "model.pt", Distillation()),
         seed=0,
         fingerprint="1" * 64,
         execution=CPU,

@@ -14,6 +14,7 @@ from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks import training, vgg
 from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
+from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.removal.audits import removal_audits
 from roar_pipeline.removal.level_store import read_all_levels
 
@@ -54,14 +55,13 @@ def train_cell(
         return with_removal(inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
 
     model = vgg.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
+    labels = torch.from_numpy(splits["train"].labels).to(device, torch.float32)
     history = training.train(
         model,
-        inputs_of("train"),
-        torch.from_numpy(splits["train"].labels).to(device, torch.float32),
+        training.TrainingData(inputs_of("train"), labels),
         cell.recipe,
         seed=cell.seed,
-        checkpoint=directory / "partial-checkpoint.pt",
-        fingerprint=fingerprint,
+        checkpoint=Checkpoint(directory / "partial-checkpoint.pt", fingerprint),
     )
     scores = training.predict(model, inputs_of("test"))
     is_test = splits["validation"] is splits["test"]

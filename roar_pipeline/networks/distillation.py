@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from roar_pipeline.config import Distillation
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks.training import Loss, soft_margin
+from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.training import PREDICT_BATCH, Loss, soft_margin
 from roar_pipeline.networks.vgg import split_at
 
 __all__ = [
     "Targets",
     "activation_map",
+    "all_targets",
     "bernoulli_kl",
     "concatenate",
     "distillation_loss",
@@ -148,6 +150,12 @@ def teacher_targets(loss: str, teacher: nn.Sequential, images: Tensor, layer: st
     if loss == "swa":
         return Targets(scores, maps=sensitivity_map(activations, weights))
     return Targets(scores, activations=activations, weights=weights)
+
+
+def all_targets(loss: str, teacher: nn.Sequential, inputs: Inputs, layer: str) -> Targets:
+    """Compute what ``loss`` uses of the teacher (in eval mode) for all images, as they are without augmentation."""
+    chunks = torch.arange(len(inputs), device=inputs.device).split(PREDICT_BATCH)
+    return concatenate(teacher_targets(loss, teacher, batch_of(inputs, index), layer) for index in chunks)
 
 
 def distillation_loss(

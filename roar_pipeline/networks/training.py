@@ -6,13 +6,11 @@ A resumed training therefore equals the uninterrupted one, byte for byte on the 
 """
 
 import contextlib
-import copy
 import ctypes
-import io
 import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roar_pipeline.cache.files import read_sealed, write_sealed
 from roar_pipeline.config import Execution, Training
 from roar_pipeline.errors import InputError
 from roar_pipeline.estimates.memory import PREDICT_BATCH
 from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.checkpoints import Checkpoint, TrainingState
 from roar_pipeline.networks.crops import CropInputs
 from roar_pipeline.progress import report
 from roar_pipeline.seeds import derived_seed
@@ -32,13 +30,17 @@ from roar_pipeline.seeds import derived_seed
 __all__ = [
     "PREDICT_BATCH",
     "Loss",
+    "TrainingData",
+    "classification_loss",
     "facts",
     "is_validated",
     "keep_freed_memory",
     "predict",
     "set_up_device",
     "soft_margin",
+    "start",
     "train",
+    "train_epoch",
 ]
 
 _log = logging.getLogger("roar")
@@ -57,6 +59,16 @@ Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor
 Only the loss uses the generator. It is on the CPU, whatever the device, and is reseeded every epoch. A loss that draws
 the same amount at every step therefore draws by (seed, epoch, step) alone.
 """
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network trains on, all of it in memory and on one device."""
+
+    inputs: Inputs | CropInputs
+    """N images or photographs."""
+    labels: Tensor
+    """Multi-hot (N, K), float."""
 
 
 def set_up_device(execution: Execution) -> torch.device:
@@ -104,82 +116,68 @@ def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, labels)
 
 
+def classification_loss(
+    model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator
+) -> Tensor:
+    """``Loss`` that is ``soft_margin`` of the model's scores and the labels."""
+    return soft_margin(model(images), labels)
+
+
 def train(
     model: nn.Sequential,
-    inputs: Inputs | CropInputs,
-    labels: Tensor,
+    data: TrainingData,
     recipe: Training,
     *,
     seed: int,
-    checkpoint: Path,
-    fingerprint: str = "",
-    loss: Loss | None = None,
+    checkpoint: Checkpoint,
+    loss: Loss = classification_loss,
     validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Train the model in place and return its history, one row per epoch: ``epoch``, ``loss``, ``validation``.
 
     Args:
-        model: on the device of ``inputs``.
-        inputs: N images or photographs in memory.
-        labels: multi-hot (N, K), float, on the same device.
+        model: on the device of the data.
+        data: N inputs and their labels.
         recipe: epochs, optimizer, schedule and the rest.
         seed: of order, augmentation, dropout and what the loss draws.
-        checkpoint: scratch file, written after every epoch; training resumes from it if it exists.
-        fingerprint: of the result; a checkpoint of another result, or a damaged one, is ignored.
-        loss: ``soft_margin`` of scores and labels unless given.
+        checkpoint: written after every epoch; training resumes from it if it exists.
+        loss: of every step.
         validate: called after the epochs that ``is_validated`` selects; other epochs have None in their row. With
             ``checkpoint = best`` the weights of the epoch with the highest ``map_samples`` are kept.
 
     Raises:
         InputError: the loss is not finite after an epoch, or there are fewer than two images.
     """
-    if len(inputs) < 2:
-        raise InputError(f"Training needs at least two images, got {len(inputs)}.")
-    optimizer = _optimizer(model, recipe)
-    scheduler = _scheduler(optimizer, recipe, steps=_steps(len(inputs), recipe))
-    history: list[dict[str, Any]] = []
-    best: dict[str, Tensor] | None = None
-    if (saved := _read_checkpoint(checkpoint, fingerprint)) is not None:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
-        history, best = saved["history"], saved["best"]
-    with _global_generators_restored(inputs.device):
-        for epoch in range(len(history) + 1, recipe.epochs + 1):
+    images = len(data.inputs)
+    if images < 2:
+        raise InputError(f"Training needs at least two images, got {images}.")
+    state = start(model, images, recipe)
+    if (saved := checkpoint.read()) is not None:
+        state.load_state_dict(saved)
+    with _global_generators_restored(data.inputs.device):
+        for epoch in range(state.epoch, recipe.epochs + 1):
             started = time.monotonic()
-            value = train_epoch(
-                model,
-                inputs,
-                labels,
-                recipe,
-                optimizer,
-                scheduler,
-                loss or _classify,
-                seed=seed,
-                epoch=epoch,
-                previous_loss=history[-1]["loss"] if history else None,
-            )
-            pace = len(inputs) / (time.monotonic() - started)
+            value = train_epoch(state, data, recipe, loss, seed=seed)
+            pace = images / (time.monotonic() - started)
             if not np.isfinite(value):
                 raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
             validation = validate(model) if validate and is_validated(epoch, recipe) else None
-            history.append({"epoch": epoch, "loss": value, "validation": validation})
-            if recipe.checkpoint == "best" and _is_best(history):
-                best = copy.deepcopy(model.state_dict())
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "history": history,
-                "best": best,
-            }
-            _write_checkpoint(checkpoint, fingerprint, state)
+            state.history.append({"epoch": epoch, "loss": value, "validation": validation})
+            if recipe.checkpoint == "best" and _is_best(state.history):
+                state.keep_weights()
+            checkpoint.write(state.state_dict())
             line = _progress_line(epoch, recipe.epochs, value, pace)
             _log.debug("%s%s", line, f", validation {validation}" if validation else "")
-            report(epoch / recipe.epochs, line, history)
-    if best is not None:
-        model.load_state_dict(best)
-    return history
+            report(epoch / recipe.epochs, line, state.history)
+    if state.best is not None:
+        model.load_state_dict(state.best)
+    return state.history
+
+
+def start(model: nn.Sequential, images: int, recipe: Training) -> TrainingState:
+    """Return the state of a training on so many images before its first step."""
+    optimizer = _optimizer(model, recipe)
+    return TrainingState(model, optimizer, _scheduler(optimizer, recipe, steps=_steps(images, recipe)))
 
 
 def is_validated(epoch: int, recipe: Training) -> bool:
@@ -193,28 +191,14 @@ def is_validated(epoch: int, recipe: Training) -> bool:
     return epoch % interval == 0 or epoch == recipe.epochs
 
 
-def train_epoch(
-    model: nn.Sequential,
-    inputs: Inputs | CropInputs,
-    labels: Tensor,
-    recipe: Training,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    loss: Loss,
-    *,
-    seed: int,
-    epoch: int,
-    previous_loss: float | None = None,
-) -> float:
-    """Train one epoch and return its loss, the mean over the images trained on.
+def train_epoch(state: TrainingState, data: TrainingData, recipe: Training, loss: Loss, *, seed: int) -> float:
+    """Train the epoch that comes next and return its loss, the mean over the images trained on.
 
     With ``remainder = drop`` the incomplete last batch is skipped. With ``keep`` it is used, as in PyTorch's
     ``DataLoader``, unless it is a single image, which batch normalization may not take.
-
-    ``previous_loss`` is the last epoch's, for the progress line: reading this epoch's would wait for the GPU.
     """
     started = time.monotonic()
-    device = inputs.device
+    epoch, inputs, device = state.epoch, data.inputs, data.inputs.device
     torch.manual_seed(derived_seed(seed, "dropout", epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
@@ -222,20 +206,21 @@ def train_epoch(
     batch = min(recipe.batch, len(inputs))
     steps = _steps(len(inputs), recipe)
     total = torch.zeros((), device=device)
-    model.train()
+    state.model.train()
     order = order[: steps * batch]
     for step, index in enumerate(order.split(batch)):
         images = batch_of(inputs, index, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            value = loss(model, images, labels[index], index, loss_generator)
-        optimizer.zero_grad(set_to_none=True)
+            value = loss(state.model, images, data.labels[index], index, loss_generator)
+        state.optimizer.zero_grad(set_to_none=True)
         value.backward()
-        optimizer.step()
-        scheduler.step()
+        state.optimizer.step()
+        state.scheduler.step()
         total += value.detach() * (len(index) / batch)
         if step % _STEPS_PER_REPORT == 0:
             pace = (step + 1) * batch / (time.monotonic() - started)
-            line = _progress_line(epoch, recipe.epochs, previous_loss, pace)
+            # Reading this epoch's loss would wait for the GPU.
+            line = _progress_line(epoch, recipe.epochs, state.last_loss, pace)
             report((epoch - 1 + (step + 1) / steps) / recipe.epochs, line)
     return float(total / (len(order) / batch))
 
@@ -258,12 +243,6 @@ def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.
         model.train(was_training)
     result: np.ndarray = scores.float().cpu().numpy()
     return result
-
-
-def _classify(
-    model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator
-) -> Tensor:
-    return soft_margin(model(images), labels)
 
 
 def _steps(images: int, recipe: Training) -> int:
@@ -290,20 +269,6 @@ def _is_best(history: list[dict[str, Any]]) -> bool:
     """Tell whether the last epoch beats all before it in validation ``map_samples``."""
     values = [(row["validation"] or {}).get("map_samples") or 0.0 for row in history]
     return values[-1] > max(values[:-1], default=-1.0)
-
-
-def _write_checkpoint(path: Path, fingerprint: str, state: dict[str, Any]) -> None:
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_sealed(path, content, fingerprint)
-
-
-def _read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return the checkpoint; None if it is missing, damaged or another result's."""
-    if (content := read_sealed(path, fingerprint)) is None:
-        return None
-    saved: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
-    return saved
 
 
 @contextlib.contextmanager

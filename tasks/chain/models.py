@@ -7,6 +7,7 @@ from typing import Any
 
 from roar_pipeline.config import Student
 from roar_pipeline.errors import InputError
+from roar_pipeline.networks.objective import Objective
 from roar_pipeline.plain_settings import distillation_keys, training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
@@ -104,10 +105,12 @@ class DistillStudent(ModelTask):
         """Return the recipe, the images and the teacher."""
         return {
             "images_path": PrepareImages().path,
-            "teacher_path": None if self.loss == "plain" else FineTuneTeacher(seed=self.seed).path,
-            "loss": self.loss,
             "student": self._student,
-            "distillation": settings().distillation,
+            "objective": Objective(
+                loss=self.loss,
+                teacher_path=None if self.loss == "plain" else FineTuneTeacher(seed=self.seed).path,
+                distillation=settings().distillation,
+            ),
             "seed": self.seed,
             "fingerprint": self.fingerprint,
             "execution": settings().execution,

@@ -15,6 +15,7 @@ from roar_pipeline.config import Network, Training
 from roar_pipeline.datasets.photographs import Photographs, byte_offsets
 from roar_pipeline.networks import batches, crops, training, vgg
 from roar_pipeline.networks.augmentation import draw_box
+from roar_pipeline.networks.checkpoints import Checkpoint
 
 SIZES = [(40, 53), (53, 40), (31, 31), (12, 90), (90, 13), (200, 150), (24, 30), (64, 64)]
 MEAN, STD = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
@@ -111,8 +112,8 @@ def test_a_resumed_training_on_crops_is_the_uninterrupted_one(tmp_path: Path) ->
                 raise KeyboardInterrupt
             return {}
 
-        checkpoint = tmp_path / name / "partial-checkpoint.pt"
-        history = training.train(model, held(), labels, recipe, seed=0, checkpoint=checkpoint, validate=validate)
+        data, checkpoint = training.TrainingData(held(), labels), Checkpoint(tmp_path / name / "partial-checkpoint.pt")
+        history = training.train(model, data, recipe, seed=0, checkpoint=checkpoint, validate=validate)
         return list(model.state_dict().values()), history
 
     whole, history = fit("whole")

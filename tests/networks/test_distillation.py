@@ -16,7 +16,8 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.models import LOSSES
 from roar_pipeline.networks import batches, vgg
 from roar_pipeline.networks import distillation as d
-from roar_pipeline.networks.training import train
+from roar_pipeline.networks.checkpoints import Checkpoint
+from roar_pipeline.networks.training import TrainingData, train
 
 N, K, SIZE = 5, 4, 32
 MATCHING = ("ewa", "swa", "sswa")
@@ -222,8 +223,9 @@ def fit(
         with contextlib.suppress(KeyboardInterrupt):
             student = vgg.build(Network(width=2, dropout=dropout), K, seed=0)
             recipe = Training(epochs=3, batch=8, augment="none")
-            checkpoint = folder / "partial-checkpoint.pt"
-            train(student, data, labels, recipe, seed=0, checkpoint=checkpoint, loss=loss, validate=validate)
+            checkpoint = Checkpoint(folder / "partial-checkpoint.pt")
+            labeled = TrainingData(data, labels)
+            train(student, labeled, recipe, seed=0, checkpoint=checkpoint, loss=loss, validate=validate)
     return student
 
 

@@ -10,6 +10,8 @@ import torch
 from roar_pipeline.config import Execution, Network, Training
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks import batches, training, vgg
+from roar_pipeline.networks.checkpoints import Checkpoint
+from roar_pipeline.networks.training import TrainingData
 from roar_pipeline.progress import listening
 from roar_pipeline.removal.ranking import removal_levels
 
@@ -29,8 +31,9 @@ def fit(
     tmp_path: Path, recipe: Training = RECIPE, seed: int = 0, data: batches.Inputs | None = None, **more: Any
 ) -> tuple[torch.nn.Sequential, list[dict[str, Any]]]:
     model = vgg.build(NETWORK, K, seed=seed)
+    checkpoint = Checkpoint(tmp_path / "partial-checkpoint.pt")
     history = training.train(
-        model, data or held(), LABELS, recipe, seed=seed, checkpoint=tmp_path / "partial-checkpoint.pt", **more
+        model, TrainingData(data or held(), LABELS), recipe, seed=seed, checkpoint=checkpoint, **more
     )
     return model, history
 
@@ -116,6 +119,15 @@ def test_resumed_is_uninterrupted(tmp_path: Path, schedule: Any, optimizer: Any,
     assert calls == -10 + recipe.epochs - stopped_after
     assert same(whole, resumed)
     assert [row["loss"] for row in later] == [row["loss"] for row in history]
+
+
+def test_a_checkpoint_of_another_result_is_ignored(tmp_path: Path) -> None:
+    mine, other = (Checkpoint(tmp_path / "partial-checkpoint.pt", letter * 64) for letter in "ab")
+    mine.write({"history": [1]})
+    assert mine.read() == {"history": [1]}
+    assert other.read() is None
+    other.path.unlink()
+    assert mine.read() is None
 
 
 def test_a_damaged_checkpoint_is_made_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from roar_pipeline.datasets.images import read_info, read_split
 from roar_pipeline.datasets.scenes import CLASSES
 from roar_pipeline.evaluation.metrics import f1_samples
 from roar_pipeline.networks import batches, training, vgg
+from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.removal.ranking import removal_levels
 from roar_pipeline.stages import generate_scenes, prepare_images
 
@@ -39,8 +40,9 @@ def score(prepared: Path, tmp_path: Path, percent: int, direction: str, seed: in
         held[name] = batches.with_removal(resident, levels, percent, direction), split.labels
     images, labels = held["train"]
     model = vgg.build(RECIPE, len(CLASSES), seed=seed)
-    checkpoint = tmp_path / f"partial-{percent}-{direction}-{seed}.pt"
-    training.train(model, images, torch.from_numpy(labels).float(), RECIPE, seed=seed, checkpoint=checkpoint)
+    checkpoint = Checkpoint(tmp_path / f"partial-{percent}-{direction}-{seed}.pt")
+    data = training.TrainingData(images, torch.from_numpy(labels).float())
+    training.train(model, data, RECIPE, seed=seed, checkpoint=checkpoint)
     images, labels = held["test"]
     return f1_samples(labels, training.predict(model, images), 0.3) or 0.0
 
