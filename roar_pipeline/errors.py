@@ -1,4 +1,4 @@
-"""The error that is the user's to mend, and what the operating system's errors mean to them."""
+"""Errors that users can fix, and explanations of the operating system's errors."""
 
 import errno
 import re
@@ -8,7 +8,7 @@ __all__ = ["InputError", "explain", "is_transient"]
 
 
 class InputError(ValueError):
-    """Bad input or settings. The message says what, where, what was found and what to do.
+    """Bad input or settings. The message states what, where, the value, and what to do.
 
     The command line prints the message alone, without a traceback.
     """
@@ -41,7 +41,7 @@ _KEPT = "What is done is kept."
 
 
 def explain(error: BaseException, directory: Path) -> InputError | None:
-    """Say what an error of the machine (disk, memory) means to who works in ``directory``; None for other errors."""
+    """Explain an error of the machine (disk, memory) in work on ``directory``; None for other errors."""
     if isinstance(error, InputError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_torch_without_memory(error):
@@ -58,12 +58,12 @@ def explain(error: BaseException, directory: Path) -> InputError | None:
         return InputError(f"{directory} has vanished: was it removed, or its disk unmounted? {_DISK}. {_KEPT}")
     if number not in _STORAGE:
         return None
-    place = getattr(error, "filename", None) or directory
-    return InputError(f"{place} cannot be used: {_STORAGE[number]}. {_KEPT}")
+    path = getattr(error, "filename", None) or directory
+    return InputError(f"{path} cannot be used: {_STORAGE[number]}. {_KEPT}")
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came from, may be gone when the same is tried again."""
+    """Tell whether an error, or a cause of it, is transient, so that a retry may succeed."""
     while error is not None:
         if type(error).__name__ == "OutOfMemoryError" or _number_of(error) in _TRANSIENT:
             return True

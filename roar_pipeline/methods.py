@@ -1,18 +1,18 @@
 """Attribution methods by name. Nothing here imports torch: methods are loaded when they are computed.
 
 A name is a method's or a control's, and may end in a variant: ``gradcam``, ``gradient_abs``, ``lrp+blur``, ``random``.
-``module:function`` names a function of one's own, called as ``function(model, images, image_index, class_index)``.
+``module:function`` names a custom function, called as ``function(model, images, image_index, class_index)``.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels.
 
-- ``model``: the classifier, lent in eval mode on its device.
+- ``model``: a copy of the classifier in eval mode, on its device.
 - ``images``: (N, C, H, W), normalized.
-- ``image_index``, ``class_index``: (P,) int64. Pair p asks for the map of class ``class_index[p]`` on image
+- ``image_index``, ``class_index``: (P,) int64. Pair p is the map of class ``class_index[p]`` on image
   ``image_index[p]``; the classes of one image share its forward pass.
 - returns maps (P, H, W), raw: no scaling, no color. Row p depends on its image and class (and id and seed) alone.
 
-A function of one's own returns finite floating point maps. It gets copies, and the global generators are seeded by the
-images' ids: nothing that it does to either reaches other methods.
+A custom function returns finite floating point maps. It gets copies, and the global generators are seeded by the
+images' ids, so that it cannot affect other methods.
 
 A control has no model: ``control(ids, images, seed) -> maps`` (N, H, W), images uint8 (N, H, W, 3).
 """
@@ -43,15 +43,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Method:
-    """A method: what people call it, what is computed, and what becomes of signs and channels."""
+    """A method: its title, its computation, and the reduction of channels."""
 
     title: str
     raw: str
-    """What ``engine`` computes: several methods may share it."""
+    """Name of the computation in ``engine``, which several methods may share."""
     reduction: str | None = None
     """How channels become one map: ``signed`` or ``abs`` sums; None where the raw maps have none."""
     keys: tuple[str, ...] = ()
-    """Keys of [maps] that this method reads beside ``explain`` and ``batch``."""
+    """Keys of [maps] that this method reads, besides ``explain`` and ``batch``."""
     version: int = 1
     """Raised by hand when this method's maps change for the same settings, and the other methods' do not."""
 
@@ -90,40 +90,40 @@ METHODS: dict[str, Method] = {
 """Methods that explain a model."""
 
 CONTROLS = {"random": "Random", "sobel": "Sobel", "center": "Center"}
-"""Functions of ``attribution.controls``, which need no model and are computed once for all of them."""
+"""Functions of ``attribution.controls``, which need no model and are computed once for all models."""
 
 RANDOM = "random"
 """The control that every curve is compared with."""
 
 VARIANTS = {"blur": "blurred", "max": "3 x 3 maximum"}
-"""Functions of ``attribution.variants``: no more information, blurrier maps. A better score is a warning about it."""
+"""Functions of ``attribution.postprocess``: they add no information, so a better score is a warning about the score."""
 
 SHUFFLED = "shuffled"
-"""The variant that gives every image another image's map: a control for the typical shape and place of a method's maps.
+"""The variant that gives every image another image's map: a control for the typical shape and position of its maps.
 
-It needs no maps of its own: pixels are ranked by the base method's maps, moved to other images of the split.
+It needs no maps of its own: the base method's maps rank the pixels of other images of the split.
 """
 
 _SEEDED = {RANDOM}
-"""Controls that are drawn anew for every seed of the grid."""
+"""Controls that depend on the seed."""
 _OWN_VERSION = 2
-"""Raised by hand when the maps of functions of one's own change for the same source."""
+"""Raised by hand when the maps of custom functions change for the same source."""
 _BLIND = {RANDOM, "center"}
 """Controls whose masks are the same whatever the image shows."""
 
 
 @dataclass(frozen=True)
 class MethodName:
-    """A name taken apart: ``lrp+blur`` has the base ``lrp`` and the variant ``blur``."""
+    """A parsed name: ``lrp+blur`` has the base ``lrp`` and the variant ``blur``."""
 
     base: str
     """A method, a control, or ``module:function``."""
     variant: str | None = None
-    """What follows the plus; None without a plus."""
+    """The text after the plus; None without a plus."""
 
     @classmethod
     def parse(cls, text: str) -> "MethodName":
-        """Take any text apart, also one that ``check`` refuses."""
+        """Parse any text, also one that ``check`` refuses."""
         base, plus, variant = text.partition("+")
         return cls(base, variant if plus else None)
 
@@ -137,17 +137,17 @@ class MethodName:
 
     @property
     def needs_model(self) -> bool:
-        """Whether the maps are a model's, also where every image gets another image's."""
+        """Whether the maps depend on a model, also if shuffled."""
         return not self.is_control
 
     @property
     def is_custom(self) -> bool:
-        """Whether it is a function of one's own, perhaps with a variant."""
+        """Whether it is a custom function, perhaps with a variant."""
         return ":" in self.base
 
     @property
     def is_seeded(self) -> bool:
-        """Whether it is a control whose maps are drawn anew for every seed of the grid."""
+        """Whether it is a control whose maps depend on the seed."""
         return self.base in _SEEDED
 
     @property
@@ -167,18 +167,18 @@ class MethodName:
 
     @property
     def masks_depend_on_image(self) -> bool:
-        """Whether a mask of this method can carry information on the image that it covers."""
+        """Whether a mask of this method can carry information on its image."""
         return not self.is_shuffled and self.base not in _BLIND
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The name in reports."""
         title = CONTROLS.get(self.base) or (METHODS[self.base].title if self.base in METHODS else self.base)
         return f"{title}, {VARIANTS.get(self.variant, self.variant)}" if self.variant else title
 
     @property
     def raw(self) -> str:
-        """What ``engine`` computes for it; several methods may share it."""
+        """Name of its computation in ``engine``, which several methods may share."""
         return METHODS[self.base].raw if self.base in METHODS else self.base
 
     def check(self) -> None:
@@ -199,9 +199,9 @@ class MethodName:
             )
 
     def keys(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the maps of a method that needs a model depend on.
+        """Return all that the maps of a method that needs a model depend on.
 
-        That is keys of [maps], and the version of a method that has a second one, or the content of one's own module.
+        These are keys of [maps], and the method's version if above 1, or the content of a custom function's module.
         """
         if self.is_custom:
             content = {"source": hashlib.sha256(_source(self.base).read_bytes()).hexdigest()}
@@ -212,7 +212,7 @@ class MethodName:
 
 
 def check_method(text: str) -> None:
-    """Refuse what names no method, as ``MethodName.check`` does."""
+    """Refuse a text that names no method, as ``MethodName.check`` does."""
     MethodName.parse(text).check()
 
 
@@ -229,8 +229,8 @@ def load(reference: str) -> Callable[..., Any]:
         raise InputError(f"{reference} cannot be loaded: {type(error).__name__}: {error}.") from error
     if not callable(loaded):
         raise InputError(f"{reference} is a {type(loaded).__name__}, not a function.")
-    found: Callable[..., Any] = loaded
-    return found
+    result: Callable[..., Any] = loaded
+    return result
 
 
 def _source(reference: str) -> Path:

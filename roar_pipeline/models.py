@@ -8,18 +8,18 @@ from roar_pipeline.numerals import shortened
 __all__ = ["LOSSES", "check_model"]
 
 LOSSES = ("plain", "naive_kd", "ewa", "swa", "sswa")
-"""Ways to train a student: without a teacher, and the losses of Park et al. 2020."""
+"""Losses of students: without a teacher (plain), and those of Park et al. 2020."""
 
 
 def check_model(name: str) -> None:
-    """Refuse what names no model of a grid: ``teacher``, a loss, or a loss and a reduction (``sswa/8``).
+    """Refuse a text that names no model of a grid: ``teacher``, a loss, or a loss and a reduction (``sswa/8``).
 
     Raises:
         InputError: lists the known names.
     """
     loss, slash, reduction = name.partition("/")
-    whole = re.fullmatch("[1-9][0-9]{0,17}", reduction)
-    if name != "teacher" and not (loss in LOSSES and (whole if slash else True)):
+    is_whole = bool(re.fullmatch("[1-9][0-9]{0,17}", reduction))
+    if name != "teacher" and not (loss in LOSSES and (is_whole or not slash)):
         raise InputError(
             f"unknown model '{shortened(name)}'. Known: teacher, {', '.join(LOSSES)}; a student of another size by its "
             "reduction, such as sswa/8."

@@ -1,6 +1,6 @@
-"""Numbers as people write them in settings and options, in the digits 0 to 9 only.
+"""Numbers in settings and options, in the digits 0 to 9 only.
 
-``int`` and ``float`` read more than that: digits of other scripts, underscores, numbers that no library below takes.
+``int`` and ``float`` accept more: digits of other scripts, underscores, and numbers that overflow 64 bits.
 """
 
 import re
@@ -8,15 +8,15 @@ import re
 __all__ = ["number", "shortened", "whole_number"]
 
 _DIGITS = 18
-"""Of a whole number: more of them overflow the 64 bits that the libraries below count with."""
-_SHOWN = 60
+"""Most digits of a whole number; 19 may overflow the 64 bits of numpy, torch and HDF5."""
+_MAX_LENGTH = 60
 
 
 def whole_number(text: str) -> int:
     """Read a whole number, signed or not.
 
     Raises:
-        ValueError: says what is wrong with the text.
+        ValueError: states the fault of the text.
     """
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         raise ValueError("not a whole number")
@@ -29,7 +29,7 @@ def number(text: str) -> float:
     """Read a finite number, such as ``0.02`` or ``1e-4``.
 
     Raises:
-        ValueError: says what is wrong with the text.
+        ValueError: states the fault of the text.
     """
     try:
         value = float("" if "_" in text or not text.isascii() else text)
@@ -41,5 +41,5 @@ def number(text: str) -> float:
 
 
 def shortened(text: str) -> str:
-    """Return the text as a message shows it: its first characters, if it is long."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+    """Shorten a long text for a message to its first characters."""
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}... ({len(text):,} characters)"

@@ -1,4 +1,4 @@
-"""How far a stage is: it reports, and whoever listens (the notes on the attempt, the scheduler's page) is told."""
+"""Progress of a stage: it reports to listeners, such as the record of the attempt and the scheduler's page."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,23 +7,23 @@ from typing import Any
 __all__ = ["History", "Listener", "listening", "report"]
 
 History = Sequence[Mapping[str, Any]]
-"""Of a training, a row per finished epoch: ``epoch``, ``loss``, ``validation`` (None where it was not measured)."""
+"""A training's row per finished epoch: ``epoch``, ``loss``, ``validation`` (None if it was not measured)."""
 
 Listener = Callable[[float, str, History | None], None]
-"""(share done in 0..1, one line for people, the history of a training where there is something new in it)."""
+"""Called with the share done in 0..1, one line of text, and the history of a training if it is new."""
 
 _listeners: list[Listener] = []
 
 
 def report(share: float, text: str, history: History | None = None) -> None:
-    """Say how far the work of this process is; costs nothing where nobody listens."""
+    """Report the progress of this process to all listeners."""
     for listener in _listeners:
         listener(min(max(share, 0.0), 1.0), text, history)
 
 
 @contextlib.contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Have every report of this process told to ``listener`` within the body."""
+    """Send every report of this process to ``listener`` within the body."""
     _listeners.append(listener)
     try:
         yield

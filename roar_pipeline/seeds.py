@@ -1,4 +1,4 @@
-"""Seeds for every purpose, derived from one: no two purposes share a stream, and none depends on what ran before."""
+"""Seeds derived from one by purpose: no two purposes share a stream, and none depends on earlier draws."""
 
 import hashlib
 

@@ -1,7 +1,7 @@
 """The table of contents: one function per stage of the chain. Each loads, calls, saves.
 
 A stage takes the directory of its result and plain arguments (paths, numbers, frozen dataclasses), and may be killed at
-any moment and called again. It runs unchanged in a test, in a worker process and on a cluster node. Modules that are
+any time and called again. It runs unchanged in a test, in a worker process and on a cluster node. Modules that are
 slow to import (torch, scikit-learn, matplotlib) are imported by the stages that use them, so that no stage pays for
 another's.
 """
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 Facts = dict[str, Any]
-"""What a stage tells the manifest about the way it ran."""
+"""Facts about the run of a stage, for its manifest, such as its device."""
 
 
 def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
@@ -161,7 +161,7 @@ def retrain(
 ) -> Facts:
     """Train one cell of the grid from scratch and test it: ``metrics.json``, ``scores.npy``, optionally ``model.pt``.
 
-    ``levels_path`` is None at 0 and at 100 percent, where no map has a say.
+    ``levels_path`` is None at 0 and at 100 percent, which depend on no map.
     """
     from roar_pipeline.evaluation.retraining import train_cell
     from roar_pipeline.networks import training
@@ -180,7 +180,7 @@ def evaluate_localization(
     method: str,
     metrics: config.Metrics,
 ) -> None:
-    """Score maps against the objects' masks, pair by pair and summed up: ``localization.json``."""
+    """Score maps against the objects' masks, by pair and in summary: ``localization.json``."""
     from roar_pipeline.evaluation.localization import localize
 
     write_json(directory / "localization.json", localize(images_path, maps_path, model, method, metrics.void))
@@ -194,7 +194,7 @@ def write_report(directory: Path, *, inputs: ReportInputs) -> None:
 
 
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
-    """Read what the images are, and check that the network can take their size."""
+    """Read the properties of the images, and check that the network accepts their size."""
     from roar_pipeline.networks import vgg
 
     info = images.read_info(images_path)
@@ -212,7 +212,7 @@ def _on_device(images_path: Path, split: images.Split, device: "torch.device") -
 def _training_data(images_path: Path, recipe: config.Training, device: "torch.device") -> "TrainingData":
     """Return what a teacher or student trains on.
 
-    That is the photographs, where the recipe crops and they were kept, and else the images.
+    The inputs are the photographs if the recipe crops and they are stored, or else the images.
     """
     import torch
 

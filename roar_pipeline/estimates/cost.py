@@ -1,7 +1,7 @@
-"""What a network costs per image, from its plan alone: multiply-adds, parameters, bytes of activations.
+"""Cost of a network per image, from its architecture alone: multiply-adds, parameters, bytes of activations.
 
-Legend: C channels, h x w cells of a feature map, H x W pixels, K classes. Nothing here imports torch: Luigi's process,
-which must not, sets memory aside and forecasts with these numbers.
+Legend: C channels, h x w cells of a feature map, H x W pixels, K classes. Nothing here imports torch, as
+Luigi's process must not; it reserves memory and forecasts with these numbers.
 """
 
 import functools
@@ -21,13 +21,13 @@ BLOCKS = {
 
 _FLOAT = 4
 """Bytes of a number."""
-_PLACE = 8
-"""Bytes of the place that a max-pool remembers."""
+_INDEX = 8
+"""Bytes of an index that a max-pool saves."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to work on."""
+    """Size of the data."""
 
     train: int
     test: int
@@ -36,14 +36,14 @@ class Size:
     """Pixels."""
     classes: int
     validation: int = 0
-    """Images that are not those of the test split."""
+    """Validation images; 0 if they are those of the test split."""
     masks: int = 0
     photograph_bytes: int = 0
-    """Of the training photographs that are kept for random crops, in all; 0: none are."""
+    """Total of the training photographs stored for random crops; 0 if there are none."""
 
     @property
     def images(self) -> int:
-        """Of all splits, each once."""
+        """Number of images in all distinct splits."""
         return self.train + self.test + self.validation
 
     @property
@@ -54,18 +54,18 @@ class Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs of one image, but for ``parameters``."""
+    """Costs per image, and ``parameters``."""
 
     multiply_adds: int
     """Of a forward pass: convolutions and the Linear layer."""
     parameters: int
-    """Numbers that training sets."""
+    """Number of trainable parameters."""
     saved_bytes: int
     """Activations that autograd keeps from a forward pass for the backward pass, in float32."""
     tape_bytes: int
     """Activations that the layer walk of the attribution methods keeps."""
     sums_bytes: int
-    """What it keeps beside for RAP: the convolutions' sums of products."""
+    """Sums of products of the convolutions, which the walk also keeps for RAP."""
     widest_bytes: int
     """The largest activation."""
     matched: dict[str, int]
@@ -86,7 +86,7 @@ class _Convolution:
 
     @property
     def activation(self) -> int:
-        """Numbers that it puts out."""
+        """Numbers in its output."""
         return self.outputs * self.cells
 
 
@@ -94,9 +94,9 @@ class _Convolution:
 def cost_of(network: Network, classes: int, height: int, width: int, *, reduction: int = 1) -> Cost:
     """Return what ``vgg.build(network, classes, reduction=reduction)`` costs on an image of height x width pixels.
 
-    Training keeps what each convolution, BatchNorm, ReLU and max-pool has seen: of a block's convolutions the output
-    before and after BatchNorm (a ReLU's output is the next layer's input), of a max-pool its output and the places of
-    the winners. The layer walk, whose ReLU overwrites its input and takes BatchNorm along, keeps half of that.
+    Training keeps every layer's input: of a convolution the output before and after BatchNorm (a ReLU's output is the
+    next layer's input), of a max-pool the output and the winners' indices. The layer walk, whose ReLU overwrites its
+    input and which folds BatchNorm, keeps half of that.
 
     Args:
         network: arch, width and pool.
@@ -110,7 +110,7 @@ def cost_of(network: Network, classes: int, height: int, width: int, *, reductio
     pooled = [cells * block[-1].outputs for block, cells in blocks]
     head = convolutions[-1].outputs * network.pool**2
     rectified = sum(layer.activation for layer in convolutions)
-    tape = _FLOAT * (3 * height * width + rectified + head) + (_FLOAT + _PLACE) * sum(pooled)
+    tape = _FLOAT * (3 * height * width + rectified + head) + (_FLOAT + _INDEX) * sum(pooled)
     return Cost(
         multiply_adds=sum(layer.multiply_adds for layer in convolutions) + head * classes,
         parameters=sum((9 * layer.inputs + 3) * layer.outputs for layer in convolutions) + (head + 1) * classes,
@@ -123,7 +123,7 @@ def cost_of(network: Network, classes: int, height: int, width: int, *, reductio
 
 
 def _blocks(network: Network, reduction: int, height: int, width: int) -> Iterator[tuple[list[_Convolution], int]]:
-    """Yield the convolutions of each block, and the cells that its max-pool leaves."""
+    """Yield the convolutions of each block, and the cells of its max-pool's output."""
     channels = 3
     for multiples in BLOCKS[network.arch]:
         block = []

@@ -1,7 +1,8 @@
-"""How long results will take, and how large they will be, before anything is started.
+"""Estimates of the time and the disk space of results before they are made.
 
-What like results took, if there are any. Else the stage's work in seconds of one CPU core (``reference_seconds``), by
-the multiply-adds of its network, times what finished results of other settings or stages took per such second.
+If similar results exist, an estimate is their median. Else it is the stage's work in seconds of one CPU core
+(``reference_seconds``), by the multiply-adds of its network, times the time that finished results of other settings or
+stages took per such second.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +19,12 @@ __all__ = ["Estimate", "Need", "Scope", "estimate", "reference_seconds", "wall_s
 _MULTIPLY_ADDS = 70e9
 """Per second of one core (AVX-512, float32): vgg16_bn trains at 74e9 on 227 pixels, the default teacher at 60e9."""
 _STEP_SECONDS = 3e-3
-"""Of a training step beside its multiply-adds; small networks at a batch of 16 spend most of theirs here."""
+"""Overhead of a training step; most of the time of small networks at a batch of 16."""
 _START_SECONDS = 1.5
-"""Of a stage's process, its files and its manifest."""
+"""Overhead of a stage: its process, files and manifest."""
 _REPORT_SECONDS = 5.0
 _PAIR_SECONDS = 1e-3
-"""Of a pair that is localized, beside its pixels."""
+"""Overhead of a localized pair."""
 
 _PIXELS_PER_SECOND = {
     "GenerateScenes": 2.4e6,
@@ -32,12 +33,12 @@ _PIXELS_PER_SECOND = {
     "RankPixels": 1.0e7,
     "EvaluateLocalization": 5.0e6,
 }
-"""Of stages that run no network; DumpMaps stands here for its controls."""
+"""Of stages that run no network; of DumpMaps, for controls."""
 
 _FORWARDS = {"gradcam": 1.0, "ebp": 1.0, "lrp": 3.0, "rap": 4.4}
-"""Cost of a map in forward passes where it is not that of a gradient (``benchmarks/README.md``)."""
+"""Forward passes that a map costs, if not those of a gradient (``benchmarks/README.md``)."""
 _GRADIENT = 2.1
-"""The same of a gradient, which others take ``steps`` or ``samples`` times."""
+"""Forward passes that a gradient costs; other methods need ``steps`` x ``samples`` gradients."""
 
 _PAIRS = 1.5
 """Explained classes per image, as in PASCAL VOC."""
@@ -48,24 +49,24 @@ _TRAINED = {
     "Retrain": "retrain",
     "ProbeMasks": "retrain",
 }
-"""Stages that train a network, and the setting in their identity that says which and how."""
+"""Stages that train a network, and the section of their settings that describes it."""
 
 _LIKE = 20
-"""Like results that an estimate is taken from."""
+"""Most recent similar results that an estimate uses."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is worked on, and what the identity of a result leaves out."""
+    """The size of the data and the cost of the models, which a result's identity leaves out."""
 
     size: Size
     explained: Callable[[str], Cost]
-    """From the name of a model in the grid to its cost per image."""
+    """Function from the name of a model in the grid to its cost per image."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """A result that is to be made: its identity, and the fingerprint of the images it goes back to."""
+    """A result to make: its identity, and the fingerprint of the images that it is made from."""
 
     family: str
     identity: Mapping[str, Any]
@@ -90,12 +91,12 @@ def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], s
     """Estimate a result from finished ones.
 
     Args:
-        need: what is to be made.
+        need: the result to make.
         manifests: of finished results by family, oldest first.
-        scope: what is worked on.
-        device: on which networks will run, ``cpu`` or ``cuda``.
+        scope: of the data and the models.
+        device: of the networks, ``cpu`` or ``cuda``.
     """
-    same_images = {f: [m for m in given if _goes_back_to(m, need.images)] for f, given in manifests.items()}
+    same_images = {f: [m for m in group if _is_made_from(m, need.images)] for f, group in manifests.items()}
     of_family = same_images.get(need.family, [])
     settings = need.identity.get("settings")
     is_source = need.family in ("GenerateScenes", "PrepareImages")
@@ -112,11 +113,11 @@ def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], s
 
 
 def reference_seconds(family: str, identity: Mapping[str, Any], scope: Scope) -> float:
-    """Return the work of a result in seconds of one CPU core of the kind that it was measured on, never 0.
+    """Return the work of a result in seconds of one CPU core of the reference kind, always positive.
 
     Training: a forward and a backward pass (twice a forward) per image and epoch, the teacher's forward pass per image
-    (once if nothing is augmented), predictions, and what a step costs beside. Maps: by method, in forward passes per
-    image and explained class; together they take less than their sum.
+    (once without augmentation), predictions, and the overhead of steps. Maps: the forward passes of the method per
+    image and explained class; methods computed together take less than their sum.
     """
     size, settings = scope.size, identity.get("settings", {})
     pixels = size.pixels
@@ -154,7 +155,7 @@ def _training_seconds(identity: Mapping[str, Any], recipe: Mapping[str, Any], sc
 
 
 def _validations(recipe: Mapping[str, Any]) -> int:
-    """Return how often a training looks at the validation split."""
+    """Return how often a training predicts the validation split."""
     epochs: int = recipe["epochs"]
     return epochs if recipe["checkpoint"] == "best" else min(epochs, 20)
 
@@ -171,24 +172,24 @@ def _runs_network(family: str, identity: Mapping[str, Any]) -> bool:
 
 
 def _networks(manifests: Mapping[str, Sequence[Mapping[str, Any]]], device: str) -> list[Mapping[str, Any]]:
-    """Return the results that a network was run for, on this kind of device, oldest first."""
-    chosen = [
+    """Return the results that ran a network on this kind of device, oldest first."""
+    results = [
         manifest
-        for family, given in manifests.items()
-        for manifest in given
+        for family, group in manifests.items()
+        for manifest in group
         if _runs_network(family, manifest["identity"]) and str(manifest.get("device", "")).startswith(device)
     ]
-    return sorted(chosen, key=lambda manifest: str(manifest.get("finished")))
+    return sorted(results, key=lambda manifest: str(manifest.get("finished")))
 
 
 def _pace(manifests: Iterable[Mapping[str, Any]], scope: Scope) -> float:
-    """Return how much longer results took than a core of the kind that the work was measured on."""
+    """Return the time of results as a multiple of ``reference_seconds``, median."""
     return float(
         median(m["seconds"] / reference_seconds(m["identity"]["stage"], m["identity"], scope) for m in manifests)
     )
 
 
-def _goes_back_to(manifest: Mapping[str, Any], images: str) -> bool:
+def _is_made_from(manifest: Mapping[str, Any], images: str) -> bool:
     return images in manifest["identity"].get("inputs", ())
 
 
@@ -215,12 +216,12 @@ def _guessed_bytes(need: Need, size: Size) -> float:
 def wall_seconds(
     seconds: Mapping[str, float], inputs: Mapping[str, Iterable[str]], shares: Mapping[str, float]
 ) -> float:
-    """Return about how long results take together: no less than the longest chain, nor than what they occupy.
+    """Estimate the time of all results together: the longest chain, or the total use of the machine if longer.
 
     Args:
-        seconds: of every result to be made, by fingerprint.
-        inputs: of each, the fingerprints of what it waits for.
-        shares: of the machine that each occupies: one of four workers is 0.25, three quarters of its memory 0.75.
+        seconds: of every result to make, by fingerprint.
+        inputs: of every result, the fingerprints of its inputs.
+        shares: of the machine that a result occupies: one of four workers is 0.25, three quarters of its memory 0.75.
     """
     ends: dict[str, float] = {}
 

@@ -1,10 +1,10 @@
-"""How much main memory a stage takes at most, estimated from its images, its network and its batch, before it runs.
+"""Upper estimate of the main memory of a stage, from its images, its network and its batch, before it runs.
 
-    the process + the images it holds + the network + the activations of a batch
+    process + images in memory + network + activations of a batch
 
 The factors were fitted to peaks of whole stages on a CPU (``benchmarks/memory.py``, table in ``benchmarks/README.md``),
-which differ by up to a fifth from run to run as the heap's holes do: none took more than is estimated here. On a GPU
-network and activations are in its own memory.
+which differ by up to a fifth between runs, as heap fragmentation does; none exceeded its estimate. On a GPU, network
+and activations are in its own memory.
 Everything is in bytes. Nothing here imports torch.
 """
 
@@ -17,32 +17,32 @@ from roar_pipeline.methods import METHODS, MethodName
 __all__ = ["PREDICT_BATCH", "STREAMING", "cell", "images_per_pass", "light", "maps", "student", "teacher"]
 
 PREDICT_BATCH = 64
-"""Images per forward pass where a network is only asked; fixed, as the last bits of scores depend on it."""
+"""Images per forward pass of predictions; fixed, as the last bits of scores depend on it."""
 
 _PROCESS = 920_000_000
 """An interpreter with torch, scikit-learn and matplotlib."""
 _GPU_PROCESS = 3_000_000_000
 """The same with CUDA's libraries; a guess."""
 STREAMING = 400_000_000
-"""What a stage without torch takes that reads a few images at a time."""
+"""A stage without torch that reads a few images at a time."""
 _FLOAT = 4
 _COLORS = 3
 
 _BFLOAT16 = 0.6
-"""Share of a training's activations that is left of them where most are bfloat16."""
+"""Activations of a training in bfloat16, as a share of those in float32."""
 _KEPT = 1.35
-"""Memory that the activations of a training take which autograd keeps, holes between them included."""
+"""Memory of the activations that autograd keeps, fragmentation included, in units of their size."""
 _BACKWARD = 5.5
 """Buffers of a backward pass, in units of the largest activation."""
 _FORWARD = 4.5
-"""Buffers of a pass that keeps nothing, in the same units."""
+"""Buffers of a forward pass without a graph, in the same units."""
 _BUFFERS = {"gradient": 5.0, "guided": 5.0, "excitation": 7.0, "rap": 14.0}
-"""Buffers of a signal that goes down the layer walk, in the same units."""
+"""Buffers of a signal of the layer walk, in the same units."""
 _ANOTHER_SIGNAL = 1.5
-"""What a further signal adds to the one with the most buffers."""
+"""Buffers that every further signal adds to those of the largest."""
 
 _COARSE = {"gradcam", "ebp"}
-"""Raw kinds of methods that stop at a layer above the wide ones."""
+"""Raw kinds of methods whose signal stops at a layer above the large ones."""
 _SIGNALS = {
     "gradient": "gradient",
     "input_x_gradient": "gradient",
@@ -50,94 +50,94 @@ _SIGNALS = {
     "lrp": "excitation",
     "rap": "rap",
 }
-"""Raw kinds of methods that go down the layer walk to the pixels, with the signal that they read."""
+"""Raw kinds of methods whose signal goes down to the pixels, with that signal."""
 
 _STATES = {"adamw": 2, "sgd": 1}
-"""Numbers that an optimizer keeps per parameter."""
+"""State of an optimizer, in numbers per parameter."""
 
 
 def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
-    """Return what the training of a teacher takes.
+    """Return the memory of the training of a teacher.
 
     Args:
         size: of the data.
-        cost: of the network that is trained.
+        cost: of the teacher.
         recipe: batch, optimizer and checkpoint.
         on_gpu: whether the network is on a GPU.
     """
     is_cropped = recipe.augment == "resized_crop" and size.photograph_bytes > 0
-    trained_on = size.photograph_bytes if is_cropped else _COLORS * size.train * size.pixels
-    held = trained_on + _COLORS * (size.validation + size.test) * size.pixels
-    return _process(on_gpu) + held + (0 if on_gpu else _trained(size, cost, recipe))
+    train_bytes = size.photograph_bytes if is_cropped else _COLORS * size.train * size.pixels
+    image_bytes = train_bytes + _COLORS * (size.validation + size.test) * size.pixels
+    return _process(on_gpu) + image_bytes + (0 if on_gpu else _training(size, cost, recipe))
 
 
-def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, taught_by: Cost, *, on_gpu: bool) -> int:
-    """Return what the training of a student takes: a teacher's, and its teacher with what that is asked for.
+def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, teacher_cost: Cost, *, on_gpu: bool) -> int:
+    """Return the memory of the training of a student: as of a teacher, and its teacher with that one's targets.
 
-    Without augmentation the teacher is asked once for all images, which are held a second time; for sswa its
-    activations are kept. SWA's second derivative goes through what lies above the matched layer only, a max-pool and
-    the head, which is nothing beside the rest.
+    Without augmentation the teacher predicts all images once, from a second copy of them, and its activations are kept
+    for sswa. SWA's second derivative goes only through the modules above the matched layer, a max-pool and the head,
+    which is negligible.
 
     Args:
         size: of the data.
         cost: of the student.
         recipe: batch, optimizer, checkpoint and augmentation.
         loss: plain, naive_kd, ewa, swa or sswa.
-        layer: that is matched.
-        taught_by: cost of the teacher.
+        layer: the matched one.
+        teacher_cost: of the teacher.
         on_gpu: whether the networks are on a GPU.
     """
     alone = teacher(size, cost, recipe, on_gpu=on_gpu)
     if loss == "plain":
         return alone
     is_cached = recipe.augment == "none"
-    held = _COLORS * size.train * size.pixels if is_cached else 0
+    targets = _COLORS * size.train * size.pixels if is_cached else 0
     if on_gpu:
-        return alone + held
+        return alone + targets
     if is_cached and loss == "sswa":
-        held += 2 * _FLOAT * size.train * taught_by.matched[layer]  # batch by batch, and then joined
+        targets += 2 * _FLOAT * size.train * teacher_cost.matched[layer]  # batch by batch, and then joined
     batch = min(PREDICT_BATCH if is_cached else recipe.batch, size.train)
-    return alone + held + _FLOAT * 2 * taught_by.parameters + _asked(taught_by, batch)
+    return alone + targets + _FLOAT * 2 * teacher_cost.parameters + _prediction(teacher_cost, batch)
 
 
 def cell(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
-    """Return what a retrained cell takes: images, their removal levels and what is removed of them, and training."""
-    held = (_COLORS + 2) * size.images * size.pixels
-    return _process(on_gpu) + held + (0 if on_gpu else _trained(size, cost, recipe))
+    """Return the memory of a retrained cell: images, their removal levels and masks, and training."""
+    image_bytes = (_COLORS + 2) * size.images * size.pixels
+    return _process(on_gpu) + image_bytes + (0 if on_gpu else _training(size, cost, recipe))
 
 
 def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: bool) -> int:
-    """Return what a dump of maps takes.
+    """Return the memory of a dump of maps.
 
     Args:
         size: of the data.
         cost: of the explained network.
-        batch: images and pairs at a time.
-        methods: computed together; one of one's own counts as the costliest of ours.
+        batch: images and pairs per pass.
+        methods: computed together; a custom function counts as the costliest built-in method.
         on_gpu: whether the network is on a GPU.
     """
-    held = size.pixels * (_COLORS * size.images + size.masks)
+    image_bytes = size.pixels * (_COLORS * size.images + size.masks)
     raws = {METHODS[base].raw if (base := MethodName.parse(name).base) in METHODS else "" for name in methods}
-    network = 2 * _FLOAT * cost.parameters + batch * _explained(cost, raws)
-    return _process(on_gpu) + held + (0 if on_gpu else network)
+    network = 2 * _FLOAT * cost.parameters + batch * _explanation(cost, raws)
+    return _process(on_gpu) + image_bytes + (0 if on_gpu else network)
 
 
 def images_per_pass(cost: Cost, batch: int, limit: int) -> int:
-    """Return how many images and pairs are explained at a time: what fits ``limit``, at most ``batch``, at least 1.
+    """Return how many images and pairs a pass explains: as many as fit ``limit``, at most ``batch``, at least 1.
 
     A function of the network and the image size alone, whatever the methods and the machine: the last bits of maps may
     depend on it, and methods that share a pass must agree on it.
 
     Args:
         cost: of the explained network.
-        batch: the most.
-        limit: in bytes, for all methods together.
+        batch: the maximum.
+        limit: in bytes, of all methods together.
     """
-    return max(1, min(batch, limit // _explained(cost, {""})))
+    return max(1, min(batch, limit // _explanation(cost, {""})))
 
 
 def light(size: Size) -> int:
-    """Return what a stage without torch takes that holds images, masks, and the maps of two classes per mask."""
+    """Return the memory of a stage without torch that reads images, masks, and the maps of two classes per mask."""
     return STREAMING + size.pixels * (_COLORS * size.images + (1 + 2 * _FLOAT) * size.masks)
 
 
@@ -145,35 +145,35 @@ def _process(on_gpu: bool) -> int:
     return _GPU_PROCESS if on_gpu else _PROCESS
 
 
-def _trained(size: Size, cost: Cost, recipe: Training) -> int:
-    """Return what a network in training takes: weights, gradients, states, a checkpoint in writing, activations."""
+def _training(size: Size, cost: Cost, recipe: Training) -> int:
+    """Return the memory of training: weights, gradients, optimizer states, a checkpoint being written, activations."""
     states = 1 + _STATES[recipe.optimizer] + (recipe.checkpoint == "best")
     numbers = _FLOAT * cost.parameters * (1 + 2 * states)
     share = _BFLOAT16 if recipe.precision == "bfloat16" else 1
     return numbers + max(
-        int(min(recipe.batch, size.train) * share * _differentiated(cost)),
-        _asked(cost, min(PREDICT_BATCH, max(size.test, size.validation))),
+        int(min(recipe.batch, size.train) * share * _gradient(cost)),
+        _prediction(cost, min(PREDICT_BATCH, max(size.test, size.validation))),
     )
 
 
-def _asked(cost: Cost, batch: int) -> int:
-    """Return what a forward pass that keeps nothing takes."""
+def _prediction(cost: Cost, batch: int) -> int:
+    """Return the memory of a forward pass without a graph."""
     return int(batch * _FORWARD * cost.widest_bytes)
 
 
-def _explained(cost: Cost, raws: set[str]) -> int:
-    """Return what the maps of an image and class take; a raw kind that is not known counts as all of them."""
+def _explanation(cost: Cost, raws: set[str]) -> int:
+    """Return the memory of the maps of a pair; an unknown raw kind counts as all of them."""
     signals = {signal for raw, signal in _SIGNALS.items() if raw in raws or "" in raws}
-    peaks = [_asked(cost, 1)]
+    peaks = [_prediction(cost, 1)]
     if signals:
         tape = cost.tape_bytes + (cost.sums_bytes if "rap" in signals else 0)
         buffers = max(_BUFFERS[signal] for signal in signals) + _ANOTHER_SIGNAL * (len(signals) - 1)
         peaks.append(int(tape + buffers * cost.widest_bytes))
     if raws - _SIGNALS.keys() - _COARSE:
-        peaks.append(_differentiated(cost))
+        peaks.append(_gradient(cost))
     return max(peaks)
 
 
-def _differentiated(cost: Cost) -> int:
-    """Return what an image takes through which autograd goes and comes back."""
+def _gradient(cost: Cost) -> int:
+    """Return the memory of a forward and a backward pass of autograd, per image."""
     return int(_KEPT * cost.saved_bytes + _BACKWARD * cost.widest_bytes)
