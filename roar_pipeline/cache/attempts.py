@@ -1,7 +1,7 @@
-"""What is known of the attempts at a result: their complete logs, the one under way, how far it is, how it failed.
+"""The attempts at a result: the log of each attempt, and notes on the latest one, its progress and its failure.
 
 In a result's directory: ``log/attempt-N.log`` stays for good; the notes are scratch and go when the result is done.
-``partial-attempt.json`` says what is made, by whom, since when; ``partial-progress.json`` how far it is, with the
+``partial-attempt.json`` has the identity, the process and its start; ``partial-progress.json`` the share done and the
 history of a training so far; ``partial-failure.json`` why the last attempt failed. Times are seconds of the epoch.
 """
 
@@ -27,10 +27,10 @@ __all__ = [
     "Log",
     "logs",
     "newest_log",
-    "note_failure",
     "open_log",
     "read_log",
     "read_note",
+    "record_failure",
     "recording_attempt",
     "spent_seconds",
 ]
@@ -40,23 +40,23 @@ PROGRESS = SCRATCH + "progress.json"
 FAILURE = SCRATCH + "failure.json"
 
 _PROGRESS_SECONDS = 0.5
-"""Notes on progress are written this often at most."""
+"""Shortest interval between two notes on progress."""
 
 _log = logging.getLogger("roar")
 
 
 def logs(directory: Path) -> list[Path]:
-    """Return the logs of all attempts, oldest first; none where the folder cannot be read."""
+    """Return the logs of all attempts, oldest first; empty if the folder cannot be read."""
     try:
         paths = list((directory / LOGS).iterdir())
     except OSError:
         return []
-    found = {int(m[1]): path for path in paths if (m := re.fullmatch(r"attempt-(\d+)\.log", path.name))}
-    return [found[number] for number in sorted(found)]
+    by_number = {int(m[1]): path for path in paths if (m := re.fullmatch(r"attempt-(\d+)\.log", path.name))}
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def read_log(log: Path) -> str:
-    """Return the text of a log; letters that are none are marked.
+    """Return the text of a log; invalid UTF-8 is marked.
 
     Raises:
         OSError: it cannot be read.
@@ -66,12 +66,12 @@ def read_log(log: Path) -> str:
 
 
 def newest_log(directory: Path) -> Path | None:
-    """Return the log of the latest attempt; None where there was none."""
+    """Return the log of the latest attempt; None before the first attempt."""
     return next(iter(reversed(logs(directory))), None)
 
 
 def read_note(directory: Path, name: str) -> dict[str, Any] | None:
-    """Return a note; None where there is none, or half of one."""
+    """Return a note; None if it is missing or not readable as JSON."""
     try:
         note = read_json(directory / name)
     except (OSError, ValueError, RecursionError):
@@ -80,7 +80,7 @@ def read_note(directory: Path, name: str) -> dict[str, Any] | None:
 
 
 def spent_seconds(directory: Path) -> float:
-    """Return how long unfinished attempts have worked, as far as their notes tell."""
+    """Return the seconds that unfinished attempts have worked, according to their notes."""
     attempt = read_note(directory, ATTEMPT)
     if attempt is None:
         return 0.0
@@ -90,13 +90,13 @@ def spent_seconds(directory: Path) -> float:
 
 
 def _seconds(note: Mapping[str, Any] | None, key: str) -> float:
-    """Return a time of a note; 0 where it holds none."""
+    """Return a time of a note; 0 if it is missing."""
     value = (note or {}).get(key)
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
-def note_failure(directory: Path, message: str) -> None:
-    """Leave word why an attempt failed. Never raises: where nothing can be written, the log must do."""
+def record_failure(directory: Path, message: str) -> None:
+    """Record the failure of an attempt. Never raises: where the note cannot be written, the log has the error."""
     attempt = read_note(directory, ATTEMPT) or {}
     with contextlib.suppress(OSError):
         newest = newest_log(directory)
@@ -115,17 +115,17 @@ def note_failure(directory: Path, message: str) -> None:
 def recording_attempt(
     directories: Mapping[Path, Mapping[str, Any]], commands: Mapping[Path, str]
 ) -> Iterator[tuple["Log", Listener]]:
-    """Keep notes on an attempt at these results, and its log, which all of them get.
+    """Keep the notes and the log of an attempt at these results, which share the log.
 
-    Within the body everything that this process and its children print goes to the log; what is logged to ``roar``
-    also goes where it went before.
+    Within the body the output of this process and its children goes to the log. Records of the logger ``roar`` go to
+    the log and to the terminal.
 
     Args:
-        directories: of the results, with their identities.
-        commands: that make each of them alone.
+        directories: of the results, to their identities.
+        commands: of the results, by directory: the shell command that makes this result alone.
 
     Yields:
-        The log, and the listener that notes progress.
+        The log, and the listener that writes the notes on progress.
     """
     log = open_log(list(directories))
     started = time.time()
@@ -148,16 +148,16 @@ def recording_attempt(
         log.line(f"{directory} ({log.path.name}, pid {os.getpid()} on {socket.gethostname()}, code {code_digest()})")
         log.line(f"again, alone: {commands[directory]}")
     with log.capturing():
-        yield log, _note_progress(list(directories), started)
+        yield log, _progress_writer(list(directories), started)
 
 
-def _note_progress(directories: Sequence[Path], started: float) -> Listener:
-    """Return a listener that writes share, text, time left and history, not more often than is useful."""
+def _progress_writer(directories: Sequence[Path], started: float) -> Listener:
+    """Return a listener that writes share, text, time left and history, at most every ``_PROGRESS_SECONDS``."""
     first: float | None = None
     last = 0.0
     latest: History = ()
 
-    def note(share: float, text: str, history: History | None) -> None:
+    def write(share: float, text: str, history: History | None) -> None:
         nonlocal first, last, latest
         now = time.time()
         first = share if first is None else first
@@ -166,24 +166,30 @@ def _note_progress(directories: Sequence[Path], started: float) -> Listener:
             return
         last = now
         pace = (share - first) / (now - started)
-        left = (1 - share) / pace if pace > 0 else None
-        value = {"share": round(share, 4), "text": text, "seconds_left": left, "updated": now, "history": list(latest)}
+        seconds = (1 - share) / pace if pace > 0 else None
+        note = {
+            "share": round(share, 4),
+            "text": text,
+            "seconds_left": seconds,
+            "updated": now,
+            "history": list(latest),
+        }
         with contextlib.suppress(OSError):
             for directory in directories:
-                _write(directory / PROGRESS, value)
+                _write(directory / PROGRESS, note)
 
-    return note
+    return write
 
 
 def _write(path: Path, value: Any) -> None:
-    """Write a note so that no reader finds half of it; unlike a result it may be lost in a power cut."""
+    """Write a note atomically; unlike a result it is not flushed to disk, and may be lost in a power cut."""
     scratch = path.with_name(path.name + ".new")
     scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
     scratch.replace(path)
 
 
 def open_log(directories: Sequence[Path]) -> "Log":
-    """Start the next log of the first directory, and show it in the others as theirs."""
+    """Start the next log of the first directory, and link it into the others."""
     first, *others = (_next_log(directory) for directory in directories)
     log = Log(first)
     for other in others:
@@ -217,28 +223,28 @@ class Log:
 
     @contextlib.contextmanager
     def capturing(self) -> Iterator[None]:
-        """Send file descriptors 1 and 2 and the ``roar`` logger here; the logger's terminal stays where it was."""
+        """Redirect file descriptors 1 and 2 to the log; the logger ``roar`` writes to both log and terminal."""
         _flush()
-        kept = {number: os.dup(number) for number in (1, 2)}
-        terminal = os.fdopen(os.dup(kept[2]), "w", encoding="utf-8", buffering=1)
-        moved = [h for h in _log.handlers if isinstance(h, logging.StreamHandler) and h.stream is sys.stderr]
-        own = logging.StreamHandler(self._file)
-        own.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        own.handleError = _ignore  # type: ignore[method-assign]
-        for handler in moved:
+        saved = {number: os.dup(number) for number in (1, 2)}
+        terminal = os.fdopen(os.dup(saved[2]), "w", encoding="utf-8", buffering=1)
+        redirected = [h for h in _log.handlers if isinstance(h, logging.StreamHandler) and h.stream is sys.stderr]
+        to_file = logging.StreamHandler(self._file)
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        to_file.handleError = _ignore  # type: ignore[method-assign]
+        for handler in redirected:
             handler.setStream(terminal)
-        _log.addHandler(own)
-        for number in kept:
+        _log.addHandler(to_file)
+        for number in saved:
             os.dup2(self._file.fileno(), number)
         try:
             yield
         finally:
             _flush()
-            for number, copy in kept.items():
+            for number, copy in saved.items():
                 os.dup2(copy, number)
                 os.close(copy)
-            _log.removeHandler(own)
-            for handler in moved:
+            _log.removeHandler(to_file)
+            for handler in redirected:
                 handler.setStream(sys.stderr)
             terminal.close()
             with contextlib.suppress(OSError):
@@ -246,7 +252,7 @@ class Log:
 
 
 def _ignore(record: logging.LogRecord) -> None:
-    """Lose a line that cannot be written, for want of space, say."""
+    """Drop a line that cannot be written, on a full disk for example."""
 
 
 def _flush() -> None:

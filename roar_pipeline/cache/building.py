@@ -1,4 +1,4 @@
-"""Make results: lock, check what they are made from, call the stage, describe, rename."""
+"""Make results: acquire the locks, check the inputs, call the stage, write the manifests, rename them."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.cache.attempts import Log, note_failure, recording_attempt, spent_seconds
+from roar_pipeline.cache.attempts import Log, record_failure, recording_attempt, spent_seconds
 from roar_pipeline.cache.files import SCRATCH, lock, misplaced, read_json, require_space, sync_directory, write_json
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST, DamagedError, check_intact, describe, is_done
@@ -26,18 +26,18 @@ Stage = Callable[..., Mapping[str, Any] | None]
 
 @dataclass(frozen=True)
 class ResultSpec:
-    """A result that is to be made, in plain data."""
+    """A result to make, in plain data."""
 
     directory: Path
     identity: Mapping[str, Any]
     inputs: tuple[tuple[Path, str], ...] = ()
     """Directory and fingerprint of the results that the stage reads."""
     title: str = ""
-    """What people call it."""
+    """Name for people."""
     command: str = ""
     """The shell command that makes this result alone."""
     is_end_product: bool = False
-    """Whether no stage reads the result and compares its contents: then that is done before it counts as done."""
+    """Whether no stage reads the result. Then ``is_done`` compares its contents, as no reader does."""
 
     @property
     def fingerprint(self) -> str:
@@ -45,12 +45,12 @@ class ResultSpec:
         return fingerprint(self.identity)
 
     def is_done(self) -> bool:
-        """Tell whether the result is there."""
+        """Return whether the result is finished."""
         return is_done(self.directory, self.fingerprint, full=self.is_end_product)
 
 
 class SomeFailedError(InputError):
-    """Some of several results could not be made: ``reasons`` by name, and ``facts`` for the others' manifests."""
+    """Some of several results failed: ``reasons`` by name, and ``facts`` for the manifests of the others."""
 
     def __init__(self, reasons: Mapping[str, Exception]) -> None:
         super().__init__("\n".join(dict.fromkeys(map(str, reasons.values()))))
@@ -61,26 +61,26 @@ class SomeFailedError(InputError):
 def produce(spec: ResultSpec, function: Stage, arguments: Mapping[str, Any]) -> None:
     """Make a result by ``function(directory, **arguments)``, unless it is done.
 
-    The function may be killed at any moment and is then called again on the directory as it was left. What it returns
-    (the device it ran on, say) goes into the manifest.
+    The function may be killed at any moment, and is then called again on the same directory. The values that it returns
+    (such as the device) go into the manifest.
 
     Raises:
-        DamagedError: an input is not what its manifest says.
-        InputError: the disk or the memory does not allow it; or the function's own.
+        DamagedError: an input differs from its manifest.
+        InputError: disk or memory are exhausted; or the function's own.
     """
 
-    def alone(directories: Mapping[str, Path], **kwargs: Any) -> Mapping[str, Any] | None:
+    def single(directories: Mapping[str, Path], **kwargs: Any) -> Mapping[str, Any] | None:
         return function(directories[""], **kwargs)
 
-    produce_together({"": spec}, alone, arguments)
+    produce_together({"": spec}, single, arguments)
 
 
 def produce_together(specs: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> None:
-    """Make several results by one call, ``function(directories, **arguments)`` with the directories still to fill.
+    """Make several results by one call, ``function(directories, **arguments)``, with the unfinished directories.
 
-    The manifest of each is written in three steps so that a kill between them loses neither the work nor the tidying:
-    the manifest as scratch, the other scratch files away, the rename. Should the function make some and not others, it
-    raises ``SomeFailedError``: those that it does not name are results.
+    A kill loses no finished work: the manifest is written as a scratch file, the other scratch files are deleted, and
+    the manifest is renamed. If the function makes only some of the results, it raises ``SomeFailedError``: the results
+    that the error does not name are finished.
 
     Args:
         specs: of the results, by name.
@@ -100,13 +100,13 @@ def produce_together(specs: Mapping[str, ResultSpec], function: Stage, arguments
 
 
 def _make(specs: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> None:
-    waiting = {name: spec for name, spec in specs.items() if not spec.is_done()}
-    unusable = {name: error for name, spec in waiting.items() if (error := _unusable(spec.directory))}
-    waiting = {name: spec for name, spec in waiting.items() if name not in unusable}
-    unmade = {n: spec for n, spec in waiting.items() if not _is_ready(spec.directory / READY, spec.fingerprint)}
+    unfinished = {name: spec for name, spec in specs.items() if not spec.is_done()}
+    unusable = {name: error for name, spec in unfinished.items() if (error := _check_usable(spec.directory))}
+    unfinished = {name: spec for name, spec in unfinished.items() if name not in unusable}
+    unmade = {n: spec for n, spec in unfinished.items() if not _is_ready(spec.directory / READY, spec.fingerprint)}
     failure = _attempt(unmade, function, arguments) if unmade else None
     reasons: dict[str, Exception] = {**unusable, **(failure.reasons if failure else {})}
-    for name, spec in waiting.items():
+    for name, spec in unfinished.items():
         if name not in reasons:
             _finish(spec.directory)
     if unusable and len(specs) == 1:
@@ -115,21 +115,21 @@ def _make(specs: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[s
         raise SomeFailedError(reasons)
 
 
-def _unusable(directory: Path) -> DamagedError | None:
-    """Return why nothing can be made in a directory as it is; what is there stays, for who is to repair it."""
-    found = misplaced(directory)
-    if not found:
+def _check_usable(directory: Path) -> DamagedError | None:
+    """Return, and record, why no result can be made in a directory; deletes nothing."""
+    problems = misplaced(directory)
+    if not problems:
         return None
     error = DamagedError(
-        f"{directory} is damaged: {'; '.join(found)}. Set it aside with `roar verify --repair`, then run "
+        f"{directory} is damaged: {'; '.join(problems)}. Set it aside with `roar verify --repair`, then run "
         "again: it will be made anew."
     )
-    note_failure(directory, str(error))
+    record_failure(directory, str(error))
     return error
 
 
 def _attempt(unmade: Mapping[str, ResultSpec], function: Stage, arguments: Mapping[str, Any]) -> SomeFailedError | None:
-    """Call the function and write the manifests of what it has made; return what it has not, if it made the rest."""
+    """Call the function and write the manifests of the results made; return its error if it made only some."""
     spent = {name: spent_seconds(spec.directory) for name, spec in unmade.items()}
     for spec in unmade.values():
         require_space(spec.directory)
@@ -141,13 +141,13 @@ def _attempt(unmade: Mapping[str, ResultSpec], function: Stage, arguments: Mappi
         failure: SomeFailedError | None = None
         facts: Mapping[str, Any] | None = None
         try:
-            for directory, expected in dict.fromkeys(used for spec in unmade.values() for used in spec.inputs):
-                check_intact(directory, expected)
+            for directory, upstream in dict.fromkeys(result for spec in unmade.values() for result in spec.inputs):
+                check_intact(directory, upstream)
             facts = function({name: spec.directory for name, spec in unmade.items()}, **arguments)
         except SomeFailedError as error:
             failure, facts = error, error.facts
         except BaseException as error:
-            _note(error, unmade, log)
+            _record(error, unmade, log)
             raise
         made = {n: spec for n, spec in unmade.items() if failure is None or n not in failure.reasons}
         share = (time.monotonic() - started) / max(1, len(made))
@@ -156,23 +156,23 @@ def _attempt(unmade: Mapping[str, ResultSpec], function: Stage, arguments: Mappi
             write_json(spec.directory / READY, manifest)
         for name, reason in (failure.reasons if failure else {}).items():
             log.trace(reason)
-            note_failure(unmade[name].directory, str(reason))
+            record_failure(unmade[name].directory, str(reason))
         log.line(f"made {len(made)} of {len(unmade)} in {time.monotonic() - started:.1f} s")
     return failure
 
 
-def _note(error: BaseException, unmade: Mapping[str, ResultSpec], log: Log) -> None:
+def _record(error: BaseException, unmade: Mapping[str, ResultSpec], log: Log) -> None:
     """Log an error, and record the failure unless it is the user's interruption."""
     log.trace(error)
     if not isinstance(error, Exception):
         return
     for spec in unmade.values():
         explained = explain(error, spec.directory)
-        note_failure(spec.directory, str(explained) if explained else f"{type(error).__name__}: {error}")
+        record_failure(spec.directory, str(explained) if explained else f"{type(error).__name__}: {error}")
 
 
 def _finish(directory: Path) -> None:
-    """Take the scratch files away, and turn the manifest that is ready into the manifest."""
+    """Delete the scratch files, and rename the scratch manifest to its final name."""
     for scratch in directory.glob(SCRATCH + "*"):
         if scratch.name != READY:
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()

@@ -1,4 +1,4 @@
-"""Files that are whole when they exist, and one writer per directory.
+"""Atomic writes, and an exclusive lock per directory.
 
 A result is a directory. While it is made it may hold scratch files (checkpoints, half-filled stores, notes on the
 attempt), whose names start with ``partial-``.
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 SCRATCH = "partial-"
-"""Prefix of files that may be incomplete, and that are gone once the result is done."""
+"""Prefix of files that may be incomplete, and that are deleted once the result is done."""
 
 LOGS = "log"
 """Folder of the attempts' logs in a result's directory; no part of the result."""
@@ -60,17 +60,17 @@ _SLACK = 1 << 20
 
 
 class SpecialFileError(OSError):
-    """A pipe, a socket or a device lies where a file belongs: whoever opens it may wait for ever."""
+    """A pipe, a socket or a device lies where a file belongs: opening it may block forever."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(errno.ENXIO, "It is a pipe, socket or device", str(path))
 
 
 def check_is_file(path: Path) -> None:
-    """Make sure that opening a path for reading does not wait for anybody; a folder, or nothing there, is no matter.
+    """Check that opening a path for reading cannot block; a folder or a missing file passes.
 
     Raises:
-        SpecialFileError: it does, or could.
+        SpecialFileError: it can.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         mode = path.stat().st_mode
@@ -82,8 +82,8 @@ def check_is_file(path: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside ``path``; on success flush it to disk and rename it, on error remove it.
 
-    The scratch path keeps the file's extension, so that writers which go by it do the right thing. Only the holder of
-    the directory's lock may write, hence one fixed scratch name: what a killed writer leaves is overwritten.
+    The scratch path keeps the file's extension, from which some writers infer the format. Its name is fixed, as only
+    the holder of the directory's lock may write: the next writer overwrites the scratch file of a killed one.
 
     Raises:
         IsADirectoryError: a folder lies at ``path``; nothing is written.
@@ -104,7 +104,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Put a directory's entries on disk, so that a rename outlives a power cut."""
+    """Flush a directory's entries to disk, so that a rename survives a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,44 +113,44 @@ def sync_directory(directory: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | io.BytesIO) -> None:
-    """Write a file, whole. Libraries write to memory and this to disk: here a full disk is one clear OSError."""
+    """Write a file atomically. Libraries write to memory and this to disk, so that a full disk is one clear OSError."""
     with whole_file(path) as scratch, scratch.open("wb") as file:
         file.write(content.getbuffer() if isinstance(content, io.BytesIO) else content)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as ``.npy``, whole."""
+    """Write an array as ``.npy``, atomically."""
     content = io.BytesIO()
     np.save(content, array)
     write_bytes(path, content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a plain value as readable JSON, whole. Not-a-number is an error: write None where nothing is defined."""
+    """Write a plain value as indented JSON, atomically. Not-a-number is an error: write None for undefined values."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, f"{text}\n".encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read what ``write_json`` wrote.
+    """Read a file of ``write_json``.
 
     Raises:
-        OSError: there is no file, or it cannot be read.
-        ValueError, RecursionError: it is no JSON.
+        OSError: the file is missing or cannot be read.
+        ValueError, RecursionError: it is not JSON.
     """
     check_is_file(path)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_sealed(path: Path, content: io.BytesIO, owner: str) -> None:
-    """Write a scratch file that says whose it is (a fingerprint), and that shows any damage when it is read."""
+def write_sealed(path: Path, content: io.BytesIO, fingerprint: str) -> None:
+    """Write a scratch file that starts with its result's fingerprint and the sha256 of its content."""
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
-    head = f"{_SEAL}\n{owner}\n{digest}\n".encode()
+    head = f"{_SEAL}\n{fingerprint}\n{digest}\n".encode()
     write_bytes(path, io.BytesIO(head + content.getbuffer()))
 
 
-def read_sealed(path: Path, owner: str) -> io.BytesIO | None:
-    """Return what ``write_sealed`` wrote for this owner; None where there is no such file, whole and unchanged."""
+def read_sealed(path: Path, fingerprint: str) -> io.BytesIO | None:
+    """Return the content of a file of ``write_sealed``; None if it is missing, damaged or of another fingerprint."""
     check_is_file(path)
     try:
         with path.open("rb") as file:
@@ -158,7 +158,7 @@ def read_sealed(path: Path, owner: str) -> io.BytesIO | None:
             content = file.read()
     except FileNotFoundError:
         return None
-    if head != [_SEAL, owner, hashlib.sha256(content).hexdigest()]:
+    if head != [_SEAL, fingerprint, hashlib.sha256(content).hexdigest()]:
         _log.warning("%s is damaged or belongs to something else: work starts anew.", path)
         return None
     return io.BytesIO(content)
@@ -188,21 +188,21 @@ def files_below(path: Path) -> list[Path]:
 
 
 def misplaced(directory: Path) -> list[str]:
-    """Return what lies in a result's directory where it cannot be, one phrase each.
+    """Return the entries of a result's directory that are of the wrong kind, one phrase per entry.
 
-    Files of results have an extension, or are the lock file, and folders have none: no file can be written where a
-    folder has its name. A pipe, a socket or a device (or a link to one) is never right.
+    Files of results have an extension, or are the lock file; folders have no extension. A pipe, a socket or a device
+    (or a link to one) is always wrong.
     """
-    wrong = [
+    problems = [
         f"{Path(entry.path).relative_to(directory)} {kind}"
         for entry in _entries_below(directory)
         if (kind := _wrong_kind(entry))
     ]
-    return [*wrong, *([f"{LOGS} is a file where a folder belongs"] if (directory / LOGS).is_file() else [])]
+    return [*problems, *([f"{LOGS} is a file where a folder belongs"] if (directory / LOGS).is_file() else [])]
 
 
 def _entries_below(folder: Path | str) -> Iterator["os.DirEntry[str]"]:
-    """Yield everything below a folder, sorted, a folder before what it holds; what cannot be read is left out."""
+    """Yield all entries below a folder, sorted, a folder before its entries; unreadable folders are skipped."""
     try:
         with os.scandir(folder) as opened:
             entries = sorted(opened, key=lambda entry: entry.name)
@@ -228,7 +228,7 @@ def _raise(error: OSError) -> None:
 def require_space(directory: Path, size: int = 0) -> None:
     """Raise the OSError of a full disk unless ``size`` bytes and a little more are free.
 
-    HDF5 does not survive a write that fails (it ends the process), so its writers ask first.
+    HDF5 crashes the process when a write fails, so its writers check first.
     """
     free = shutil.disk_usage(directory).free
     if free < size + _SLACK:
@@ -237,39 +237,39 @@ def require_space(directory: Path, size: int = 0) -> None:
 
 @contextlib.contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Hold the directory's only writer's place; wait for it as long as another process has it.
+    """Acquire the directory's exclusive lock; wait while another process holds it.
 
-    The kernel frees the place when its holder dies, however it dies.
+    The kernel releases the lock when its holder dies.
     """
     with contextlib.ExitStack() as stack:
-        if not stack.enter_context(try_lock(directory, patience=0.1)):
+        if not stack.enter_context(try_lock(directory, timeout=0.1)):
             _log.info("Waiting for another process that is making %s", directory)
-            stack.enter_context(try_lock(directory, patience=None))
+            stack.enter_context(try_lock(directory, timeout=None))
         yield
 
 
 @contextlib.contextmanager
-def try_lock(directory: Path, patience: float | None = 0.1) -> Iterator[bool]:
-    """Hold the directory's place if it is free within ``patience`` seconds (None: whenever), and yield whether.
+def try_lock(directory: Path, timeout: float | None = 0.1) -> Iterator[bool]:
+    """Acquire the directory's lock within ``timeout`` seconds (None waits forever); yield whether it was acquired.
 
-    A directory may be moved away while somebody waits for it: the place counts only if it is still there.
+    Another process may move the directory while this one waits: then the lock of the new directory is acquired.
     """
-    deadline = time.monotonic() + (patience or 0)
+    deadline = time.monotonic() + (timeout or 0)
     while True:
         directory.mkdir(parents=True, exist_ok=True)
         check_is_file(directory / _LOCK)
         with (directory / _LOCK).open("a+") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if patience is None else fcntl.LOCK_NB))
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if timeout is None else fcntl.LOCK_NB))
             except BlockingIOError:
                 if time.monotonic() < deadline:
                     time.sleep(0.01)
                     continue
                 yield False
                 return
-            if not _is_still_there(handle.fileno(), directory / _LOCK):
+            if not _is_same_file(handle.fileno(), directory / _LOCK):
                 continue
-            _sign(handle)
+            _write_holder(handle)
             try:
                 yield True
             finally:
@@ -277,40 +277,40 @@ def try_lock(directory: Path, patience: float | None = 0.1) -> Iterator[bool]:
             return
 
 
-def _is_still_there(descriptor: int, path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _sign(handle: Any) -> None:
-    """Write into the lock who holds it, for people."""
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": sys.argv}
+def _write_holder(handle: Any) -> None:
+    """Write the holder's process into the lock file, for people."""
+    process = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": sys.argv}
     handle.truncate(0)
-    handle.write(json.dumps(who))
+    handle.write(json.dumps(process))
     handle.flush()
 
 
 def holder(directory: Path) -> dict[str, Any] | None:
-    """Return who is making the directory's result now: pid, host, since (seconds of the epoch); None if nobody is."""
+    """Return the process that holds the directory's lock (pid, host, since in seconds of the epoch), or None."""
     try:
         check_is_file(directory / _LOCK)
         with (directory / _LOCK).open("r", encoding="utf-8") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return _signature(handle)
-            # Not left to closing: a process forked this moment holds a copy, and with it the lock.
+                return _read_holder(handle)
+            # Closing is not enough: a process forked right now has a copy of the descriptor, and so keeps the lock.
             fcntl.flock(handle, fcntl.LOCK_UN)
     except OSError:
         pass
     return None
 
 
-def _signature(handle: Any) -> dict[str, Any]:
+def _read_holder(handle: Any) -> dict[str, Any]:
     try:
-        who = json.loads(handle.read())
+        process = json.loads(handle.read())
     except ValueError:
-        who = None
-    return who if isinstance(who, dict) else {}
+        process = None
+    return process if isinstance(process, dict) else {}

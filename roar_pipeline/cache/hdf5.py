@@ -1,7 +1,7 @@
-"""HDF5 files of this project: created with room on the disk, read with the reader's errors explained.
+"""HDF5 files of this project: created with preallocated disk space, read with explained errors.
 
-Every dataset is contiguous and allocated when the file is created, so filling it changes no metadata: a killed run's
-file stays readable, and a full disk shows before the first row is written.
+Every dataset is contiguous and allocated when the file is created, so filling it changes no metadata: the file of a
+killed run stays readable, and a full disk is an error before the first row is written.
 """
 
 import contextlib
@@ -29,30 +29,30 @@ __all__ = [
 ]
 
 _BY_PERCENTAGE = ("_remove", "_keep")
-"""Ends of the names of tables that have a row per percentage."""
+"""Suffixes of the names of tables that have a row per percentage."""
 
 _HEAD = 1 << 20
-"""Bytes of a file that are written before its space is preallocated, at most."""
+"""Upper bound of the bytes that are written to a file before its space is preallocated."""
 
 
 @contextlib.contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file for writing, if the disk has room for its first bytes.
+    """Open a new HDF5 file for writing, if the disk has space for its first bytes.
 
-    Allocate the large datasets and ``reserve`` before they are filled: HDF5 ends the process when a write fails.
+    Allocate the large datasets and call ``reserve`` before filling them: HDF5 crashes the process when a write fails.
 
     Raises:
         OSError: the disk is full.
     """
     require_space(path.parent, _HEAD)
-    with path.open("wb") as tried:  # a quota shows only when one writes
-        _preallocate(tried.fileno(), _HEAD)
+    with path.open("wb") as raw:  # only a write detects an exhausted quota
+        _preallocate(raw.fileno(), _HEAD)
     with h5py.File(path, "w") as file:
         yield file
 
 
 def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
-    """Create a contiguous dataset whose space in the file is fixed from the start."""
+    """Create a contiguous dataset whose space in the file is allocated now."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -61,17 +61,17 @@ def allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -
 
 
 def reserve(file: h5py.File) -> None:
-    """Preallocate disk space for the allocated datasets; nothing may be added from here on.
+    """Preallocate disk space for the allocated datasets; add no datasets afterwards.
 
     Raises:
-        OSError: the disk has not so much.
+        OSError: the disk has less.
     """
     file.flush()
     path = Path(file.filename)
     size = file.id.get_filesize()
     require_space(path.parent, max(0, size - path.stat().st_blocks * 512))
-    with path.open("r+b") as reserved:
-        _preallocate(reserved.fileno(), size)
+    with path.open("r+b") as raw:
+        _preallocate(raw.fileno(), size)
 
 
 def _preallocate(descriptor: int, size: int) -> None:
@@ -80,7 +80,7 @@ def _preallocate(descriptor: int, size: int) -> None:
 
 
 def write_column(group: h5py.Group, name: str, values: Sequence[str] | NDArray[Any]) -> None:
-    """Write a whole column; text takes a fixed length in UTF-8, so that it lies in the dataset itself."""
+    """Write a whole column; text as UTF-8 of a fixed length, so that it is stored in the dataset itself."""
     group.create_dataset(name, data=encoded(values))
 
 
@@ -98,7 +98,7 @@ def open_group(path: Path, group: str) -> Iterator[h5py.Group]:
 
     Raises:
         FileNotFoundError: the file is missing.
-        InputError: it is none of this project's; names the group, and the folder that the user may remove.
+        InputError: it is not a file of this project; names the group, and the folder that the user may remove.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -112,14 +112,14 @@ def open_group(path: Path, group: str) -> Iterator[h5py.Group]:
 
 
 def text_of(encoded: NDArray[np.bytes_]) -> list[str]:
-    """Return the text of a column that ``write_column`` wrote."""
+    """Return the text of a column of ``write_column``."""
     return [value.decode() for value in encoded]
 
 
 def shape_faults(path: Path) -> list[str]:
-    """Return what is wrong with the shape of an HDF5 file of this project: it opens, and its columns agree in length.
+    """Return faults of an HDF5 file of this project: it does not open, or the columns of a group differ in length.
 
-    Every dataset of a group has a row per image or pair, but for the tables that have one per percentage.
+    Tables with a row per percentage may have another length.
     """
     try:
         with h5py.File(path, "r") as file:

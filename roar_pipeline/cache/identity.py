@@ -1,4 +1,4 @@
-"""Identity: what a result is, in plain data, and the fingerprint that follows from it."""
+"""The fingerprint of an identity. An identity is everything that decides a result, in plain data."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ __all__ = ["fingerprint", "flattened"]
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
-    """Return the sha256 of a plain mapping in canonical JSON: the same value, the same 64 hex digits, anywhere."""
+    """Return the sha256 of an identity in canonical JSON, 64 hex digits: equal on all machines."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

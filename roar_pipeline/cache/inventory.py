@@ -1,8 +1,7 @@
-"""All results on disk: what there is, what is built on what, setting results aside and bringing them back.
+"""All results on disk: list them, find what is built on what, verify them, move them to the trash, delete them.
 
-The cache is ``runs/<family>/<label>__<12 digits>/`` under the data folder; what is set aside lies in
-``trash/<time>/<family>/...`` beside it. Results are moved and removed only while nobody is making them, and nothing
-that this project has not made is (``ownership``).
+The cache is ``runs/<family>/<label>__<12 digits>/`` under the data folder; the trash is ``trash/<time>/<family>/...``
+beside it. A result is moved or deleted only under its lock, and only if this project has made it (``ownership``).
 """
 
 import contextlib
@@ -26,10 +25,10 @@ __all__ = [
     "RECORD",
     "RUNS",
     "TRASH",
-    "Stored",
+    "CacheEntry",
     "downstream",
     "find",
-    "put_aside",
+    "move_to_trash",
     "remove",
     "scan",
     "size_of",
@@ -39,18 +38,18 @@ __all__ = [
 RUNS = "runs"
 TRASH = "trash"
 RECORD = "record.json"
-"""What a folder of the trash holds, and why."""
+"""File of a folder of the trash: which results were moved there, and why."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class CacheEntry:
     """A directory of the cache."""
 
     directory: Path
     manifest: Mapping[str, Any] | None
-    """None where there is no result (yet, or any more)."""
+    """None where there is no finished result."""
     identity: Mapping[str, Any]
-    """Of the result, or of the attempt at it; empty where neither tells."""
+    """From the manifest, else from the note on the attempt; empty without both."""
 
     @property
     def family(self) -> str:
@@ -64,87 +63,91 @@ class Stored:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the result, or of what is being tried; None where nothing tells."""
+        """The fingerprint of the result, or of the attempt; None where the identity is unknown."""
         if self.manifest is not None:
             return str(self.manifest["fingerprint"])
         return fingerprint(self.identity) if self.identity else None
 
 
-def scan(data: Path, family: str | None = None, known: Mapping[Path, Mapping[str, Any]] | None = None) -> list[Stored]:
+def scan(
+    data: Path, family: str | None = None, manifests: Mapping[Path, Mapping[str, Any]] | None = None
+) -> list[CacheEntry]:
     """Return every directory of the cache that has the name of a result, sorted by name.
 
     Args:
-        data: folder of the cache.
+        data: the data folder.
         family: only the directories of this stage.
-        known: manifests by directory that have just been read.
+        manifests: by directory; these are not read again.
     """
-    read = {directory: Stored(directory, each, each["identity"]) for directory, each in (known or {}).items()}
-    found = [path for each in ([family] if family else FAMILIES) for path in (data / RUNS / each).glob("*")]
-    return [read.get(path) or _read(path) for path in sorted(found) if is_result_name(path.name) and path.is_dir()]
+    read = {path: CacheEntry(path, manifest, manifest["identity"]) for path, manifest in (manifests or {}).items()}
+    families = [family] if family else FAMILIES
+    paths = sorted(path for name in families for path in (data / RUNS / name).glob("*"))
+    return [read.get(path) or _read(path) for path in paths if is_result_name(path.name) and path.is_dir()]
 
 
-def _read(directory: Path) -> Stored:
-    """Return what a directory holds; what cannot be read tells nothing, and ``verify`` says why."""
+def _read(directory: Path) -> CacheEntry:
+    """Return the entry of a directory; ``verify`` reports what cannot be read."""
     try:
         manifest = read_manifest(directory)
     except OSError:
         manifest = None
     if manifest is not None:
-        return Stored(directory, manifest, manifest["identity"])
+        return CacheEntry(directory, manifest, manifest["identity"])
     identity = (attempts.read_note(directory, attempts.ATTEMPT) or {}).get("identity")
-    return Stored(directory, None, identity if isinstance(identity, dict) else {})
+    return CacheEntry(directory, None, identity if isinstance(identity, dict) else {})
 
 
-def find(stored: Iterable[Stored], conditions: Mapping[str, Collection[str]]) -> list[Stored]:
-    """Return the results whose parameters and settings are as the conditions say.
+def find(entries: Iterable[CacheEntry], conditions: Mapping[str, Collection[str]]) -> list[CacheEntry]:
+    """Return the entries that meet all conditions.
 
     Args:
-        stored: to choose from.
-        conditions: parameter (``percent``) or setting (``retrain.lr``) to values, of which it has one; all of them
-            hold. ``model = sswa`` also stands for ``sswa/4``.
+        entries: to choose from.
+        conditions: parameter (``percent``) or setting (``retrain.lr``) to the values that it may have. ``model =
+            sswa`` also stands for ``sswa/4``.
 
     Raises:
-        InputError: no result knows one of the keys.
+        InputError: no entry has one of the keys.
     """
-    known = [(each, _facts(each.identity)) for each in stored]
+    candidates = [(entry, _flat(entry.identity)) for entry in entries]
     for key in conditions:
-        keys = {k for _, facts in known for k in facts}
-        if known and key not in keys:
+        keys = {k for _, values in candidates for k in values}
+        if candidates and key not in keys:
             raise InputError(f"--where {key}: no such parameter or setting. Known: {', '.join(sorted(keys))}.")
-    return [each for each, facts in known if all(_is_any(facts.get(k), v) for k, v in conditions.items())]
+    return [entry for entry, values in candidates if all(_matches(values.get(k), v) for k, v in conditions.items())]
 
 
-def _facts(identity: Mapping[str, Any]) -> dict[str, Any]:
-    facts = dict(identity.get("parameters", {}))
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters and settings of an identity under dotted names."""
+    flat = dict(identity.get("parameters", {}))
     for section, values in identity.get("settings", {}).items():
         if isinstance(values, dict):
-            facts |= {f"{section}.{key}": value for key, value in values.items()}
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
         else:
-            facts[section] = values
-    return facts
+            flat[section] = values
+    return flat
 
 
-def _is_any(value: Any, wanted: Collection[str]) -> bool:
+def _matches(value: Any, allowed: Collection[str]) -> bool:
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text in wanted or text.partition("/")[0] in wanted
+    return text in allowed or text.partition("/")[0] in allowed
 
 
-def downstream(stored: Sequence[Stored], roots: Iterable[Stored]) -> list[Stored]:
+def downstream(entries: Sequence[CacheEntry], roots: Iterable[CacheEntry]) -> list[CacheEntry]:
     """Return everything that is built, directly or not, on the results ``roots``, without these."""
-    users: dict[str, list[Stored]] = {}
-    for each in stored:
-        for used in each.identity.get("inputs", ()):
-            users.setdefault(used, []).append(each)
-    taken = {each.directory for each in roots}
-    found: list[Stored] = []
-    waiting = [each for each in stored if each.directory in taken]
-    while waiting:
-        for user in users.get(waiting.pop().fingerprint or "", ()):
-            if user.directory not in taken:
-                taken.add(user.directory)
-                found.append(user)
-                waiting.append(user)
-    return sorted(found, key=lambda each: each.name)
+    users: dict[str, list[CacheEntry]] = {}
+    for entry in entries:
+        for upstream in entry.identity.get("inputs", ()):
+            users.setdefault(upstream, []).append(entry)
+    visited = {root.directory for root in roots}
+    built: list[CacheEntry] = []
+    queue = [entry for entry in entries if entry.directory in visited]
+    while queue:
+        for user in users.get(queue.pop().fingerprint or "", ()):
+            if user.directory not in visited:
+                visited.add(user.directory)
+                built.append(user)
+                queue.append(user)
+    return sorted(built, key=lambda entry: entry.name)
 
 
 def size_of(directory: Path) -> int:
@@ -153,27 +156,27 @@ def size_of(directory: Path) -> int:
 
 
 def verify(
-    stored: Sequence[Stored], *, full: bool, workers: int, advance: Callable[[], None] = lambda: None
+    entries: Sequence[CacheEntry], *, full: bool, workers: int, advance: Callable[[], None] = lambda: None
 ) -> dict[Path, list[str]]:
     """Compare results with their manifests; return what is wrong, by directory.
 
-    Sizes and the shape of HDF5 files always, contents if ``full``. What is unfinished is not damaged, but for a
-    manifest that cannot be read.
+    Sizes and the shape of HDF5 files always, contents if ``full``. An unfinished result is damaged only if its manifest
+    cannot be read.
 
     Args:
-        stored: directories of the cache.
+        entries: directories of the cache.
         full: hash every file.
         workers: threads.
         advance: called after every directory.
     """
 
-    def check(each: Stored) -> tuple[Stored, list[str]]:
-        return _check(each.directory, full)
+    def check(entry: CacheEntry) -> tuple[CacheEntry, list[str]]:
+        return _check(entry.directory, full)
 
     damaged: dict[Path, list[str]] = {}
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for current, problems in pool.map(check, stored):
-            # HDF5 files are opened in this thread alone: h5py lets one thread at a time in, and can hang with several.
+        for current, problems in pool.map(check, entries):
+            # Only this thread opens HDF5 files: h5py serializes its threads, and can hang with several.
             problems = problems or _shape_faults(current)
             if problems:
                 damaged[current.directory] = problems
@@ -181,25 +184,25 @@ def verify(
     return damaged
 
 
-def _check(directory: Path, full: bool) -> tuple[Stored, list[str]]:
-    """Return a directory as it is now, and what is wrong with it; nothing if it has gone."""
+def _check(directory: Path, full: bool) -> tuple[CacheEntry, list[str]]:
+    """Return a directory as it is now, and what is wrong with it; nothing if it is gone."""
     current = _read(directory)
     try:
         read_manifest(directory)
         return current, _faults(current, full)
     except OSError as error:
-        gone = Stored(directory, None, {})
+        gone = CacheEntry(directory, None, {})
         return gone, [f"cannot be read: {error}"] if directory.is_dir() else []
 
 
-def _faults(stored: Stored, full: bool) -> list[str]:
-    if stored.manifest is None:
-        problems = misplaced(stored.directory)
-        if not problems and (stored.directory / MANIFEST).exists():
+def _faults(entry: CacheEntry, full: bool) -> list[str]:
+    if entry.manifest is None:
+        problems = misplaced(entry.directory)
+        if not problems and (entry.directory / MANIFEST).exists():
             problems.append("the manifest cannot be read")
         return problems
-    problems = faults(stored.directory, stored.manifest, full=full)
-    if not stored.directory.name.endswith(stored.manifest["fingerprint"][:12]):
+    problems = faults(entry.directory, entry.manifest, full=full)
+    if not entry.directory.name.endswith(entry.manifest["fingerprint"][:12]):
         problems.append("the folder's name does not belong to the manifest's fingerprint")
     return problems
 
@@ -209,22 +212,24 @@ def _is_damaged(directory: Path) -> bool:
     return bool(problems or _shape_faults(current))
 
 
-def _shape_faults(stored: Stored) -> list[str]:
+def _shape_faults(entry: CacheEntry) -> list[str]:
     from roar_pipeline.cache.hdf5 import shape_faults
 
-    names = [name for name in (stored.manifest or {}).get("files", ()) if name.endswith(".h5")]
-    problems = [fault for name in names for fault in shape_faults(stored.directory / name)]
-    return problems if stored.directory.is_dir() else []
+    names = [name for name in (entry.manifest or {}).get("files", ()) if name.endswith(".h5")]
+    problems = [fault for name in names for fault in shape_faults(entry.directory / name)]
+    return problems if entry.directory.is_dir() else []
 
 
-def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: bool = False) -> tuple[str, list[Stored]]:
-    """Move results to the trash; return its name there, and what was left, as somebody is making it.
+def move_to_trash(
+    data: Path, entries: Sequence[CacheEntry], reason: str, *, damaged: bool = False
+) -> tuple[str, list[CacheEntry]]:
+    """Move results to the trash; return the name of the trash entry, and the results that another process is making.
 
     Args:
         data: the data folder.
-        chosen: what to move, all of which may be (``obstacle``); what has gone meanwhile is passed over.
+        entries: to move, all without an ``obstacle``; directories that are gone by now are skipped.
         reason: for people.
-        damaged: look again, with the lock held, and leave what is whole by now.
+        damaged: check again under the lock, and leave results that are intact by now.
 
     Raises:
         InputError: the trash is a link.
@@ -232,50 +237,50 @@ def put_aside(data: Path, chosen: Sequence[Stored], reason: str, *, damaged: boo
     if (data / TRASH).is_symlink():
         raise InputError(f"{data / TRASH} is a link: nothing is set aside through it. Remove it and try again.")
     name = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-    place = data / TRASH / name
-    place.mkdir(parents=True)
-    write_json(place / RECORD, {"reason": reason, "results": [each.name for each in chosen]})
+    folder = data / TRASH / name
+    folder.mkdir(parents=True)
+    write_json(folder / RECORD, {"reason": reason, "results": [entry.name for entry in entries]})
     busy, moved = [], 0
-    for each in chosen:
-        if not each.directory.is_dir():
+    for entry in entries:
+        if not entry.directory.is_dir():
             continue
-        with _alone(each.directory) as free:
-            if not free or (damaged and not _is_damaged(each.directory)):
-                busy.append(each)
+        with _lock_to_move(entry.directory) as is_free:
+            if not is_free or (damaged and not _is_damaged(entry.directory)):
+                busy.append(entry)
                 continue
-            (place / each.family).mkdir(exist_ok=True)
-            each.directory.rename(place / each.name)
+            (folder / entry.family).mkdir(exist_ok=True)
+            entry.directory.rename(folder / entry.name)
             moved += 1
     if not moved:
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
     return name, busy
 
 
 @contextlib.contextmanager
-def _alone(directory: Path, *, deleting: bool = False) -> Iterator[bool]:
-    """Hold a directory's lock if nobody else does and it may (still) be moved, or deleted; yield whether."""
-    with contextlib.ExitStack() as held:
-        free = not obstacle(directory, deleting=deleting)
-        if free:
-            # Where a folder or a pipe lies in the lock file's place nobody can be at work.
+def _lock_to_move(directory: Path, *, deleting: bool = False) -> Iterator[bool]:
+    """Acquire a directory's lock if it is free and no ``obstacle`` has come up; yield whether."""
+    with contextlib.ExitStack() as locks:
+        is_free = not obstacle(directory, deleting=deleting)
+        if is_free:
+            # A folder or a pipe instead of the lock file: no process can hold the lock.
             with contextlib.suppress(IsADirectoryError, SpecialFileError):
-                free = held.enter_context(try_lock(directory))
-        yield free
+                is_free = locks.enter_context(try_lock(directory))
+        yield is_free
 
 
-def remove(chosen: Iterable[Stored]) -> Iterator[Stored]:
-    """Delete directories for good, and yield each that is gone; those that somebody is making stay."""
-    for each in chosen:
-        with _alone(each.directory, deleting=True) as free:
-            if free:
-                _delete(each.directory)
-                yield each
+def remove(entries: Iterable[CacheEntry]) -> Iterator[CacheEntry]:
+    """Delete directories for good, but for those that another process is making; yield each deleted one."""
+    for entry in entries:
+        with _lock_to_move(entry.directory, deleting=True) as is_free:
+            if is_free:
+                _delete(entry.directory)
+                yield entry
 
 
 def _delete(directory: Path) -> None:
-    """Delete a directory so that what a kill leaves of it is unfinished, and known for what it is, until the end.
+    """Delete a directory. After a kill halfway the rest is an unfinished result that still has its identity.
 
-    The manifest becomes the note on an attempt: that takes no room, which a full disk has not.
+    The manifest is renamed to the note on the attempt: a rename needs no space on a full disk.
     """
     for name in (MANIFEST, READY):
         if (directory / name).exists():

@@ -1,8 +1,8 @@
-"""The manifest of a result: written last, it says that the result is done, what it is, and what its files must be.
+"""The manifest of a result, written last: the result is done, what it is, and the size and sha256 of its files.
 
-A result is a directory with ``manifest.json``: fingerprint, identity, files with size and sha256, versions, host,
-seconds. Sizes are compared whenever somebody asks whether a result is done; contents when another stage is about to
-read it, whenever somebody asks for an end product, which no stage reads, and on request.
+A result is a directory with ``manifest.json``: fingerprint, identity, files, versions, host, seconds. ``is_done``
+compares sizes. Contents are compared before another stage reads the result, in ``is_done`` for end products, which no
+stage reads, and on request.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class DamagedError(InputError):
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Return the directory's manifest, or None where there is none, or one that is not as ``describe`` writes it.
+    """Return the directory's manifest; None if it is missing or not in the format of ``describe``.
 
     Raises:
         OSError: it cannot be read: a permission, a disk.
@@ -79,7 +79,7 @@ def _is_manifest(value: Any) -> bool:
         and all(key in value for key in needed)
         and _fits(value, _KINDS)
         and _fits(value["identity"], _KINDS_OF_IDENTITY)
-        and all(isinstance(used, str) for used in value["identity"].get("inputs", ()))
+        and all(isinstance(upstream, str) for upstream in value["identity"].get("inputs", ()))
         and all(_is_file_entry(entry) for entry in value["files"].values())
     )
 
@@ -90,61 +90,61 @@ def _is_file_entry(entry: Any) -> bool:
 
 
 def _fits(value: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
-    """Tell whether what is there of the keys is of its kind."""
+    """Return whether the values of the keys that exist have the right type."""
     return all(isinstance(value[key], kind) for key, kind in kinds.items() if key in value)
 
 
 def origin_of(directory: Path) -> str:
-    """Say on what a result was made, as far as its last bits depend on it; nothing where its manifest does not tell."""
+    """Return the device, processor, threads and torch that a result's last bits depend on; empty if not recorded."""
     manifest = read_manifest(directory) or {}
     torch_version = manifest.get("versions", {}).get("torch", "")
     threads = f"{manifest['threads']} CPU threads" if manifest.get("threads", 1) != 1 else "1 CPU thread"
-    known = (manifest.get("device"), manifest.get("processor"), threads, f"torch {torch_version}")
-    return ", ".join(map(str, known)) if all(known) and torch_version else ""
+    facts = (manifest.get("device"), manifest.get("processor"), threads, f"torch {torch_version}")
+    return ", ".join(map(str, facts)) if all(facts) and torch_version else ""
 
 
-def is_done(directory: Path, expected: str, *, full: bool = False) -> bool:
-    """Tell whether the directory holds the finished result of this fingerprint, every file there in its full size.
+def is_done(directory: Path, fingerprint: str, *, full: bool = False) -> bool:
+    """Return whether the directory holds the finished result of this fingerprint, with all files in their full size.
 
     Args:
         directory: of the result.
-        expected: its fingerprint.
+        fingerprint: of the result.
         full: compare contents (sha256), too; a file is hashed once per process, until it changes.
     """
     manifest = read_manifest(directory)
-    if manifest is None or manifest["fingerprint"] != expected or any(_size_faults(directory, manifest)):
+    if manifest is None or manifest["fingerprint"] != fingerprint or any(_size_faults(directory, manifest)):
         return False
     return not (full and _content_faults(directory, manifest))
 
 
 def faults(directory: Path, manifest: Mapping[str, Any], *, full: bool) -> list[str]:
-    """Return what is wrong with a result, one phrase each; nothing if it is as its manifest says.
+    """Return the ways in which a result differs from its manifest, one phrase each.
 
     Args:
         directory: of the result.
         manifest: its manifest.
         full: compare contents (sha256), not only sizes.
     """
-    found = list(dict.fromkeys([*misplaced(directory), *_size_faults(directory, manifest)]))
+    problems = list(dict.fromkeys([*misplaced(directory), *_size_faults(directory, manifest)]))
     if manifest["fingerprint"] != fingerprint(manifest["identity"]):
-        found.append("the manifest's identity does not belong to its fingerprint")
-    if full and not found:
-        found += _content_faults(directory, manifest)
-    return found
+        problems.append("the manifest's identity does not belong to its fingerprint")
+    if full and not problems:
+        problems += _content_faults(directory, manifest)
+    return problems
 
 
-def check_intact(directory: Path, expected: str) -> None:
-    """Compare a result's contents with its manifest, once per process and file: what is read next is what was made.
+def check_intact(directory: Path, fingerprint: str) -> None:
+    """Compare a result's contents with its manifest before another stage reads them, once per process and file.
 
     Raises:
-        DamagedError: names the file that has changed, and the command that mends it.
+        DamagedError: names the file that has changed, and the command that repairs it.
     """
     manifest = read_manifest(directory)
-    if manifest is None or manifest["fingerprint"] != expected:
+    if manifest is None or manifest["fingerprint"] != fingerprint:
         raise DamagedError(f"{directory} does not hold the result that is needed. Run again: it will be made.")
-    if found := [*_size_faults(directory, manifest), *_content_faults(directory, manifest)]:
+    if problems := [*_size_faults(directory, manifest), *_content_faults(directory, manifest)]:
         raise DamagedError(
-            f"{directory} is damaged: {'; '.join(found)}. Set it aside with `roar verify --full --repair`, "
+            f"{directory} is damaged: {'; '.join(problems)}. Set it aside with `roar verify --full --repair`, "
             "then run again: it will be made anew."
         )
 
@@ -175,37 +175,37 @@ def _content_faults(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"the content of {name} has changed"
         for name, entry in manifest["files"].items()
-        if _content_of(directory / name) != entry["sha256"]
+        if _current_sha256(directory / name) != entry["sha256"]
     ]
 
 
-def _content_of(path: Path) -> str:
+def _current_sha256(path: Path) -> str:
     if path.is_dir():
         return sha256_of(path)
     stat = path.stat()
-    return _known_content(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _cached_sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=4096)
-def _known_content(path: Path, *stamp: int) -> str:
-    """Hash a file, unless this process has done so since it last changed."""
+def _cached_sha256(path: Path, *stamp: int) -> str:
+    """Hash a file, unless this process has hashed it since its last change."""
     return sha256_of(path)
 
 
 def describe(directory: Path, identity: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of what lies in the directory.
+    """Return the manifest of a directory.
 
     Args:
-        directory: of a result whose every file is there.
-        identity: what it is.
-        seconds: that it took, over all attempts.
-        facts: what the stage tells of the way it ran.
+        directory: of a result whose files are complete.
+        identity: of the result.
+        seconds: of work, over all attempts.
+        facts: that the stage has returned, such as the device.
     """
     outputs = sorted(p for p in directory.iterdir() if not p.name.startswith((SCRATCH, ".")) and p.name != LOGS)
     return {
         "fingerprint": fingerprint(identity),
         "identity": identity,
-        "files": {p.name: _described(p) for p in outputs},
+        "files": {p.name: _file_entry(p) for p in outputs},
         "seconds": round(seconds, 2),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
@@ -214,7 +214,7 @@ def describe(directory: Path, identity: Mapping[str, Any], seconds: float, facts
     }
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _file_entry(path: Path) -> dict[str, Any]:
     if path.is_dir():
         sizes = [file.stat().st_size for file in files_below(path)]
         return {"count": len(sizes), "bytes": sum(sizes), "sha256": sha256_of(path)}
@@ -223,7 +223,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Return by what code and what libraries this process makes results; what is forked from it looks no more."""
+    """Return the code and libraries of this process, computed once; forked processes inherit them."""
     return {
         "python": sys.version.split()[0],
         "versions": library_versions(),
@@ -234,17 +234,17 @@ def provenance() -> dict[str, Any]:
 
 @functools.cache
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide numbers."""
-    found = {}
+    """Return the versions of the libraries that influence results."""
+    versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @functools.cache
 def code_digest() -> str:
-    """Return 12 digits of a sha256 over this package's source: another number, other code."""
+    """Return the first 12 digits of the sha256 of this package's source."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for file in sorted([*package.rglob("*.py"), *package.rglob("*.jinja")]):
@@ -254,7 +254,7 @@ def code_digest() -> str:
 
 @functools.cache
 def _commit() -> str | None:
-    """Return the commit this code stands at, with ``-dirty`` for uncommitted changes; None outside a checkout."""
+    """Return the commit of this code, with ``-dirty`` for uncommitted changes; None outside a checkout."""
     package = str(Path(__file__).parent.parent)
     command = ["git", "-C", package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

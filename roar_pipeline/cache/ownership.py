@@ -1,7 +1,7 @@
-"""What of the cache this project has made, and may therefore move and delete.
+"""Which directories of the cache this project has made, and may therefore move and delete.
 
-``runs/`` holds a folder per task family, this one per result. Whatever else lies there is somebody else's: it is
-named, and left as it is. So is everything behind a link below the data folder, wherever it leads.
+``runs/`` holds a folder per task family, which holds a directory per result. Everything else there belongs to the user:
+it is reported and left alone. So is everything behind a link below the data folder.
 """
 
 import re
@@ -14,7 +14,7 @@ from roar_pipeline.cache.files import SCRATCH
 from roar_pipeline.cache.identity import fingerprint
 from roar_pipeline.cache.manifests import MANIFEST
 
-__all__ = ["FAMILIES", "READY", "foreign", "is_result_name", "link_on", "obstacle"]
+__all__ = ["FAMILIES", "READY", "foreign_folders", "is_result_name", "link_on", "obstacle"]
 
 FAMILIES = (
     "GenerateScenes",
@@ -31,25 +31,25 @@ FAMILIES = (
 """The task families, in the order of the chain."""
 
 READY = SCRATCH + "ready.json"
-"""The manifest of a result that is made, before it takes its name."""
+"""The manifest of a result whose files are complete, before the rename to its final name."""
 
 _NOTES = (MANIFEST, READY, ATTEMPT)
-"""What says what a directory holds, or is to hold."""
+"""Files with the identity of a directory's result."""
 _RESULT_NAME = re.compile(r"(.+__)?[0-9a-f]{12}", re.DOTALL)
 
 
 def is_result_name(name: str) -> bool:
-    """Tell whether a folder is called as a result is: ``label__<12 digits>``, or the digits alone."""
+    """Return whether a folder's name is that of a result: ``label__<12 digits>``, or the digits alone."""
     return _RESULT_NAME.fullmatch(name) is not None
 
 
 def obstacle(directory: Path, *, deleting: bool = False) -> str:
-    """Say why a directory ``runs/<family>/<name>`` must stay where it is; nothing where it may be moved.
+    """Return why a directory ``runs/<family>/<name>`` must stay where it is; empty where it may be moved.
 
     Args:
-        directory: of a result, perhaps.
-        deleting: it is not moved to the trash but deleted for good, which takes a manifest or a note on an attempt
-            that is this very result's.
+        directory: that may be a result's.
+        deleting: it will be deleted for good. That requires a manifest, or a note on an attempt, whose fingerprint the
+            directory's name ends in.
     """
     if link := link_on(directory):
         return f"{link} is a link to {link.readlink()}"
@@ -65,12 +65,12 @@ def obstacle(directory: Path, *, deleting: bool = False) -> str:
 
 
 def link_on(directory: Path) -> Path | None:
-    """Return the first link on the way to ``<folder>/<family>/<name>``, these three looked at; None without any."""
+    """Return the first link of ``<folder>``, ``<folder>/<family>``, ``<folder>/<family>/<name>``, or None."""
     return next((path for path in (directory.parent.parent, directory.parent, directory) if path.is_symlink()), None)
 
 
 def _identities(directory: Path) -> list[Mapping[str, Any]]:
-    """Return what the directory is said to hold: by its manifest, the manifest to be, the note on the attempt."""
+    """Return the identities that the manifest, the scratch manifest and the note on the attempt name."""
     notes = [read_note(directory, name) or {} for name in _NOTES]
     return [identity for note in notes if isinstance(identity := note.get("identity"), dict)]
 
@@ -81,21 +81,21 @@ def _names(identity: Mapping[str, Any], directory: Path, *, exactly: bool) -> bo
 
 
 def _is_bare(directory: Path) -> bool:
-    """Tell whether a directory holds nothing but its lock file, if that."""
+    """Return whether a directory holds at most its lock file."""
     return {path.name for path in directory.iterdir()} <= {".lock"}
 
 
-def foreign(runs: Path) -> list[tuple[Path, str]]:
-    """Return the folders among the results that are none, and those behind links, with the reason."""
+def foreign_folders(runs: Path) -> list[tuple[Path, str]]:
+    """Return the folders below ``runs/`` that are no results of this project, or are links, with the reason."""
     if runs.is_symlink():
         return [(runs, f"it is a link to {runs.readlink()}")]
-    left = []
+    foreign = []
     for family in sorted(path for path in runs.glob("*") if path.is_dir()):
         if family.is_symlink():
-            left.append((family, f"it is a link to {family.readlink()}"))
+            foreign.append((family, f"it is a link to {family.readlink()}"))
         elif family.name not in FAMILIES:
-            left.append((family, "it has not the name of a stage"))
+            foreign.append((family, "it has not the name of a stage"))
         else:
             directories = sorted(path for path in family.glob("*") if path.is_dir())
-            left += [(path, why) for path in directories if (why := obstacle(path, deleting=True))]
-    return left
+            foreign += [(path, reason) for path in directories if (reason := obstacle(path, deleting=True))]
+    return foreign

@@ -1,7 +1,7 @@
-"""A resumable HDF5 store: groups of columns, filled batch by batch, killed at any moment, the same bytes in the end.
+"""A resumable HDF5 store: groups of columns, filled batch by batch. A run killed at any moment resumes to equal bytes.
 
-What is done stands in a journal beside the store, a line per batch with the sha256 of its rows, written after them: a
-resumed run believes no row that it cannot verify.
+A journal beside the store has a line per finished batch with the sha256 of its rows, written after the rows: a resumed
+run verifies all rows that it keeps.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Group:
-    """What a group of a store will hold."""
+    """The rows and columns of a group of a store."""
 
     rows: int
     fixed: Mapping[str, Sequence[str] | NDArray[Any]]
-    """Columns known beforehand."""
+    """Columns whose values are given."""
     computed: Mapping[str, tuple[tuple[int, ...], str]]
     """Columns to compute: name to the shape and dtype of one row. ``maps`` must be one of them."""
 
@@ -45,7 +45,7 @@ def dump(
     compute: Callable[[str, slice], Columns],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Fill one map store: ``requests``, answered by ``compute``.
+    """Fill one map store: ``compute`` answers its ``requests``.
 
     Raises:
         InputError: a map is not finite.
@@ -58,42 +58,42 @@ def dump(
 Requests = Generator[tuple[int, str, slice], Columns, None]
 
 Answers = Mapping[str, Columns | InputError]
-"""Name of a store to what was computed for it, or why it could not be."""
+"""Name of a store to its computed columns, or to the error."""
 
 
 def requests(
     path: Path, fingerprint: str, groups: Mapping[str, Group], batch: int, attributes: Mapping[str, Any]
 ) -> Requests:
-    """Fill a map store batch by batch, going on where a killed run of the same fingerprint stopped.
+    """Fill a map store batch by batch, resuming a killed run of the same fingerprint.
 
-    The rows live in a scratch file beside ``path``, what is done in a journal: rows are written before the
-    journal says so. The last step is the rename to ``path``.
+    Rows are written to a scratch file beside ``path`` first, then to the journal. The last step is the rename to
+    ``path``.
 
     Args:
         path: of the store.
-        fingerprint: of everything that decides its content.
+        fingerprint: of its content.
         groups: name to description, in the order of computing.
         batch: rows per request.
         attributes: of the file, such as method and explain.
 
     Yields:
-        What is wanted next: the place of its group in that order, the group, its rows; to be sent their columns.
+        The next request: index of the group in that order, group, rows. The caller sends their columns.
 
     Raises:
-        InputError: a map that was sent is not finite.
+        InputError: a sent map is not finite.
     """
     scratch = path.with_name(SCRATCH + path.name)
     journal = path.with_name(f"{SCRATCH}{path.stem}.jsonl")
     plan = _plan(fingerprint, groups, batch)
-    entries = _journaled(journal, plan)
+    entries = _read_journal(journal, plan)
     if entries is not None and not scratch.exists() and path.exists():
-        path.replace(scratch)  # killed between the rename and the manifest: believed no more than any other
-    if entries is None or not _belongs(scratch, fingerprint, groups):
+        path.replace(scratch)  # killed between the rename and the manifest: verified like any scratch file
+    if entries is None or not _is_resumable(scratch, fingerprint, groups):
         journal.unlink(missing_ok=True)
         _create(scratch, fingerprint, groups, attributes)
         entries = []
     with h5py.File(scratch, "r+") as file:
-        entries = _verified(file, groups, batch, entries)
+        entries = _verify(file, groups, batch, entries)
         _write_journal(journal, plan, entries)
         with journal.open("a", encoding="utf-8") as lines:
             yield from _fill(file, groups, batch, entries, lines)
@@ -110,39 +110,39 @@ def requests(
 def answer(
     stores: Mapping[str, Requests], compute: Callable[[str, slice, list[str]], Answers]
 ) -> dict[str, InputError]:
-    """Fill several stores side by side, those that want the same rows by one call of ``compute``.
+    """Fill several stores side by side: one call of ``compute`` answers all that request the same rows.
 
-    Stores of killed runs may stand at different rows; the one furthest behind comes first.
+    Stores of killed runs may continue at different rows; the earliest rows come first.
 
     Args:
         stores: by name.
-        compute: (group, rows, names of the stores that want them) to each one's columns, or why there are none.
+        compute: (group, rows, names of the stores that request them) to the columns, or the error, of each store.
 
     Returns:
-        The stores that could not be filled, with the reason; the others are whole.
+        The errors of the stores that failed; the others are complete.
     """
     failures: dict[str, InputError] = {}
-    wanted = {name: request for name, steps in stores.items() if (request := next(steps, None)) is not None}
-    while wanted:
-        _, group, rows = first = min(wanted.values(), key=lambda request: (request[0], request[2].start))
-        names = [name for name, request in wanted.items() if request == first]
+    pending = {name: request for name, steps in stores.items() if (request := next(steps, None)) is not None}
+    while pending:
+        _, group, rows = first = min(pending.values(), key=lambda request: (request[0], request[2].start))
+        names = [name for name, request in pending.items() if request == first]
         for name, columns in compute(group, rows, names).items():
             try:
                 steps = stores[name]
-                wanted[name] = steps.throw(columns) if isinstance(columns, InputError) else steps.send(columns)
+                pending[name] = steps.throw(columns) if isinstance(columns, InputError) else steps.send(columns)
             except StopIteration:
-                del wanted[name]
+                del pending[name]
             except InputError as error:
                 failures[name] = error
-                del wanted[name]
+                del pending[name]
     return failures
 
 
 def _batches(groups: Mapping[str, Group], batch: int) -> list[tuple[int, str, slice]]:
-    """Return place of the group, group and rows of every batch, in the order of computing."""
+    """Return index of the group, group and rows of every batch, in the order of computing."""
     return [
-        (place, name, slice(start, min(start + batch, group.rows)))
-        for place, (name, group) in enumerate(groups.items())
+        (index, name, slice(start, min(start + batch, group.rows)))
+        for index, (name, group) in enumerate(groups.items())
         for start in range(0, group.rows, batch)
     ]
 
@@ -150,10 +150,10 @@ def _batches(groups: Mapping[str, Group], batch: int) -> list[tuple[int, str, sl
 def _fill(
     file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[dict[str, Any]], lines: TextIO
 ) -> Requests:
-    """Ask for what is missing. ``entries`` has one per finished batch, and grows; so does the journal ``lines``."""
+    """Request the missing batches; append an entry per batch to ``entries`` and to the journal ``lines``."""
     batches = _batches(groups, batch)
-    for place, name, rows in batches[len(entries) :]:
-        columns = yield place, name, rows
+    for index, name, rows in batches[len(entries) :]:
+        columns = yield index, name, rows
         _check(name, rows, groups[name], columns)
         for column, values in columns.items():
             file[name][column][rows] = values
@@ -165,7 +165,7 @@ def _fill(
 
 
 def _entry(file: h5py.File, groups: Mapping[str, Group], name: str, rows: slice) -> dict[str, Any]:
-    """Return what the journal says of a batch, from what the file holds in its rows."""
+    """Return the journal entry of a batch, computed from the rows in the file."""
     digest = hashlib.sha256()
     for column in groups[name].computed:
         digest.update(np.ascontiguousarray(file[name][column][rows]).tobytes())
@@ -173,8 +173,8 @@ def _entry(file: h5py.File, groups: Mapping[str, Group], name: str, rows: slice)
     return {"group": name, "zero_maps": zero_maps, "sha256": digest.hexdigest()}
 
 
-def _verified(file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[Any]) -> list[dict[str, Any]]:
-    """Return the entries up to the first that is not what the file's rows say."""
+def _verify(file: h5py.File, groups: Mapping[str, Group], batch: int, entries: list[Any]) -> list[dict[str, Any]]:
+    """Return the entries before the first that does not match the file's rows."""
     batches = _batches(groups, batch)
     for number, (entry, (_, name, rows)) in enumerate(zip(entries, batches, strict=False)):
         if entry != _entry(file, groups, name, rows):
@@ -184,9 +184,9 @@ def _verified(file: h5py.File, groups: Mapping[str, Group], batch: int, entries:
 
 def _check(name: str, rows: slice, group: Group, columns: Columns) -> None:
     got = {column: values.shape for column, values in columns.items()}
-    wanted = {column: (rows.stop - rows.start, *shape) for column, (shape, _) in group.computed.items()}
-    if got != wanted:
-        raise ValueError(f"columns of {name} must be {wanted}, got {got}")
+    shapes = {column: (rows.stop - rows.start, *shape) for column, (shape, _) in group.computed.items()}
+    if got != shapes:
+        raise ValueError(f"columns of {name} must be {shapes}, got {got}")
     bad = np.flatnonzero(~np.isfinite(columns["maps"]).all(axis=(1, 2)))
     if bad.size:
         raise InputError(
@@ -200,30 +200,30 @@ def _plan(fingerprint: str, groups: Mapping[str, Group], batch: int) -> dict[str
     return {"fingerprint": fingerprint, "batch": batch, "rows": {n: g.rows for n, g in groups.items()}, **layout}
 
 
-def _journaled(journal: Path, plan: Any) -> list[Any] | None:
-    """Return what an earlier run of the same plan says it has done, up to a torn line; None if there was none."""
+def _read_journal(journal: Path, plan: Any) -> list[Any] | None:
+    """Return the entries of an earlier run of the same plan, up to a torn line; None without such a run."""
     try:
         lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return None
-    read: list[Any] = []
+    values: list[Any] = []
     for line in lines:
         try:
-            read.append(json.loads(line))
+            values.append(json.loads(line))
         except ValueError:
             break
-    return read[1:] if read and read[0] == plan else None
+    return values[1:] if values and values[0] == plan else None
 
 
 def _write_journal(journal: Path, plan: Any, entries: Sequence[Any]) -> None:
-    """Begin the journal with what is believed, whole."""
+    """Replace the journal by the plan and the verified entries, atomically."""
     scratch = journal.with_name(journal.name + ".new")
     scratch.write_text("".join(json.dumps(line) + "\n" for line in (plan, *entries)), encoding="utf-8")
     scratch.replace(journal)
 
 
-def _belongs(scratch: Path, fingerprint: str, groups: Mapping[str, Group]) -> bool:
-    """Tell whether the file is one of this run, with the columns known beforehand as they must be."""
+def _is_resumable(scratch: Path, fingerprint: str, groups: Mapping[str, Group]) -> bool:
+    """Return whether the file has this fingerprint, and the given values in its fixed columns."""
     try:
         with h5py.File(scratch, "r") as file:
             return file.attrs.get("fingerprint") == fingerprint and all(
@@ -236,16 +236,16 @@ def _belongs(scratch: Path, fingerprint: str, groups: Mapping[str, Group]) -> bo
 
 
 def _create(scratch: Path, fingerprint: str, groups: Mapping[str, Group], attributes: Mapping[str, Any]) -> None:
-    """Write the store with everything but its computed values."""
+    """Write the store without its computed values."""
     with created(scratch) as file:
         file.attrs["fingerprint"] = fingerprint
         for key, value in attributes.items():
             file.attrs[key] = value
         for name, group in groups.items():
-            held = file.create_group(name)
-            held.attrs["zero_maps"] = np.int64(-1)
+            created_group = file.create_group(name)
+            created_group.attrs["zero_maps"] = np.int64(-1)
             for column, values in group.fixed.items():
-                write_column(held, column, values)
+                write_column(created_group, column, values)
             for column, (shape, dtype) in group.computed.items():
-                allocate(held, column, (group.rows, *shape), dtype)
+                allocate(created_group, column, (group.rows, *shape), dtype)
         reserve(file)

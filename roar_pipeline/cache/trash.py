@@ -1,7 +1,7 @@
-"""What has been set aside: listing it, bringing it back, deleting it for good.
+"""The trash: list its entries, restore them, delete them for good.
 
-``trash/<time>/`` holds ``record.json`` (why, and which results) and the results, ``<family>/<name>`` as they were named
-among the results. Nothing else that lies there is touched, and no link is followed.
+``trash/<time>/`` holds ``record.json`` (why, and which results) and the results, ``<family>/<name>`` as in ``runs/``.
+Other files there are not touched, and no link is followed.
 """
 
 import contextlib
@@ -15,44 +15,44 @@ from roar_pipeline.cache.inventory import RECORD, RUNS, TRASH
 from roar_pipeline.cache.manifests import read_manifest
 from roar_pipeline.cache.ownership import link_on, obstacle
 
-__all__ = ["Trashed", "delete", "restore", "trashed"]
+__all__ = ["TrashEntry", "delete", "list_trash", "restore"]
 
 
 @dataclass(frozen=True)
-class Trashed:
-    """What was set aside at one time."""
+class TrashEntry:
+    """The results that were moved to the trash at one time."""
 
-    place: Path
+    folder: Path
     reason: str
     results: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """What ``restore`` calls it."""
-        return self.place.name
+        """The name that ``restore`` takes."""
+        return self.folder.name
 
 
-def trashed(data: Path) -> list[Trashed]:
-    """Return what is in the trash, oldest first; folders that are none of ours are left out."""
+def list_trash(data: Path) -> list[TrashEntry]:
+    """Return the entries of the trash, oldest first, without folders that this project has not made."""
     trash = data / TRASH
-    places = [] if trash.is_symlink() else [path for path in sorted(trash.glob("*")) if _is_folder(path)]
-    return [entry for entry in map(_read, places) if entry is not None]
+    folders = [] if trash.is_symlink() else [path for path in sorted(trash.glob("*")) if _is_folder(path)]
+    return [entry for entry in map(_read, folders) if entry is not None]
 
 
-def _read(place: Path) -> Trashed | None:
-    families = sorted(path for path in place.glob("*") if _is_folder(path))
-    folders = [path for family in families for path in sorted(family.glob("*")) if _is_folder(path)]
-    record = _record(place)
+def _read(folder: Path) -> TrashEntry | None:
+    families = sorted(path for path in folder.glob("*") if _is_folder(path))
+    directories = [path for family in families for path in sorted(family.glob("*")) if _is_folder(path)]
+    record = _record(folder)
     if record is not None:
-        results = [name for path in folders if (name := _name(path)) in record["results"]]
-        return Trashed(place, str(record["reason"]), tuple(results))
-    results = [_name(path) for path in folders if not obstacle(path)]
-    return Trashed(place, "unknown", tuple(results)) if results else None
+        results = [name for path in directories if (name := _name(path)) in record["results"]]
+        return TrashEntry(folder, str(record["reason"]), tuple(results))
+    results = [_name(path) for path in directories if not obstacle(path)]
+    return TrashEntry(folder, "unknown", tuple(results)) if results else None
 
 
-def _record(place: Path) -> dict[str, Any] | None:
+def _record(folder: Path) -> dict[str, Any] | None:
     try:
-        record = read_json(place / RECORD)
+        record = read_json(folder / RECORD)
     except (OSError, ValueError, RecursionError):
         return None
     is_ours = isinstance(record, dict) and "reason" in record and isinstance(record.get("results"), list)
@@ -67,31 +67,31 @@ def _name(directory: Path) -> str:
     return f"{directory.parent.name}/{directory.name}"
 
 
-def restore(data: Path, entry: Trashed) -> tuple[list[str], dict[str, str]]:
-    """Bring back what was set aside; return what is back, and what was left with the reason.
+def restore(data: Path, entry: TrashEntry) -> tuple[list[str], dict[str, str]]:
+    """Move an entry's results back; return the names of these, and those of the others with the reason.
 
-    A finished or running result in its place stays; an unfinished one gives way to a finished one.
+    A finished or running result at the target stays; an unfinished one is replaced by a finished one.
     """
-    back: list[str] = []
-    left: dict[str, str] = {}
+    restored: list[str] = []
+    skipped: dict[str, str] = {}
     for name in entry.results:
-        source, target = entry.place / name, data / RUNS / name
-        if why := _obstacle(target):
-            left[name] = why
+        source, target = entry.folder / name, data / RUNS / name
+        if reason := _obstacle(target):
+            skipped[name] = reason
             continue
-        with try_lock(target) as free:
-            if not free or _is_finished(target) or (not _is_finished(source) and any(target.glob(f"{SCRATCH}*"))):
-                left[name] = "it has been made anew or is being made"
+        with try_lock(target) as is_free:
+            if not is_free or _is_finished(target) or (not _is_finished(source) and any(target.glob(f"{SCRATCH}*"))):
+                skipped[name] = "it has been made anew or is being made"
                 continue
             shutil.rmtree(target)
             source.rename(target)
-            back.append(name)
-    _tidy(entry.place)
-    return back, left
+            restored.append(name)
+    _tidy(entry.folder)
+    return restored, skipped
 
 
 def _obstacle(target: Path) -> str:
-    """Say why nothing may be brought back to this place, or give way there."""
+    """Return why nothing may replace the target; empty where it may be replaced."""
     if target.exists() or link_on(target):
         return obstacle(target, deleting=True)
     return ""
@@ -101,19 +101,19 @@ def _is_finished(directory: Path) -> bool:
     return read_manifest(directory) is not None
 
 
-def delete(entry: Trashed) -> None:
-    """Delete what was set aside for good."""
+def delete(entry: TrashEntry) -> None:
+    """Delete an entry's results for good."""
     for name in entry.results:
-        shutil.rmtree(entry.place / name)
-    _tidy(entry.place)
+        shutil.rmtree(entry.folder / name)
+    _tidy(entry.folder)
 
 
-def _tidy(place: Path) -> None:
-    """Remove the folders of the trash that are empty now, with the record of what they held."""
-    for family in [path for path in place.glob("*") if _is_folder(path)]:
+def _tidy(folder: Path) -> None:
+    """Remove the folders of a trash entry that are empty now, and then its record."""
+    for family in [path for path in folder.glob("*") if _is_folder(path)]:
         with contextlib.suppress(OSError):
             family.rmdir()
-    if not any(_is_folder(path) for path in place.glob("*")):
-        (place / RECORD).unlink(missing_ok=True)
+    if not any(_is_folder(path) for path in folder.glob("*")):
+        (folder / RECORD).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            place.rmdir()
+            folder.rmdir()

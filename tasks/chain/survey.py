@@ -11,7 +11,7 @@ from luigi.cmdline_parser import CmdlineParser
 from roar_pipeline.cache import inventory
 from roar_pipeline.cache.ownership import FAMILIES
 from roar_pipeline.cache.states import State, differences, state_of
-from roar_pipeline.cache.trash import Trashed, trashed
+from roar_pipeline.cache.trash import TrashEntry, list_trash
 from tasks.chain.base import StageTask
 from tasks.chain.report import Report
 from tasks.configuration.settings import data_folder
@@ -83,13 +83,13 @@ class Survey:
         return entry
 
     @cached_property
-    def stored(self) -> list[inventory.Stored]:
+    def stored(self) -> list[inventory.CacheEntry]:
         """Every directory of the cache, of this grid or not."""
-        known = {e.task.directory: e.state.manifest for e in self.entries if e.state.manifest is not None}
-        return inventory.scan(data_folder(), known=known)
+        manifests = {e.task.directory: e.state.manifest for e in self.entries if e.state.manifest is not None}
+        return inventory.scan(data_folder(), manifests=manifests)
 
     @cached_property
-    def _near(self) -> dict[tuple[str, str], list[inventory.Stored]]:
+    def _near(self) -> dict[tuple[str, str], list[inventory.CacheEntry]]:
         found = defaultdict(list)
         for stored in self.stored:
             if stored.manifest is not None:
@@ -97,8 +97,8 @@ class Survey:
         return found
 
     @cached_property
-    def _trash(self) -> dict[str, Trashed]:
-        return {name: entry for entry in trashed(data_folder()) for name in entry.results}
+    def _trash(self) -> dict[str, TrashEntry]:
+        return {name: entry for entry in list_trash(data_folder()) for name in entry.results}
 
 
 def _found(report: Report) -> list[Entry]:

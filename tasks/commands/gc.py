@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roar_pipeline.cache import inventory, trash
-from roar_pipeline.cache.inventory import Stored
-from roar_pipeline.cache.ownership import foreign, obstacle
+from roar_pipeline.cache.inventory import CacheEntry
+from roar_pipeline.cache.ownership import foreign_folders, obstacle
 from roar_pipeline.errors import InputError
 from tasks.chain.report import Report
 from tasks.chain.survey import grid_of
@@ -47,12 +47,12 @@ def clean(report: Report, configs: Sequence[str], *, with_trash: bool, remove: b
     kept = names_of(report)
     for config in [*configs, *([None] if os.environ.get("LUIGI_CONFIG_PATH") else [])]:
         kept |= _reached_by(config)
-    for path, why in foreign(data_folder() / inventory.RUNS):
+    for path, why in foreign_folders(data_folder() / inventory.RUNS):
         if path.name not in kept:
             say(f"Left alone: {path.relative_to(data_folder())}: {why}")
     stray = [stored for stored in inventory.scan(data_folder()) if stored.directory.name not in kept]
     stray = [stored for stored in stray if not obstacle(stored.directory, deleting=True)]
-    aside = trash.trashed(data_folder())
+    aside = trash.list_trash(data_folder())
     _show_garbage(stray, aside)
     files = ["luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH"), *configs]
     grids = " or ".join(file for file in files if file)
@@ -76,14 +76,14 @@ def clean(report: Report, configs: Sequence[str], *, with_trash: bool, remove: b
     return 0
 
 
-def _show_garbage(stray: Sequence[Stored], aside: Sequence[trash.Trashed]) -> None:
+def _show_garbage(stray: Sequence[CacheEntry], aside: Sequence[trash.TrashEntry]) -> None:
     """List what no settings reach, the largest first, and what is in the trash."""
     sizes = {stored.directory: inventory.size_of(stored.directory) for stored in stray}
     for stored in sorted(stray, key=lambda s: -sizes[s.directory]):
         state = "of another grid" if stored.manifest else "of another grid, unfinished"
         say(f"{sizes[stored.directory] / 1e6:10.1f} MB  {stored.name}  ({state})")
     for entry in aside:
-        say(f"{inventory.size_of(entry.place) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
+        say(f"{inventory.size_of(entry.folder) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
 
 
 def reached(report: Report) -> int:

@@ -56,7 +56,7 @@ def invalidate(report: Report, family: str, where: Sequence[str], *, downstream:
     if dry_run or not agreed("Set them aside?", yes):
         return 0
     reason = " ".join(["invalidate", family, *where])
-    name, busy = inventory.put_aside(data_folder(), [*chosen, *built], reason)
+    name, busy = inventory.move_to_trash(data_folder(), [*chosen, *built], reason)
     return moved(name, len(chosen) + len(built), busy)
 
 

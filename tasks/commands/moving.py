@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 
-from roar_pipeline.cache.inventory import Stored
+from roar_pipeline.cache.inventory import CacheEntry
 from roar_pipeline.cache.ownership import FAMILIES, obstacle
 from roar_pipeline.errors import InputError
 from tasks.chain.report import Report
@@ -21,7 +21,7 @@ def names_of(report: Report) -> set[str]:
     return {task.directory.name for task in closure(report).values()}
 
 
-def without_left(stored: Sequence[Stored], *, deleting: bool = False) -> list[Stored]:
+def without_left(stored: Sequence[CacheEntry], *, deleting: bool = False) -> list[CacheEntry]:
     """Return what may be moved or deleted; say of the rest why it stays."""
     reasons = {each.directory: obstacle(each.directory, deleting=deleting) for each in stored}
     for each in stored:
@@ -30,7 +30,7 @@ def without_left(stored: Sequence[Stored], *, deleting: bool = False) -> list[St
     return [each for each in stored if not reasons[each.directory]]
 
 
-def moved(name: str, count: int, busy: Sequence[Stored]) -> int:
+def moved(name: str, count: int, busy: Sequence[CacheEntry]) -> int:
     """Say what was set aside and what was left; return the exit code.
 
     Args:
@@ -45,9 +45,9 @@ def moved(name: str, count: int, busy: Sequence[Stored]) -> int:
     return 1 if busy else 0
 
 
-def list_results(title: str, chosen: Sequence[Stored], own: set[str]) -> None:
+def list_results(title: str, chosen: Sequence[CacheEntry], own: set[str]) -> None:
     """Name results: the first of the grid, and all that are another grid's."""
-    counts: Mapping[str, list[Stored]] = {f: [s for s in chosen if s.family == f] for f in FAMILIES}
+    counts: Mapping[str, list[CacheEntry]] = {f: [s for s in chosen if s.family == f] for f in FAMILIES}
     told = ", ".join(f"{len(of_family)} {family}" for family, of_family in counts.items() if of_family)
     say(f"{title}: {told or 'nothing'}")
     of_grid = [each for each in chosen if each.directory.name in own]
@@ -58,7 +58,7 @@ def list_results(title: str, chosen: Sequence[Stored], own: set[str]) -> None:
         say(f"  ... and {len(of_grid) - _SHOWN} more of this grid")
 
 
-def of_whom(stored: Stored, own: set[str]) -> str:
+def of_whom(stored: CacheEntry, own: set[str]) -> str:
     """Say that a result is another grid's; nothing of one of the grid."""
     return "" if stored.directory.name in own else "  (of another grid)"
 

@@ -23,7 +23,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def restore(name: str | None) -> int:
     """Bring back what was set aside, by name or the latest; without anything in the trash, say so."""
-    entries = trash.trashed(data_folder())
+    entries = trash.list_trash(data_folder())
     if name == "list":
         for entry in entries:
             say(f"{entry.name}  {len(entry.results):5} results  {entry.reason}")

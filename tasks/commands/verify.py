@@ -56,7 +56,7 @@ def verify(report: Report, *, full: bool, repair: bool, yes: bool) -> int:
     damaged = without_left(damaged)
     if not damaged or not agreed("Set them aside?", yes):
         return 1
-    name, busy = inventory.put_aside(data_folder(), damaged, "verify --repair", damaged=True)
+    name, busy = inventory.move_to_trash(data_folder(), damaged, "verify --repair", damaged=True)
     return moved(name, len(damaged), busy)
 
 

@@ -55,7 +55,7 @@ def record_death(spec: ResultSpec, code: int) -> None:
         return
     with contextlib.suppress(OSError), try_lock(spec.directory) as is_free:
         if is_free and not spec.is_done():
-            attempts.note_failure(spec.directory, _reason_of_death(spec.directory, code))
+            attempts.record_failure(spec.directory, _reason_of_death(spec.directory, code))
 
 
 def _reason_of_death(directory: Path, code: int) -> str:

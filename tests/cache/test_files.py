@@ -81,7 +81,7 @@ def test_a_lock_tells_who_holds_it(tmp_path: Path) -> None:
         who = files.holder(tmp_path)
         assert who is not None
         assert who["pid"] == os.getpid()
-        with files.try_lock(tmp_path, patience=0) as second:
+        with files.try_lock(tmp_path, timeout=0) as second:
             assert not second
     assert files.holder(tmp_path) is None
 

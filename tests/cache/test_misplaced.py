@@ -149,10 +149,10 @@ def test_a_rerun_takes_nothing_away_and_says_what_to_do(
     now = {key: text for key, text in contents(wanted.directory).items() if not key.startswith("partial-failure")}
     assert now == before
     assert (wanted.directory / MANIFEST).exists() is (finished or name == MANIFEST)
-    stored = inventory.scan(tmp_path)
-    ((directory, told),) = inventory.verify(stored, full=True, workers=1).items()
+    entries = inventory.scan(tmp_path)
+    ((directory, told),) = inventory.verify(entries, full=True, workers=1).items()
     assert (directory, told[0]) == (wanted.directory, f"{name} {message}")
-    _, busy = inventory.put_aside(tmp_path, stored, "verify --repair", damaged=True)
+    _, busy = inventory.move_to_trash(tmp_path, entries, "verify --repair", damaged=True)
     assert not busy
     produce(wanted, make, {})
     assert (wanted.directory / "out.txt").read_text() == "content"

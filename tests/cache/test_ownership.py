@@ -135,7 +135,7 @@ def test_the_trash_keeps_what_was_not_set_aside(copied: Results, ask: Ask) -> No
     assert [(folder / "one.md").read_text() for folder in mine] == ["an idea"] * 3
     assert not list(place.glob(f"*/*/{MANIFEST}"))
     assert (copied.data / "trash/readme.txt").exists()
-    assert [entry.results for entry in trash.trashed(copied.data)] == [()]
+    assert [entry.results for entry in trash.list_trash(copied.data)] == [()]
 
 
 def test_restore_gives_no_foreign_folder_up(copied: Results, ask: Ask) -> None:
@@ -164,7 +164,7 @@ def test_a_deletion_that_is_killed_leaves_what_can_be_deleted(
 ) -> None:
     """Whatever file it was at: the next gc knows the rest for what it is."""
     (cell,) = (copied.data / "runs/Retrain").glob("*model=sswa*percent=60*")
-    stored = [each for each in inventory.scan(copied.data) if each.directory == cell]
+    entries = [entry for entry in inventory.scan(copied.data) if entry.directory == cell]
 
     unlink, rmtree = Path.unlink, shutil.rmtree
     rounds = 0
@@ -184,7 +184,7 @@ def test_a_deletion_that_is_killed_leaves_what_can_be_deleted(
         monkeypatch.setattr(Path, "unlink", killed_later(unlink, left))
         monkeypatch.setattr(shutil, "rmtree", killed_later(rmtree, left))
         with contextlib.suppress(KeyboardInterrupt):
-            list(inventory.remove(stored))
+            list(inventory.remove(entries))
         monkeypatch.undo()
         if cell.exists():
             assert not (cell / MANIFEST).exists()

@@ -27,7 +27,7 @@ from support.servers import running, until
 from support.workplace import BIN, Workplace
 
 import tasks
-from roar_pipeline.cache.attempts import PROGRESS, note_failure
+from roar_pipeline.cache.attempts import PROGRESS, record_failure
 from tasks.configuration.luigi_sections import DEFAULTS
 from tasks.configuration.settings import data_folder, settings
 from tasks.runtime import execution
@@ -198,14 +198,14 @@ def scenes(tmp_path: Path) -> Iterator[tasks.GenerateScenes]:
 def test_what_has_failed_elsewhere_is_not_taken_over(scenes: tasks.GenerateScenes, ending: str) -> None:
     scheduler = Scheduler(retry_delay=-1.0, worker_disconnect_delay=0.5)
     if ending == "failed once, then killed":
-        note_failure(scenes.directory, "no luck")
+        record_failure(scenes.directory, "no luck")
     scheduler.add_task(worker="other", task_id=scenes.task_id)
     assert scheduler.get_work(worker="other")["task_id"] == scenes.task_id
     ours = Worker(scheduler=GroupedScheduler(scheduler))
     assert ours.add(scenes)
     assert ours._keep_alive(None), "the other is at work"
     if ending == "failed":
-        note_failure(scenes.directory, "no luck")
+        record_failure(scenes.directory, "no luck")
         scheduler.add_task(worker="other", task_id=scenes.task_id, status=FAILED, expl="no luck")
     time.sleep(1.1)
     scheduler.ping(worker=ours._id)
@@ -221,7 +221,7 @@ def test_a_scheduler_that_has_forgotten_a_run_is_told_of_it_again_and_of_its_fai
     monkeypatch.setattr(GroupedScheduler, "is_central", True)
     worker = Worker(scheduler=GroupedScheduler(Scheduler()))
     assert worker.add(scenes)
-    note_failure(scenes.directory, "no luck")
+    record_failure(scenes.directory, "no luck")
     worker._settle(scenes)
     restarted = Scheduler()
     worker._scheduler = GroupedScheduler(restarted)
