@@ -19,6 +19,7 @@ from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.config import Maps
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import METHODS, MethodName, load
+from roar_pipeline.networks.layers import LAYERS
 
 __all__ = ["Batch", "check", "explain"]
 
@@ -89,23 +90,12 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
     attributions = _single_pass(single, model, batch, settings)
     if "input_x_gradient" in raws:
         attributions["input_x_gradient"] = attributions["gradient"] * batch.images[batch.image_index]
-    baseline = black if settings.baseline == "black" else torch.zeros_like(black)
+    path = sampling.StraightPath(black if settings.baseline == "black" else torch.zeros_like(black), settings.steps)
     if "integrated_gradients" in raws:
-        attributions["integrated_gradients"] = sampling.integrated_gradients(
-            model, *batch.arguments, steps=settings.steps, baseline=baseline
-        )
+        attributions["integrated_gradients"] = sampling.integrated_gradients(model, *batch.arguments, path)
     if noisy := [raw for raw in raws if raw in sampling.NOISY]:
-        attributions |= sampling.noisy(
-            model,
-            *batch.arguments,
-            batch.ids,
-            noisy,
-            samples=settings.samples,
-            spread=settings.spread,
-            seed=settings.noise_seed,
-            steps=settings.steps,
-            baseline=baseline,
-        )
+        noise = sampling.Noise(batch.ids, settings.samples, settings.spread, settings.noise_seed)
+        attributions |= sampling.noisy(model, *batch.arguments, noisy, noise, path)
     for raw in raws:
         if MethodName(raw).is_custom:
             attributions[raw] = _custom_maps(raw, model, batch)
@@ -115,7 +105,7 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
 def _single_pass(names: list[str], model: nn.Module, batch: Batch, settings: Maps) -> dict[str, Tensor]:
     if not names:
         return {}
-    layer = settings.layer if settings.layer in walk.LAYERS else walk.LAYERS[0]
+    layer = settings.layer if settings.layer in LAYERS else LAYERS[0]
     walked = [name for name in names if name != "gradcam" or layer == settings.layer]
     if walked and _accepts(model, walked, layer):
         attributions = walk.walk(model, *batch.arguments, walked, layer=layer)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from roar_pipeline.errors import InputError
+from roar_pipeline.networks.layers import LAYERS, count_to
 
 __all__ = ["NAMES", "differentiate", "evaluating", "find_layer", "gradcam"]
 
@@ -126,7 +127,7 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     Raises:
         InputError: there is none; the message lists the existing ones.
     """
-    if layer in ("last_relu", "last_pool"):
+    if layer in LAYERS:
         return _around_last_pool(model, layer)
     try:
         return model.get_submodule(layer)
@@ -144,17 +145,14 @@ def _around_last_pool(model: nn.Module, layer: str) -> nn.Module:
     layers = list(features) if isinstance(features, nn.Sequential) else []
     # In nested features (DenseNet, SqueezeNet) the last max-pool at this level is one of the first layers.
     is_flat = not any(True for module in layers for _ in module.children())
-    pools = [i for i, module in enumerate(layers) if is_flat and isinstance(module, nn.MaxPool2d)]
-    below = layers[: pools[-1] + 1] if pools else []
-    kind = nn.MaxPool2d if layer == "last_pool" else nn.ReLU
-    candidates = [module for module in below if isinstance(module, kind)]
-    if not candidates:
+    count = count_to(layer, layers) if is_flat else None
+    if count is None:
         names = ", ".join(name for name, _ in model.named_children())
         raise InputError(
             f"{type(model).__name__} has no layer '{layer}': its features are not a plain sequence of layers with a "
             f"ReLU and a max-pool. Name a layer by its dotted path, such as 'layer4' of a ResNet; it has {names}."
         )
-    return candidates[-1]
+    return layers[count - 1]
 
 
 def _by_image(image_index: Tensor, images: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,7 +5,7 @@ of ``attribution.gradients``. Integrated gradients cost ``steps`` gradients; Smo
 method. SmoothGrad of integrated gradients therefore costs samples x steps = 375 gradients by default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from roar_pipeline.attribution.gradients import NAMES, differentiate
 from roar_pipeline.errors import InputError
 from roar_pipeline.seeds import derived_seed
 
-__all__ = ["NOISY", "integrated_gradients", "noisy"]
+__all__ = ["NOISY", "Noise", "StraightPath", "integrated_gradients", "noisy"]
 
 _STATISTICS = ("smoothgrad", "smoothgrad_sq", "vargrad")
 
@@ -26,31 +26,87 @@ NOISY = {prefix + statistic: (base, statistic) for base, prefix in _PREFIXES.ite
 """What ``noisy`` computes: name to base method and statistic over the noisy copies of an image."""
 
 
+@dataclass(frozen=True)
+class StraightPath:
+    """The straight line from a baseline to an image, in equal steps.
+
+    Raises:
+        InputError: there are fewer than one step.
+    """
+
+    baseline: Tensor
+    """Broadcasts to the images, such as the normalized black (1, C, 1, 1)."""
+    steps: int = 25
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"Integrated gradients needs 1 step at least, got {self.steps}.")
+
+    def points(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield baseline + k / steps (image - baseline), k = 1..steps, in the shape of the images."""
+        difference = images - self.baseline
+        for step in range(1, self.steps + 1):
+            yield self.baseline + difference * (step / self.steps)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Normal noise for every image of a batch. It depends on id, sample and seed, not on batch, device or dtype.
+
+    Raises:
+        InputError: there are fewer than one sample, or the spread is no number from 0 up.
+    """
+
+    ids: Sequence[str]
+    """(N,), of the images."""
+    samples: int = 15
+    """Noisy copies of each image."""
+    spread: float = 0.15
+    """Standard deviation in units of the image's own range, its maximum minus its minimum."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"The SmoothGrad family needs 1 sample at least, got {self.samples}.")
+        if not 0 <= self.spread < float("inf"):
+            raise InputError(f"The spread of SmoothGrad's noise must be a number from 0 up, got {self.spread}.")
+
+    def copies(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the noisy copies of the images (N, C, H, W), one of each at a time."""
+        if len(self.ids) != len(images):
+            raise ValueError(f"each of {len(images)} images needs an id, got {len(self.ids)}")
+        deviation = self.spread * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))[:, None, None, None]
+        for sample in range(self.samples):
+            yield images + deviation * self._draw(images, sample)
+
+    def _draw(self, images: Tensor, sample: int) -> Tensor:
+        """Return standard normal noise like the images, drawn on the CPU in float32, image by image."""
+        noise = np.empty(images.shape, dtype=np.float32)
+        for row, image_id in zip(noise, self.ids, strict=True):
+            bits = np.random.PCG64(derived_seed(self.seed, "noise", image_id, sample))
+            np.random.Generator(bits).standard_normal(dtype=np.float32, out=row)
+        return torch.from_numpy(noise).to(images)
+
+
 def integrated_gradients(
-    model: nn.Module, images: Tensor, image_index: Tensor, class_index: Tensor, *, steps: int = 25, baseline: Tensor
+    model: nn.Module, images: Tensor, image_index: Tensor, class_index: Tensor, path: StraightPath
 ) -> Tensor:
     """Return (image - baseline) times the mean gradient between them, (P, C, H, W) (Sundararajan et al. 2017, eq. 3).
 
-    The mean is over baseline + k / steps (image - baseline), k = 1..steps. With many steps a pair's sum tends to
-    score(image) - score(baseline).
+    The mean is over the points of the path. With many steps a pair's sum tends to score(image) - score(baseline).
 
     Args:
         model: any classifier.
         images: (N, C, H, W).
         image_index: (P,) int64.
         class_index: (P,) int64.
-        steps: 1 at least.
-        baseline: broadcasts to the images, such as the normalized black (1, C, 1, 1).
+        path: from the baseline to every image.
     """
-    if steps < 1:
-        raise InputError(f"Integrated gradients needs 1 step at least, got {steps}.")
     with torch.no_grad():
-        difference = images - baseline
         total = images.new_zeros((len(image_index), *images.shape[1:]))
-        for step in range(1, steps + 1):
-            point = baseline + difference * (step / steps)
+        for point in path.points(images):
             total += differentiate(model, point, image_index, class_index, ["gradient"])["gradient"]
-        return total.div_(steps).mul_(difference[image_index])
+        return total.div_(path.steps).mul_((images - path.baseline)[image_index])
 
 
 def noisy(
@@ -58,14 +114,9 @@ def noisy(
     images: Tensor,
     image_index: Tensor,
     class_index: Tensor,
-    ids: Sequence[str],
     names: Sequence[str],
-    *,
-    samples: int = 15,
-    spread: float = 0.15,
-    seed: int = 0,
-    steps: int = 25,
-    baseline: Tensor | None = None,
+    noise: Noise,
+    path: StraightPath | None = None,
 ) -> dict[str, Tensor]:
     """Return statistics of a base method's attributions of noisy copies of each image, (P, C, H, W) by name.
 
@@ -82,28 +133,16 @@ def noisy(
         images: (N, C, H, W).
         image_index: (P,) int64.
         class_index: (P,) int64.
-        ids: (N,), of the images. The noise depends on id, sample and seed, not on batch, device or dtype.
         names: of ``NOISY``.
-        samples: 1 at least.
-        spread: standard deviation of the noise in units of the image's own range, its maximum minus its minimum.
-        seed: of the noise.
-        steps: of integrated gradients.
-        baseline: of integrated gradients, which need one.
+        noise: of these images.
+        path: of integrated gradients, which need one.
     """
-    if samples < 1:
-        raise InputError(f"The SmoothGrad family needs 1 sample at least, got {samples}.")
-    if not 0 <= spread < float("inf"):
-        raise InputError(f"The spread of SmoothGrad's noise must be a number from 0 up, got {spread}.")
-    if len(ids) != len(images):
-        raise ValueError(f"each of {len(images)} images needs an id, got {len(ids)}")
     bases = list(dict.fromkeys(NOISY[name][0] for name in names))
-    attribute = _attribution(bases, model, image_index, class_index, steps, baseline)
+    attribute = _attribution(bases, model, image_index, class_index, path)
     with torch.no_grad():
-        deviation = spread * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))[:, None, None, None]
         zeros = images.new_zeros((len(image_index), *images.shape[1:]))
         moments = {base: _Moments(zeros.clone(), zeros.clone(), zeros.clone()) for base in bases}
-        for sample in range(samples):
-            noisy_images = images + deviation * _noise(images, ids, sample, seed)
+        for noisy_images in noise.copies(images):
             for base, attributions in attribute(noisy_images).items():
                 moments[base].add(attributions)
         statistics = {base: moment.statistics() for base, moment in moments.items()}
@@ -111,24 +150,17 @@ def noisy(
 
 
 def _attribution(
-    bases: Sequence[str],
-    model: nn.Module,
-    image_index: Tensor,
-    class_index: Tensor,
-    steps: int,
-    baseline: Tensor | None,
+    bases: Sequence[str], model: nn.Module, image_index: Tensor, class_index: Tensor, path: StraightPath | None
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     """Return a function from images (N, C, H, W) to the attributions (P, C, H, W) by every base method."""
-    if "integrated_gradients" in bases and baseline is None:
-        raise ValueError("integrated gradients need a baseline")
+    if "integrated_gradients" in bases and path is None:
+        raise ValueError("integrated gradients need a path")
     single_pass = [base for base in bases if base in NAMES]
 
     def attribute(images: Tensor) -> dict[str, Tensor]:
         attributions = differentiate(model, images, image_index, class_index, single_pass) if single_pass else {}
-        if "integrated_gradients" in bases and baseline is not None:
-            attributions["integrated_gradients"] = integrated_gradients(
-                model, images, image_index, class_index, steps=steps, baseline=baseline
-            )
+        if "integrated_gradients" in bases and path is not None:
+            attributions["integrated_gradients"] = integrated_gradients(model, images, image_index, class_index, path)
         return attributions
 
     return attribute
@@ -158,12 +190,3 @@ class _Moments:
         """Return mean, mean square and population variance, in the order of ``_STATISTICS``."""
         values = self.mean, self.squares / self.count, self.scatter / self.count
         return dict(zip(_STATISTICS, values, strict=True))
-
-
-def _noise(images: Tensor, ids: Sequence[str], sample: int, seed: int) -> Tensor:
-    """Return standard normal noise like the images, drawn on the CPU in float32, image by image."""
-    noise = np.empty(images.shape, dtype=np.float32)
-    for row, image_id in zip(noise, ids, strict=True):
-        bits = np.random.PCG64(derived_seed(seed, "noise", image_id, sample))
-        np.random.Generator(bits).standard_normal(dtype=np.float32, out=row)
-    return torch.from_numpy(noise).to(images)

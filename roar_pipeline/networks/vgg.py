@@ -17,6 +17,7 @@ from roar_pipeline.cache.files import write_bytes
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
 from roar_pipeline.estimates.cost import BLOCKS
+from roar_pipeline.networks.layers import count_to
 from roar_pipeline.seeds import derived_seed
 
 __all__ = [
@@ -102,10 +103,8 @@ def split_at(model: nn.Sequential, layer: str) -> tuple[nn.Sequential, nn.Sequen
     """
     features = model.get_submodule("features")
     modules = list(features.children())
-    pools = [i for i, module in enumerate(modules) if isinstance(module, nn.MaxPool2d)]
-    if not pools:
+    if (boundary := count_to(layer, modules)) is None:
         raise InputError("The model's features have no max-pool, so no layer before or after the last one.")
-    boundary = pools[-1] + 1 if layer == "last_pool" else pools[-1]
     head = [model.get_submodule(name) for name in ("avgpool", "flatten", "classifier")]
     return nn.Sequential(*modules[:boundary]), nn.Sequential(*modules[boundary:], *head)
 

@@ -11,7 +11,7 @@ from support.slow_maps import both_signs, noise_reference
 from torch import nn
 
 from roar_pipeline.attribution.gradients import NAMES, differentiate
-from roar_pipeline.attribution.sampling import NOISY, integrated_gradients, noisy
+from roar_pipeline.attribution.sampling import NOISY, Noise, StraightPath, integrated_gradients, noisy
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks import vgg
@@ -63,7 +63,7 @@ BLACK = torch.tensor([-2.0, -1.5, -1.0], dtype=torch.float64).view(1, 3, 1, 1)
 def test_integrated_gradients_equal_captum(steps, baseline):
     images, (image_index, class_index) = some_images(), PAIRS
     both_signs(small_model()(images).detach()[PAIRS])
-    found = integrated_gradients(small_model(), images, image_index, class_index, steps=steps, baseline=baseline)
+    found = integrated_gradients(small_model(), images, image_index, class_index, StraightPath(baseline, steps))
     wanted = IntegratedGradients(small_model()).attribute(
         images[image_index],
         baseline.expand(len(image_index), 3, 16, 16),
@@ -81,7 +81,7 @@ def test_integrated_gradients_are_complete_without_biases(steps):
     """A ray from black sees one gradient only, so any number of steps sums to the score."""
     model, images, (image_index, class_index) = homogeneous_model(), some_images(), PAIRS
     black = torch.zeros(1, dtype=torch.float64)
-    found = integrated_gradients(model, images, image_index, class_index, steps=steps, baseline=black)
+    found = integrated_gradients(model, images, image_index, class_index, StraightPath(black, steps))
     scores = model(images).detach()[image_index, class_index]
     torch.testing.assert_close(found.sum((1, 2, 3)), scores)
 
@@ -92,7 +92,7 @@ def test_integrated_gradients_tend_to_completeness():
         gained = (model(images) - model(BLACK.expand_as(images)))[image_index, class_index]
 
     def error(steps):
-        found = integrated_gradients(model, images, image_index, class_index, steps=steps, baseline=BLACK)
+        found = integrated_gradients(model, images, image_index, class_index, StraightPath(BLACK, steps))
         return (found.sum((1, 2, 3)) - gained).abs().max()
 
     assert error(300) < 0.1 * error(10)
@@ -102,14 +102,14 @@ def test_integrated_gradients_tend_to_completeness():
 def test_integrated_gradients_of_a_quadratic_have_a_closed_form():
     """The mean of k / steps over k = 1..steps is (steps + 1) / (2 steps)."""
     images, (image_index, class_index) = some_images(), PAIRS
-    found = integrated_gradients(Quadratic(), images, image_index, class_index, steps=4, baseline=torch.zeros(()))
+    found = integrated_gradients(Quadratic(), images, image_index, class_index, StraightPath(torch.zeros(()), 4))
     factor = (class_index + 1)[:, None, None, None] * 5 / 8
     torch.testing.assert_close(found, factor * images[image_index] ** 2)
 
 
 def test_an_image_that_is_the_baseline_has_no_integrated_gradients():
     images = BLACK.expand(1, 3, 16, 16).contiguous()
-    nothing = integrated_gradients(small_model(), images, torch.tensor([0]), torch.tensor([1]), baseline=BLACK)
+    nothing = integrated_gradients(small_model(), images, torch.tensor([0]), torch.tensor([1]), StraightPath(BLACK))
     assert not nothing.any()
 
 
@@ -133,8 +133,8 @@ def test_the_noise_families_equal_captum(base, monkeypatch):
     both_signs(model(images).detach()[PAIRS])
     family = {statistic: name for name, (of, statistic) in NOISY.items() if of == base}
     assert len(family) == 3
-    settings = {"samples": samples, "spread": 0.2, "seed": 3, "steps": 3, "baseline": BLACK}
-    found = noisy(model, images, *PAIRS, IDS, list(family.values()), **settings)
+    noise = Noise(IDS, samples, spread=0.2, seed=3)
+    found = noisy(model, images, *PAIRS, list(family.values()), noise, StraightPath(BLACK, 3))
     for p, (n, k) in enumerate(zip(*PAIRS, strict=True)):
         draws = torch.stack([noise_reference(images[n], IDS[n], s, 3, 0.2) for s in range(samples)])
         monkeypatch.setattr(torch, "normal", lambda mean, deviation, draws=draws: draws)
@@ -149,7 +149,7 @@ def test_the_noise_families_equal_captum(base, monkeypatch):
 
 def test_the_noise_family_equals_its_formulas():
     model, images, samples = small_model(), some_images(), 5
-    found = noisy(model, images, *PAIRS, IDS, GRADIENT, samples=samples, spread=0.15, seed=0)
+    found = noisy(model, images, *PAIRS, GRADIENT, Noise(IDS, samples, spread=0.15, seed=0))
     assert list(found) == GRADIENT
     both_signs(model(images).detach()[PAIRS])
     for p, (n, k) in enumerate(zip(*PAIRS, strict=True)):
@@ -162,11 +162,11 @@ def test_the_noise_family_equals_its_formulas():
 
 
 def test_the_variance_is_the_mean_square_less_the_squared_mean():
-    found = noisy(small_model(), some_images(), *PAIRS, IDS, GRADIENT, samples=15, spread=0.3)
+    found = noisy(small_model(), some_images(), *PAIRS, GRADIENT, Noise(IDS, samples=15, spread=0.3))
     assert (found["vargrad"] >= 0).all()
     assert (found["smoothgrad_sq"] >= 0).all()
     torch.testing.assert_close(found["vargrad"], found["smoothgrad_sq"] - found["smoothgrad"] ** 2)
-    one = noisy(small_model(), some_images(), *PAIRS, IDS, GRADIENT, samples=1, spread=0.3)
+    one = noisy(small_model(), some_images(), *PAIRS, GRADIENT, Noise(IDS, samples=1, spread=0.3))
     assert not one["vargrad"].any()
     torch.testing.assert_close(one["smoothgrad_sq"], one["smoothgrad"] ** 2)
 
@@ -180,9 +180,9 @@ def test_a_small_variance_beside_a_large_mean_survives_float32():
 
     images = torch.zeros(1, 3, 32, 32)
     images[0, 0, 0, 0] = 1
-    zero = torch.tensor([0])
-    found = noisy(Steep(), images, zero, zero, ["a"], GRADIENT, samples=15, spread=0.01)
-    exact = noisy(Steep(), images.double(), zero, zero, ["a"], GRADIENT, samples=15, spread=0.01)
+    zero, noise = torch.tensor([0]), Noise(["a"], samples=15, spread=0.01)
+    found = noisy(Steep(), images, zero, zero, GRADIENT, noise)
+    exact = noisy(Steep(), images.double(), zero, zero, GRADIENT, noise)
     relative = ((found["vargrad"] - exact["vargrad"]).abs() / exact["vargrad"].mean()).max()
     naive = found["smoothgrad_sq"] - found["smoothgrad"] ** 2
     assert found["vargrad"].dtype == torch.float32
@@ -195,8 +195,8 @@ def test_no_spread_is_the_base_method_and_no_variance():
     constant = torch.full((3, 3, 16, 16), 0.7, dtype=torch.float64)
     for images, spread in [(some_images(), 0.0), (constant, 0.15)]:
         bases = differentiate(small_model(), images, *PAIRS, NAMES)
-        bases["integrated_gradients"] = integrated_gradients(small_model(), images, *PAIRS, steps=4, baseline=BLACK)
-        found = noisy(small_model(), images, *PAIRS, IDS, ALL, samples=3, spread=spread, steps=4, baseline=BLACK)
+        bases["integrated_gradients"] = integrated_gradients(small_model(), images, *PAIRS, StraightPath(BLACK, 4))
+        found = noisy(small_model(), images, *PAIRS, ALL, Noise(IDS, 3, spread), StraightPath(BLACK, 4))
         assert list(found) == ALL
         for name, (base, statistic) in NOISY.items():
             if statistic == "vargrad":
@@ -210,7 +210,7 @@ def test_noisy_integrated_gradients_are_complete_without_biases():
     """Their mean sums to the mean score of the noisy copies, whatever the number of steps."""
     model, images, (image_index, class_index) = homogeneous_model(), some_images(), PAIRS
     black, names = torch.zeros(1, dtype=torch.float64), ["integrated_gradients_smoothgrad"]
-    found = noisy(model, images, *PAIRS, IDS, names, samples=3, spread=0.2, steps=2, baseline=black)[names[0]]
+    found = noisy(model, images, *PAIRS, names, Noise(IDS, 3, spread=0.2), StraightPath(black, 2))[names[0]]
     for p, (n, k) in enumerate(zip(image_index, class_index, strict=True)):
         near = torch.stack([images[n] + noise_reference(images[n], IDS[n], s, 0, 0.2) for s in range(3)])
         torch.testing.assert_close(found[p].sum(), model(near).detach()[:, k].mean())
@@ -221,21 +221,21 @@ def test_the_names_share_samples_and_passes():
     model, passes = copy.deepcopy(small_model()), []
     model.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
     image, index = some_images(1), torch.tensor([0])
-    settings = {"samples": 3, "steps": 4, "baseline": BLACK}
-    together = noisy(model, image, index, index, IDS[:1], ALL, **settings)
+    settings = Noise(IDS[:1], samples=3), StraightPath(BLACK, 4)
+    together = noisy(model, image, index, index, ALL, *settings)
     assert passes == [1] * (3 + 3 * 4)
     for name in ALL:
-        alone = noisy(model, image, index, index, IDS[:1], [name], **settings)
+        alone = noisy(model, image, index, index, [name], *settings)
         assert list(alone) == [name]
         torch.testing.assert_close(alone[name], together[name])
-    assert noisy(model, image, index, index, IDS[:1], []) == {}
+    assert noisy(model, image, index, index, [], *settings) == {}
 
 
 def test_the_noise_has_the_spread_of_its_images_range():
     """The gradient of a quadratic is the noisy image itself."""
     images = some_images(3, side=64) * torch.tensor([1.0, 10.0, 0.1], dtype=torch.float64)[:, None, None, None]
     index = torch.arange(3)
-    found = noisy(Quadratic(), images, index, torch.zeros_like(index), IDS, GRADIENT, samples=15, spread=0.15)
+    found = noisy(Quadratic(), images, index, torch.zeros_like(index), GRADIENT, Noise(IDS, samples=15, spread=0.15))
     ranges = images.amax((1, 2, 3)) - images.amin((1, 2, 3))
     deviation = (found["vargrad"].mean((1, 2, 3)) * 15 / 14).sqrt()
     torch.testing.assert_close(deviation, 0.15 * ranges, rtol=0.01, atol=0)
@@ -249,7 +249,7 @@ def noises(ids, seed=0, dtype=torch.float64, samples=1):
     images[:, 0, 0, 0] = 1
     index = torch.arange(len(ids))
     zeros = torch.zeros_like(index)
-    found = noisy(Quadratic(), images, index, zeros, ids, ["smoothgrad"], samples=samples, spread=1.0, seed=seed)
+    found = noisy(Quadratic(), images, index, zeros, ["smoothgrad"], Noise(ids, samples, spread=1.0, seed=seed))
     return found["smoothgrad"] - images
 
 
@@ -266,9 +266,9 @@ def test_noise_is_fixed_by_id_sample_and_seed():
 
 def run_all(model, images, image_index, class_index, ids):
     """Every function of the module, as one dictionary of results."""
-    integrated = integrated_gradients(model, images, image_index, class_index, steps=3, baseline=BLACK)
-    settings = {"samples": 3, "seed": 1, "steps": 2, "baseline": BLACK}
-    return {"integrated": integrated, **noisy(model, images, image_index, class_index, ids, ALL, **settings)}
+    integrated = integrated_gradients(model, images, image_index, class_index, StraightPath(BLACK, 3))
+    settings = Noise(ids, samples=3, seed=1), StraightPath(BLACK, 2)
+    return {"integrated": integrated, **noisy(model, images, image_index, class_index, ALL, *settings)}
 
 
 def test_a_row_depends_on_its_image_class_and_id_alone():
@@ -324,13 +324,13 @@ def test_no_pairs_no_maps():
 def test_bad_settings_are_refused():
     images = some_images()
     with pytest.raises(InputError, match="1 step at least, got 0"):
-        integrated_gradients(small_model(), images, *PAIRS, steps=0, baseline=BLACK)
+        StraightPath(BLACK, steps=0)
     with pytest.raises(InputError, match="1 sample at least, got 0"):
-        noisy(small_model(), images, *PAIRS, IDS, GRADIENT, samples=0)
+        Noise(IDS, samples=0)
     for spread in (-0.1, float("nan"), float("inf")):
         with pytest.raises(InputError, match=f"from 0 up, got {spread}"):
-            noisy(small_model(), images, *PAIRS, IDS, GRADIENT, spread=spread)
+            Noise(IDS, spread=spread)
     with pytest.raises(ValueError, match="each of 3 images needs an id, got 2"):
-        noisy(small_model(), images, *PAIRS, IDS[:2], GRADIENT)
-    with pytest.raises(ValueError, match="integrated gradients need a baseline"):
-        noisy(small_model(), images, *PAIRS, IDS, ["integrated_gradients_vargrad"])
+        noisy(small_model(), images, *PAIRS, GRADIENT, Noise(IDS[:2]))
+    with pytest.raises(ValueError, match="integrated gradients need a path"):
+        noisy(small_model(), images, *PAIRS, ["integrated_gradients_vargrad"], Noise(IDS))

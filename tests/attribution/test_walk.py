@@ -15,10 +15,11 @@ from zennit.rules import AlphaBeta, Norm, Pass, ZBox
 
 from roar_pipeline.attribution.relevance import linear
 from roar_pipeline.attribution.relevance import walk as module_under_test
-from roar_pipeline.attribution.relevance.walk import LAYERS, METHODS, check, walk
+from roar_pipeline.attribution.relevance.walk import METHODS, check, walk
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks import vgg
+from roar_pipeline.networks.layers import LAYERS
 
 ALL = list(METHODS)
 FINE = ["gradient", "guided", "lrp", "rap"]

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from torch import nn
 
 from roar_pipeline.errors import InputError
+from roar_pipeline.networks.layers import count_to
 
-__all__ = ["LAYERS", "Layers", "check_layers", "check_signs", "count_below", "layers_of"]
-
-LAYERS = ("last_relu", "last_pool")
-"""Layers of Grad-CAM and EBP: the last ReLU before the last max-pool, or the output of that max-pool."""
+__all__ = ["Layers", "check_layers", "check_signs", "count_below", "layers_of"]
 
 _FAMILIES = ("torchvision.models.vgg.VGG", "torchvision.models.alexnet.AlexNet")
 """Nets that run features, avgpool, flattening and classifier one after the other without being a Sequential."""
@@ -115,15 +113,11 @@ def count_below(layers: Layers, layer: str) -> int:
     Raises:
         InputError: there is no such layer.
     """
-    pools = [index for index, (_, module) in enumerate(layers) if isinstance(module, nn.MaxPool2d)]
-    if pools and layer == "last_pool":
-        return pools[-1] + 1
-    rectifiers = [
-        index for index, (_, module) in enumerate(layers[: pools[-1]] if pools else []) if isinstance(module, nn.ReLU)
-    ]
-    if not rectifiers:
-        lacks = "no ReLU before its last max-pool" if pools else "no max-pool"
+    modules = [module for _, module in layers]
+    if (count := count_to(layer, modules)) is None:
+        has_pool = any(isinstance(module, nn.MaxPool2d) for module in modules)
+        lacks = "no ReLU before its last max-pool" if has_pool else "no max-pool"
         raise InputError(
             f"The model has {lacks}, so no layer '{layer}'. Take gradcam at a layer named by its module path."
         )
-    return rectifiers[-1] + 1
+    return count

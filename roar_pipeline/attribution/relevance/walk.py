@@ -16,17 +16,11 @@ from torch import Tensor, nn
 
 from roar_pipeline.attribution.relevance.layers import AveragePool, Identity, MaxPool, Relu, Scale, Step
 from roar_pipeline.attribution.relevance.linear import Weighted
-from roar_pipeline.attribution.relevance.sequential import (
-    LAYERS,
-    Layers,
-    check_layers,
-    check_signs,
-    count_below,
-    layers_of,
-)
+from roar_pipeline.attribution.relevance.sequential import Layers, check_layers, check_signs, count_below, layers_of
 from roar_pipeline.errors import InputError
+from roar_pipeline.networks.layers import LAYERS
 
-__all__ = ["LAYERS", "METHODS", "check", "walk"]
+__all__ = ["METHODS", "check", "walk"]
 
 METHODS = {
     "gradient": "gradient",
