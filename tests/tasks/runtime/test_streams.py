@@ -52,7 +52,7 @@ def test_the_help_of_all_options_names_every_setting(place: Workplace) -> None:
     for name, keys in dataclasses.asdict(Settings()).items():
         for key in keys:
             assert f"--{name}-{key.replace('_', '-')} " in output
-    assert "another noise seed changes 29 % of" in " ".join(output.split())
+    assert "another noise_seed changes 29 % of" in " ".join(output.split())
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
