@@ -1,8 +1,8 @@
 """How a stage runs: in the process that Luigi's worker forks for its task.
 
-What is slow to import (torch, scikit-learn: seconds, and hundreds of megabytes) is imported once, in Luigi's own
-process, when a run comes to its stages that need it; the processes forked from then on have it. So Luigi's process must
-never compute, nor touch CUDA: neither OpenMP's threads nor CUDA survive a fork.
+Luigi's process imports the slow libraries (torch, scikit-learn: seconds, and hundreds of megabytes) once, before the
+first stages that need them; the processes forked afterwards inherit them. So Luigi's process must never compute, nor
+touch CUDA: neither OpenMP's threads nor CUDA survive a fork.
 """
 
 import contextlib
@@ -43,23 +43,23 @@ _IMPORTS = (
     "roar_pipeline.evaluation.localization",
     "roar_pipeline.report.build",
     "roar_pipeline.report.figures.training",
-    "torch._dynamo",  # the first optimizer brings it in, for more than a second
+    "torch._dynamo",  # the first optimizer imports it, which takes more than a second
 )
-"""All that stages import, so that they run the code whose digest their manifests name."""
+"""All modules that stages import, so that they run the code whose digest their manifests name."""
 
 _log = logging.getLogger("roar")
 
 _opened = False
-"""Whether the cache was there when this run began; worker processes inherit it."""
+"""Whether the cache existed when this run began; worker processes inherit it."""
 
 
 class TaskFailedError(InputError):
-    """A task failed; the message, which has been logged, says why, where its log is, and what runs it again, alone."""
+    """A task failed. The message has been logged: the reason, the log, and the command that runs the task alone."""
 
 
 @dataclass(frozen=True)
 class StageCall:
-    """What a stage's process does, in plain data."""
+    """The work of a stage's process, in plain data."""
 
     stage: str
     """Name of the function in ``roar_pipeline.stages``."""
@@ -71,22 +71,22 @@ class StageCall:
 
 
 def open_cache() -> None:
-    """Make the cache's folder where there is none, in Luigi's process and before any task runs.
+    """Create the cache's folder, in Luigi's process and before any task runs.
 
-    Then a worker process that does not find it knows that its disk is gone, and makes nothing in the bare mount point.
+    If it is missing later, its disk is gone: worker processes then write nothing to the empty mount point.
     """
     global _opened
     try:
         (data_folder() / RUNS).mkdir(parents=True, exist_ok=True)
         _opened = True
-    except OSError:  # whoever is to write there says it, beside what could not be made
+    except OSError:  # the first task that writes there reports it, with its result
         _opened = False
 
 
 def import_libraries() -> None:
-    """Import what stages do sooner or later, and look once for all at the code and libraries that manifests name.
+    """Import the libraries of all stages, and compute once the code and library versions that manifests name.
 
-    Linux only: elsewhere a process that is forked from one with these libraries may not be able to use them.
+    Linux only: elsewhere these libraries may not work in a forked process.
     """
     if sys.platform != "linux":
         return
@@ -100,17 +100,17 @@ def import_libraries() -> None:
 
 
 def run(call: StageCall, tries_left: int = 0) -> None:
-    """Make a call's results in this process, unless another process has made them meanwhile.
+    """Make a call's results in this process, unless another process has made them by now.
 
-    After a transient error (a network file system's hiccup, a GPU without memory) the process ends with the exit code
-    ``TRANSIENT``: CUDA, say, stays unusable in this process, and another one begins with a clean slate.
+    After a transient error (of a network file system, or a GPU out of memory) the process exits with the code
+    ``TRANSIENT``, to be retried in a new process: CUDA may stay unusable in this one.
 
     Args:
-        call: what to do.
-        tries_left: times that the process would be begun again.
+        call: the stage, its results and arguments.
+        tries_left: retries that remain.
 
     Raises:
-        TaskFailedError: whatever else went wrong, or the same with no tries left.
+        TaskFailedError: any other error, or a transient one without retries left.
     """
     _set_up_process()
     try:
@@ -143,12 +143,12 @@ def _text(specs: ResultSpec | Mapping[str, ResultSpec], error: Exception) -> str
 
 
 def _set_up_process() -> None:
-    """Make a process that Luigi forked one that ends with it, and leaves the terminal to it."""
+    """Make a forked process end with its parent, and leave the terminal to it."""
     if multiprocessing.parent_process() is not None:
         die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         leave_terminal()
-        gc.freeze()  # a collection would copy all the memory that is shared with Luigi's process
+        gc.freeze()  # a garbage collection would copy the memory that is shared with Luigi's process
     limit_threads(settings().execution.threads)
 
 

@@ -1,4 +1,4 @@
-"""What people read of a failure, and what is recorded of a process that could not do so itself."""
+"""The text of a failure for people, and the record of a crashed process."""
 
 import contextlib
 import os
@@ -16,21 +16,21 @@ from tasks.configuration.settings import data_folder
 __all__ = ["AGAIN", "TRANSIENT", "failure_text", "is_worth_another_try", "record_death"]
 
 AGAIN = "  again: "
-"""In the text of a failure: the command that runs it again follows."""
+"""In the text of a failure: what precedes the command that runs it again."""
 
 TRANSIENT = os.EX_TEMPFAIL
-"""Exit code of a process that met a transient error and is to be begun again."""
+"""Exit code of a process that met a transient error and should be retried."""
 
 _FULL_BELOW = 16 << 20
-"""Bytes free under which a crash is put down to the full disk."""
+"""With less free disk space (bytes), a crash is attributed to the full disk."""
 
 
 def failure_text(spec: ResultSpec, error: BaseException | None) -> str:
-    """Return what people need to know of a failure: the reason, the log, the command that makes this result alone.
+    """Return the reason of a failure, the log, and the command that makes this result alone.
 
     Args:
         spec: of the result.
-        error: the reason; None if only the record of the failure can tell.
+        error: the reason; None if only the record of the failure has it.
     """
     record = attempts.read_note(spec.directory, attempts.FAILURE) or {}
     reason = str(error) if isinstance(error, InputError) else record.get("message")
@@ -42,15 +42,15 @@ def failure_text(spec: ResultSpec, error: BaseException | None) -> str:
 
 
 def is_worth_another_try(directory: Path, code: int) -> bool:
-    """Tell whether a process may do better that ended with this code at work in a directory.
+    """Return whether a retry may help after a process has ended with this code.
 
-    That is one that met a transient error, or was killed (the code is below 0) on a disk that is not full.
+    It may after a transient error, or a kill (a code below 0), unless the disk of the directory is full.
     """
     return code == TRANSIENT or (code < 0 and not _is_full(directory))
 
 
 def record_death(spec: ResultSpec, code: int) -> None:
-    """Record why a process ended that could not do so itself, unless another is at work on its result."""
+    """Record the crash of a process, unless another process is making its result."""
     if not (data_folder() / RUNS).is_dir():
         return
     with contextlib.suppress(OSError), try_lock(spec.directory) as is_free:

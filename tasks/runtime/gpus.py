@@ -1,4 +1,4 @@
-"""GPUs without importing torch: how many there are, and one for each process that wants one."""
+"""GPUs without importing torch: list them, and claim one for a process."""
 
 import contextlib
 import fcntl
@@ -17,20 +17,20 @@ def visible_gpus() -> list[str]:
     """Return the CUDA devices this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    known = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i, _ in enumerate(known.iterdir())] if known.is_dir() else []
+    devices = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i, _ in enumerate(devices.iterdir())] if devices.is_dir() else []
 
 
 @contextlib.contextmanager
 def claim_gpu() -> Iterator[None]:
-    """Let the body see one GPU, the first that has a free place.
+    """Make one GPU visible within the body: the first with a free slot.
 
-    A place is a file lock, which the kernel frees on any death. Luigi's resources bound how many processes come here
-    per scheduler; the locks keep apart those of several.
+    A slot is a file lock, which the kernel releases when its holder dies. Luigi's resources limit the processes per
+    scheduler; the locks separate those of several schedulers.
     """
     gpus = visible_gpus()
     slots = max(1, -(-get_config().getint("resources", "gpu", len(gpus)) // len(gpus)))
-    with _free_place([(gpu, slot) for slot in range(slots) for gpu in gpus]) as gpu:
+    with _lock_slot([(gpu, slot) for slot in range(slots) for gpu in gpus]) as gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         try:
             yield
@@ -39,9 +39,9 @@ def claim_gpu() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _free_place(places: list[tuple[str, int]]) -> Iterator[str]:
+def _lock_slot(slots: list[tuple[str, int]]) -> Iterator[str]:
     while True:
-        for gpu, slot in places:
+        for gpu, slot in slots:
             path = Path(tempfile.gettempdir()) / f"roar-pipeline-{os.getuid()}-gpu-{gpu}-{slot}.lock"
             with path.open("a") as handle:
                 try:

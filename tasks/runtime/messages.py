@@ -1,4 +1,4 @@
-"""What the terminal shows: bad input as its message alone, one line per finished task."""
+"""The loggers of a run: bad input is logged as its message alone, progress as plain lines."""
 
 import logging
 
@@ -12,11 +12,11 @@ __all__ = ["install"]
 
 
 _UNCAUGHT = "Uncaught exception in luigi"
-"""What Luigi logs where it gives up before any task runs."""
+"""Luigi's log message when it fails before any task runs."""
 
 
 class _WithoutTraceback(logging.Filter):
-    """Reduce a logged error that the user can mend to its message, and leave out what has been logged."""
+    """Reduce a logged error that the user can mend to its message, and drop task failures, which are logged already."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -32,12 +32,12 @@ class _WithoutTraceback(logging.Filter):
 
 
 def is_unfulfilled(error: BaseException | None) -> bool:
-    """Tell whether Luigi found that something which a task needs has gone since it was last looked at."""
+    """Return whether the error is Luigi's for a requirement that is gone since the last check."""
     return type(error) is RuntimeError and str(error).startswith("Unfulfilled dependenc")
 
 
 def install() -> None:
-    """Teach Luigi's logger our errors, and give the progress lines a logger of their own."""
+    """Filter our errors in Luigi's logger, and set up the logger ``roar`` for progress lines."""
     luigi_logger = logging.getLogger("luigi-interface")
     if not any(isinstance(f, _WithoutTraceback) for f in luigi_logger.filters):
         refusals.install()

@@ -1,4 +1,4 @@
-"""Processes for stages: they end with the run that began them, and know how many threads they may start."""
+"""Settings of stages' processes: they end with their run, and limit their threads."""
 
 import ctypes
 import multiprocessing
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that forked it is gone, however it went. Linux only."""
+    """Have the kernel kill this process when its parent ends. Linux only."""
     parent = multiprocessing.parent_process()
     if sys.platform != "linux" or parent is None:
         return
@@ -22,6 +22,6 @@ def die_with_parent() -> None:
 
 
 def limit_threads(threads: int) -> None:
-    """Set what numerical libraries read when they are first imported: idle threads sleep instead of spinning."""
+    """Limit the threads of numerical libraries, before their first import; idle threads sleep instead of spinning."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

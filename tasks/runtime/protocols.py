@@ -1,4 +1,4 @@
-"""What a run needs to know of the tasks that it works on; who they are is the chain's business."""
+"""The interface of a task that the runtime uses, so that it need not import the chain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +18,24 @@ class ResultTask(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Which result it makes."""
+        """Of its result."""
 
     @property
     def directory(self) -> Path:
-        """Where the result is."""
+        """Of its result."""
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name for people."""
 
     def single_tasks(self) -> Sequence[Any]:
-        """Return the tasks of one result each that this one stands for."""
+        """Return the tasks of this batch, one per result; a single task returns itself."""
 
     def deps(self) -> Sequence[Any]:
         """Return the tasks that this one requires."""
 
     def demand(self) -> Demand:
-        """Return what the stage takes of a machine."""
+        """Return the memory and GPU that the stage needs."""
 
 
 Task = TypeVar("Task", bound=ResultTask)

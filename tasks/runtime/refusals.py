@@ -1,7 +1,7 @@
-"""Errors that end a command before anything is started, as one message that says what to do.
+"""Errors that end a command before any task starts, as one message that says what to do.
 
-Luigi reads the command line before our code sees it, and some of its errors pass all handlers: for those there is
-Python's hook for uncaught exceptions.
+Luigi parses the command line before our code runs, and no handler of ours sees some of its errors: Python's hook for
+uncaught exceptions does.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from tasks.configuration.settings import BAD_INPUT, families, settings
 __all__ = ["install", "no_task", "refusal"]
 
 _LIKE = 0.5
-"""How much of a name must be right (1: all) for another to be suggested."""
+"""Similarity (1: equal) from which another name is suggested."""
 
 
 def refusal(error: BaseException) -> InputError | None:
-    """Return what an error means to the user, if it is theirs to mend; None for others."""
+    """Return an error as an InputError, if the user can mend it; None for other errors."""
     chain = _chain(error)
     for link in chain:
         if isinstance(link, InputError):
@@ -40,7 +40,7 @@ def refusal(error: BaseException) -> InputError | None:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error and those that it came from or followed, the latest first."""
+    """Return the error with its causes and contexts, the latest first."""
     chain: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in chain:
@@ -50,7 +50,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _mistakes() -> InputError | None:
-    """Return what is wrong with the settings of the files and of Luigi's command line, if this is its process."""
+    """Return the mistakes in the settings of the files, and of the command line if this is Luigi's process."""
     line = CmdlineParser.global_instance(sys.argv[1:], allow_override=True) if "--module" in sys.argv else None
     try:
         with line or contextlib.nullcontext():
@@ -61,11 +61,11 @@ def _mistakes() -> InputError | None:
 
 
 def no_task(word: str) -> InputError:
-    """Return the error of who asks for a task that there is not, with the name that was meant, perhaps."""
-    known = list(families())
-    near = difflib.get_close_matches(word.lower(), [name.lower() for name in known], 1, _LIKE)
-    meant = "".join(f" Did you mean {name}?" for name in known if name.lower() in near)
-    return InputError(f"There is no task '{shortened(word)}'.{meant} Tasks: {', '.join(known)}.")
+    """Return the error for an unknown task, with the most similar name."""
+    names = list(families())
+    matches = difflib.get_close_matches(word.lower(), [name.lower() for name in names], 1, _LIKE)
+    suggestion = "".join(f" Did you mean {name}?" for name in names if name.lower() in matches)
+    return InputError(f"There is no task '{shortened(word)}'.{suggestion} Tasks: {', '.join(names)}.")
 
 
 def _words() -> list[str]:
@@ -76,7 +76,7 @@ def _words() -> list[str]:
 
 
 def install() -> None:
-    """Have a refused command of Luigi's end with its message and exit code 40, where nobody catches the error."""
+    """Install a hook for uncaught exceptions: those of ``refusal`` end with their message and exit code 40."""
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""What tasks share on a machine, for the scheduler: GPU places, and main memory by an estimate of each stage's peak."""
+"""The scheduler's resources of a machine: GPU slots, and main memory by an estimate of a stage's peak."""
 
 import contextlib
 import dataclasses
@@ -45,21 +45,21 @@ MEMORY = "memory_mb"
 
 _USABLE = 0.9
 _SAMPLE = 50
-"""Photographs whose size is looked at."""
+"""Photographs whose size is read for the estimate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Demand:
-    """What a task takes of a machine."""
+    """The resources that a task needs."""
 
     memory_mb: int
     uses_network: bool = False
     remedy: str = "Use smaller images or fewer."
-    """What lowers it."""
+    """Advice that lowers the memory."""
 
 
 def resources_of_machine() -> dict[str, int]:
-    """Return what tasks share here: GPU places and memory; ``[resources]`` overrules it."""
+    """Return this machine's GPU slots and memory; ``[resources]`` overrides them."""
     usable = int(psutil.virtual_memory().total * _USABLE / 1e6)
     amounts = {MEMORY: usable, **({"gpu": len(gpus)} if (gpus := visible_gpus()) else {})}
     section = get_config()
@@ -67,16 +67,16 @@ def resources_of_machine() -> dict[str, int]:
 
 
 def stage_resources(demand: Demand) -> dict[str, int]:
-    """Return what the scheduler sets aside: memory, and one GPU place where a network runs and there are GPUs.
+    """Return the resources that the scheduler reserves: memory, and one GPU slot if a network runs and a GPU exists.
 
-    A task that needs more memory than there is gets all of it and runs alone: it would wait for ever.
+    A task that needs more memory than the machine has reserves all of it and runs alone, instead of waiting forever.
     """
     amount = min(demand.memory_mb, resources_of_machine()[MEMORY])
     return {MEMORY: amount, **({"gpu": 1} if demand.uses_network and _on_gpu() else {})}
 
 
 class _Demanding(Protocol):
-    """A task, as far as it takes something of a machine."""
+    """The part of a task that ``shortages`` needs."""
 
     @property
     def task_family(self) -> str: ...
@@ -85,7 +85,7 @@ class _Demanding(Protocol):
 
 
 def shortages(tasks: Iterable[_Demanding]) -> list[str]:
-    """Return a warning for each stage that needs more memory than this machine has: the most that one of it needs."""
+    """Return a warning per stage that needs more memory than this machine has, for its largest task."""
     usable = resources_of_machine()[MEMORY]
     most: dict[str, Demand] = {}
     for task in tasks:
@@ -100,24 +100,24 @@ def shortages(tasks: Iterable[_Demanding]) -> list[str]:
 
 
 def streaming_demand() -> Demand:
-    """Return what a stage takes that runs no network and reads a few images at a time."""
+    """Return the demand of a stage that runs no network and reads a few images at a time."""
     return Demand(_megabytes(memory.STREAMING))
 
 
 def light_demand() -> Demand:
-    """Return what a stage takes that runs no network and holds images."""
+    """Return the demand of a stage that runs no network and holds images."""
     return Demand(_megabytes(memory.light(data_size())))
 
 
 def teacher_demand() -> Demand:
-    """Return what the training of the teacher takes."""
+    """Return the demand of the teacher's training."""
     recipe = settings().teacher
     need = memory.teacher(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [teacher] batch.")
 
 
 def student_demand(recipe: config.Student, loss: str) -> Demand:
-    """Return what the training of a student takes, beside its teacher."""
+    """Return the demand of a student's training, with its teacher in memory."""
     cost, taught_by = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
     layer = settings().distillation.layer
     need = memory.student(data_size(), cost, recipe, loss, layer, taught_by, on_gpu=_on_gpu())
@@ -125,34 +125,34 @@ def student_demand(recipe: config.Student, loss: str) -> Demand:
 
 
 def cell_demand() -> Demand:
-    """Return what a retrained cell takes."""
+    """Return the demand of a retrained cell."""
     return _cell_demand(settings().retrain, settings().dataset, data_size(), on_gpu=_on_gpu())
 
 
 @functools.cache
 def _cell_demand(recipe: config.Retrain, dataset: config.Dataset, size: Size, *, on_gpu: bool) -> Demand:
-    """Return the demand of every cell of these settings: a grid has thousands, and asks each of them."""
+    """Return the demand of a cell; cached, as a grid has thousands of them with the same settings."""
     need = memory.cell(size, _network_cost(recipe, dataset, 1), recipe, on_gpu=on_gpu)
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
 
 
 def maps_demand(model: str) -> Demand:
-    """Return what a dump of a model's maps takes, of whatever methods: the scheduler may put any of them into one.
+    """Return the demand of a dump of a model's maps by any methods.
 
-    It does so only with tasks that book the same.
+    It is equal for all methods, as the scheduler batches only tasks with equal resources.
     """
     need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, METHODS, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [maps] memory_mb or batch.")
 
 
 def maps_settings(model: str) -> config.Maps:
-    """Return [maps] with the batch that a model's maps are computed by: as large as ``memory_mb`` allows.
+    """Return [maps] with the batch of a model's maps: as large as ``memory_mb`` allows.
 
-    That follows from the settings alone, and stands in the identity of the maps instead of the two it comes from.
+    The batch follows from the settings alone. The identity of the maps has it instead of these two settings.
     """
-    chosen = settings().maps
+    maps = settings().maps
     return dataclasses.replace(
-        chosen, batch=memory.images_per_pass(explained_cost(model), chosen.batch, chosen.memory_mb * 10**6)
+        maps, batch=memory.images_per_pass(explained_cost(model), maps.batch, maps.memory_mb * 10**6)
     )
 
 
@@ -175,7 +175,7 @@ def _network_cost(network: config.Network, dataset: config.Dataset, reduction: i
 
 
 def data_size() -> Size:
-    """Return how much there is to work on, from the settings and the data set's lists."""
+    """Return the size of the data set, from the settings and its lists."""
     return _size_of(settings().dataset, settings().scenes)
 
 
@@ -200,7 +200,7 @@ def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
 
 
 def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
-    """Return a list's images; one that cannot be read has none, and fails the stage that needs it."""
+    """Return a list's images; empty if it cannot be read, which then fails the stage that needs it."""
     try:
         return voc.read_split(root, split, kind)
     except InputError:
@@ -208,7 +208,7 @@ def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
 
 
 def _photograph_bytes(root: Path, ids: Sequence[str], short_side: int) -> int:
-    """Return about what photographs take in memory, by the sizes of a few of them."""
+    """Estimate the bytes of photographs in memory from the sizes of a sample."""
     sizes = []
     for image_id in ids[:: max(1, len(ids) // _SAMPLE)]:
         with contextlib.suppress(InputError, OSError):
@@ -226,7 +226,7 @@ def _megabytes(count: int) -> int:
 
 
 def network_device() -> str:
-    """Return where networks run: ``cuda`` or ``cpu``."""
+    """Return the device of networks: ``cuda`` or ``cpu``."""
     return "cuda" if _on_gpu() else "cpu"
 
 

@@ -1,7 +1,7 @@
-"""How far a run is, in the terminal: one line per finished task, and below them bars for what is running.
+"""The progress of a run in the terminal: one line per finished task, and below them a bar per running task.
 
-Luigi's own process looks at the results' folders: manifests say what is done, notes how far the rest is. So what
-another run on the same cache finishes shows, too, and worker processes need not talk to the terminal.
+Luigi's own process reads the manifests and notes in the results' directories. So it also shows what another run on the
+same cache finishes, and worker processes do not write to the terminal.
 """
 
 import logging
@@ -32,11 +32,11 @@ _log = logging.getLogger("roar")
 
 
 class Monitor:
-    """Within its context, shows the terminal how far a run is; a terminal gets bars, a file or pipe plain lines."""
+    """Context that shows the progress of a run: bars in a terminal, plain lines in a file or pipe."""
 
     def __init__(self, tasks: Iterable[ResultTask], workers: int) -> None:
         self._planned = {key: task for root in tasks for key, task in closure(root).items()}
-        self._waiting = {key: task for key, task in self._planned.items() if not _is_there(task)}
+        self._waiting = {key: task for key, task in self._planned.items() if not _has_manifest(task)}
         self._workers = workers
         self._started = time.monotonic()
         self._stopped = threading.Event()
@@ -61,22 +61,22 @@ class Monitor:
             self._look()
 
     def _look(self) -> None:
-        finished = {key: found for key, task in self._waiting.items() if (found := _finished(task)) is not None}
+        finished = {key: times for key, task in self._waiting.items() if (times := _finished(task)) is not None}
         for key, (_, seconds) in sorted(finished.items(), key=lambda pair: pair[1]):
-            self._tell(self._waiting.pop(key), seconds)
+            self._log_finished(self._waiting.pop(key), seconds)
         if self._bars:
             self._bars.show(len(self._planned) - len(self._waiting), list(self._waiting.values()))
 
-    def _tell(self, task: ResultTask, seconds: float) -> None:
-        done, every = len(self._planned) - len(self._waiting), len(self._planned)
-        left = seconds_left(list(self._planned.values()), list(self._waiting.values()), self._workers)
-        rest = f", about {duration(left)} left" if self._waiting and left is not None else ""
+    def _log_finished(self, task: ResultTask, seconds: float) -> None:
+        done, total = len(self._planned) - len(self._waiting), len(self._planned)
+        remaining = seconds_left(list(self._planned.values()), list(self._waiting.values()), self._workers)
+        rest = f", about {duration(remaining)} left" if self._waiting and remaining is not None else ""
         elapsed = duration(time.monotonic() - self._started)
-        _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, every, task.title, seconds, elapsed, rest)
+        _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, total, task.title, seconds, elapsed, rest)
 
 
 def leave_terminal() -> None:
-    """Have a forked process write to the plain streams: the bars, and their lock, are its parent's."""
+    """Make a forked process write to the plain streams: the bars, and their lock, belong to its parent."""
     bars = sys.stderr
     sys.stdout, sys.stderr = (getattr(stream, "rich_proxied_file", stream) for stream in (sys.stdout, sys.stderr))
     for handler in _log.handlers:
@@ -85,17 +85,17 @@ def leave_terminal() -> None:
 
 
 class _Bars:
-    """A bar for the whole run, and one for each task that is being made."""
+    """A bar for the whole run, and one per running task."""
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, total: int) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True))
-        self._all = self._progress.add_task("all", total=every, text="")
+        self._all = self._progress.add_task("all", total=total, text="")
         self._rows: dict[str, TaskID] = {}
         self._moved: list[logging.StreamHandler[Any]] = []
 
     def start(self) -> None:
-        """Take the terminal's last lines, and have log lines appear above them."""
+        """Draw the bars on the terminal's last lines, and print log lines above them."""
         streams = [h for h in _log.handlers if isinstance(h, logging.StreamHandler) and h.stream is sys.stderr]
         self._progress.start()
         for handler in streams:
@@ -103,13 +103,13 @@ class _Bars:
             self._moved.append(handler)
 
     def stop(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._progress.stop()
         for handler in self._moved:
             handler.setStream(sys.stderr)
 
     def show(self, done: int, waiting: Sequence[ResultTask]) -> None:
-        """Draw the bars anew."""
+        """Update the bars."""
         self._progress.update(self._all, completed=done)
         running = {}
         for task in waiting:
@@ -127,13 +127,13 @@ class _Bars:
 
 
 def progress_text(note: Mapping[str, Any]) -> str:
-    """Return a stage's own line on how far it is, with the time left where that is known."""
-    left = note.get("seconds_left")
-    return f"{note['text']}, {duration(left)} left" if left is not None else str(note["text"])
+    """Return a stage's own progress line, with the time left if it is known."""
+    remaining = note.get("seconds_left")
+    return f"{note['text']}, {duration(remaining)} left" if remaining is not None else str(note["text"])
 
 
 def _finished(task: ResultTask) -> tuple[int, float] | None:
-    """Return when a result was finished, and the seconds that it took; None if it is not there, or out of reach."""
+    """Return when a result was finished (ns) and how many seconds it took; None if it is missing or not readable."""
     try:
         return (task.directory / MANIFEST).stat().st_mtime_ns, _seconds(task)
     except OSError:
@@ -141,14 +141,14 @@ def _finished(task: ResultTask) -> tuple[int, float] | None:
 
 
 def _seconds(task: ResultTask) -> float:
-    """Return what a finished result took; 0 where its manifest cannot be read."""
+    """Return how many seconds a finished result took; 0 if its manifest cannot be read."""
     try:
         return float((read_manifest(task.directory) or {}).get("seconds", 0.0))
     except OSError:
         return 0.0
 
 
-def _is_there(task: ResultTask) -> bool:
+def _has_manifest(task: ResultTask) -> bool:
     try:
         return (task.directory / MANIFEST).exists()
     except OSError:
@@ -156,27 +156,27 @@ def _is_there(task: ResultTask) -> bool:
 
 
 def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
-    """Estimate the wall time of what waits, from what finished tasks of the same family (else of any) took."""
+    """Estimate the wall time of the waiting tasks from the times of finished ones of the same family, else of any."""
     unfinished = {t.fingerprint for t in waiting}
     taken: dict[str, list[float]] = defaultdict(list)
     for task in planned:
         if task.fingerprint not in unfinished and len(taken[task.task_family]) < _LIKE:
             taken[task.task_family].append(_seconds(task))
-    known = [seconds for family in taken.values() for seconds in family]
-    if not known:
+    times = [seconds for family in taken.values() for seconds in family]
+    if not times:
         return None
-    usual = sum(known) / len(known)
+    mean = sum(times) / len(times)
     means = {family: sum(values) / len(values) for family, values in taken.items() if values}
-    return sum(means.get(t.task_family, usual) for t in waiting) / max(1, workers)
+    return sum(means.get(t.task_family, mean) for t in waiting) / max(1, workers)
 
 
 def closure(root: Task) -> dict[str, Task]:
-    """Return the task and everything it is built on, each result once, by fingerprint."""
-    found: dict[str, Task] = {}
+    """Return the task and everything it is built on, by fingerprint."""
+    tasks: dict[str, Task] = {}
     stack: list[Task] = [root]
     while stack:
         for task in stack.pop().single_tasks():
-            if task.fingerprint not in found:
-                found[task.fingerprint] = task
+            if task.fingerprint not in tasks:
+                tasks[task.fingerprint] = task
                 stack += task.deps()
-    return found
+    return tasks

@@ -1,13 +1,13 @@
 """Luigi's worker, taught six things that a cache shared by several runs needs.
 
 1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
-   stays whenever something is pending, for ever if an upstream task has failed.) A run that was killed is such another
-   run until the scheduler gives it up, ``[scheduler] worker_disconnect_delay`` later: then its work, which the
-   scheduler calls failed, is taken over. What has really failed has left word of it, and stays failed.
+   stays whenever something is pending, forever if an upstream task has failed.) A killed run counts as such a run until
+   the scheduler drops it, ``[scheduler] worker_disconnect_delay`` later, and marks its tasks failed: these are taken
+   over. Tasks that really failed have a record of the failure, and stay failed.
 2. What another run has made counts as done, so that the exit code tells the truth.
 3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
-4. A scheduler that was restarted and has forgotten the run is told of it again.
-5. A task whose process was killed, or met a transient error, is begun again, ``[execution] retries`` times.
+4. The run is announced again to a scheduler that was restarted and has lost it.
+5. A task whose process was killed, or met a transient error, is retried, ``[execution] retries`` times.
 6. Before the first of several stages that need them, the process imports the libraries that all of them share.
 """
 
@@ -41,12 +41,12 @@ __all__ = ["install"]
 _log = logging.getLogger("roar")
 
 _ANSWER_SECONDS = 5.0
-_ASKED_SECONDS = 1.0
-"""An idle run asks the scheduler for others' work this often at most."""
+_POLL_SECONDS = 1.0
+"""Shortest interval at which an idle run asks the scheduler for the work of other runs."""
 _REPORT_SECONDS = 1.0
-"""The scheduler's page gets the progress of what runs this often at most."""
+"""Shortest interval at which the scheduler's page gets the progress of running tasks."""
 _SILENT_SECONDS = 5.0
-"""After which a process that has ended as if all was well, and says nothing of its task, has failed."""
+"""A process that exited with code 0 without reporting on its task counts as failed after this time."""
 
 
 class Worker(luigi.worker.Worker):
@@ -54,19 +54,19 @@ class Worker(luigi.worker.Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._others, self._asked = False, 0.0
+        self._others_work, self._polled = False, 0.0
         self._roots: list[Any] = []
         self._tries: Counter[str] = Counter()
-        """Times that a task was begun again."""
+        """Retries by task id."""
         self._ended: dict[str, float] = {}
-        """When a running task's process was first seen to have ended."""
+        """Time at which the end of a running task's process was noticed, by task id."""
         self._shown: dict[str, str] = {}
-        """What the scheduler's page shows of a running task."""
+        """Progress line of a running task on the scheduler's page, by task id."""
         self._reported = 0.0
         self._is_to_import = False
 
     def run(self) -> bool:
-        """Run all that can be run, here or by others; tell whether all of it succeeded."""
+        """Run all tasks, here or in other runs; return whether all of them succeeded."""
         open_cache()
         self._offer_resources()
         pending = [task for task, status, _ in self._add_task_history if status == PENDING]
@@ -86,7 +86,7 @@ class Worker(luigi.worker.Worker):
         return succeeded
 
     def _offer_resources(self) -> None:
-        """Tell the scheduler what it does not know of this machine: it takes an unknown resource for a single place."""
+        """Announce this machine's resources to the scheduler, which assumes 1 of a resource that it does not know."""
         known = {resource["name"] for resource in self._scheduler.resource_list()}
         if missing := {k: v for k, v in resources_of_machine().items() if k not in known}:
             self._scheduler.update_resources(**missing)
@@ -102,15 +102,15 @@ class Worker(luigi.worker.Worker):
     def _keep_alive(self, get_work_response: Any) -> bool:
         if self._stop_requesting_work or self._assistant:
             return bool(super()._keep_alive(get_work_response))
-        if time.monotonic() - self._asked > _ASKED_SECONDS:
-            self._offer_resources()  # a luigid that was restarted has forgotten them
-            others = self._others_are_at_work()
-            self._others = self._takes_over() or self._introduces_itself_again(get_work_response) or others
-            self._asked = time.monotonic()
-        return self._others
+        if time.monotonic() - self._polled > _POLL_SECONDS:
+            self._offer_resources()  # a restarted luigid has lost them
+            others_work = self._others_are_at_work()
+            self._others_work = self._takes_over() or self._reschedules(get_work_response) or others_work
+            self._polled = time.monotonic()
+        return self._others_work
 
-    def _introduces_itself_again(self, get_work_response: Any) -> bool:
-        """Schedule everything anew if the scheduler was restarted and has forgotten this run; tell whether it had."""
+    def _reschedules(self, get_work_response: Any) -> bool:
+        """Schedule everything again if the scheduler was restarted and has lost this run; return whether it had."""
         if not self._scheduler.is_central or get_work_response.n_pending_tasks:
             return False
         lost = [root for root in self._roots if not root.complete()]
@@ -125,7 +125,7 @@ class Worker(luigi.worker.Worker):
         return True
 
     def _others_are_at_work(self) -> bool:
-        """Tell whether the scheduler has anything of this run's in the hands of another."""
+        """Return whether another run is making a result that this run needs."""
         needed = self._scheduled_tasks.keys()
         return any(
             not needed.isdisjoint(self._scheduler.task_list(status, "", limit=False) or ())
@@ -133,10 +133,10 @@ class Worker(luigi.worker.Worker):
         )
 
     def _takes_over(self) -> bool:
-        """Have the scheduler hand out again what dead runs had and this one needs; tell whether there was anything."""
+        """Reset the failures of dead runs' tasks that this run needs; return whether there were any."""
         failed = self._scheduler.task_list(FAILED, "", limit=False) or {}
         tried = [task for task, status, _ in self._add_task_history if status == FAILED]
-        own = {known.task_id for task in tried for known in (task, *task.single_tasks())}
+        own = {single.task_id for task in tried for single in (task, *task.single_tasks())}
         abandoned = [
             task_id
             for task_id in failed.keys() & self._scheduled_tasks.keys() - own
@@ -149,7 +149,7 @@ class Worker(luigi.worker.Worker):
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         task = self._scheduled_tasks.get(kwargs["task_id"])
         batch = list(self._batch_running_tasks.get(kwargs["task_id"], ()))
-        if batch:  # Luigi keeps an iterator there, for one reading
+        if batch:  # Luigi stores an iterator, which can be read once
             self._batch_running_tasks[kwargs["task_id"]] = batch
         if kwargs["status"] == FAILED and task is not None and kwargs.get("expl"):
             unmade = [single for single in task.single_tasks() if not single.complete()]
@@ -169,7 +169,7 @@ class Worker(luigi.worker.Worker):
         if not task.is_light:
             self._import_libraries()
         super()._run_task(task_id)
-        self._import_libraries()  # while a light stage is at work, there is time for it
+        self._import_libraries()  # in parallel with a light stage
 
     def _import_libraries(self) -> None:
         if self._is_to_import:
@@ -177,25 +177,25 @@ class Worker(luigi.worker.Worker):
             import_libraries()
 
     def _purge_children(self) -> None:
-        """See which processes have ended; begin tasks again where that helps, and say how far the others are."""
+        """Find ended processes, retry their tasks if that may help, and report the progress of the others."""
         ended = [(key, process) for key, process in self._running_tasks.items() if not process.is_alive()]
-        begun_again = [self._begins_again(key, process) for key, process in ended if key not in self._ended]
+        retried = [self._retries(key, process) for key, process in ended if key not in self._ended]
         for task_id, process in ended:
             if process.exitcode == 0 and time.monotonic() - self._ended.get(task_id, math.inf) > _SILENT_SECONDS:
                 self._task_result_queue.put((task_id, FAILED, "", [], []))
         self._report_progress()
-        if not any(begun_again):  # what is begun just now is looked at the next time
+        if not any(retried):  # retried processes are checked the next time
             super()._purge_children()
 
-    def _begins_again(self, task_id: str, process: Any) -> bool:
-        """Begin a task again whose process has ended, if that may help; else record its death, if it died."""
+    def _retries(self, task_id: str, process: Any) -> bool:
+        """Retry a task whose process has ended, if that may help; else record a crash. Return whether it is retried."""
         code, task = process.exitcode, process.task
         tries_left = settings().execution.retries - self._tries[task_id]
         if tries_left <= 0 or not is_worth_another_try(task.single_tasks()[0].directory, code):
             self._ended[task_id] = time.monotonic()
             _record_deaths(task, code)
             return False
-        if code != TRANSIENT:  # or the process has said so itself
+        if code != TRANSIENT:  # then the process has logged it
             _log.warning(
                 "%s: its process was killed (%s). This may pass: it is tried again, %d times at most.",
                 task.title,
@@ -208,7 +208,7 @@ class Worker(luigi.worker.Worker):
         return True
 
     def _report_progress(self) -> None:
-        """Show on the scheduler's page how far the running tasks are; a scheduler that is away is no matter."""
+        """Show the progress of running tasks on the scheduler's page; ignore a scheduler that does not answer."""
         if not self._scheduler.is_central or time.monotonic() - self._reported < _REPORT_SECONDS:
             return
         self._reported = time.monotonic()
@@ -223,7 +223,7 @@ class Worker(luigi.worker.Worker):
                 self._scheduler.set_task_progress_percentage(task_id, round(100 * note["share"]))
 
     def _settle(self, task: Any) -> None:
-        """Tell the scheduler how a task that was tried has ended: it is done, or failed with its own reason."""
+        """Report the end of a tried task to the scheduler: done, or failed with its own reason."""
         done = task.complete()
         self._add_task(
             worker=self._id,
@@ -236,7 +236,7 @@ class Worker(luigi.worker.Worker):
 
 
 def _record_deaths(task: Any, code: int) -> None:
-    """Record and log why a process is gone that could not do so itself."""
+    """Record and log the crash of a process that could not do so itself."""
     for single in task.single_tasks() if code else ():
         if not (spec := single.spec()).is_done():
             record_death(spec, code)
@@ -244,16 +244,16 @@ def _record_deaths(task: Any, code: int) -> None:
 
 
 def _has_failed(task: Any, since: float) -> bool:
-    """Tell whether an attempt at the task has left word of a failure since then (seconds of the epoch)."""
+    """Return whether an attempt at the task has recorded a failure since then (seconds of the epoch)."""
     notes = [attempts.read_note(single.directory, attempts.FAILURE) for single in task.single_tasks()]
     return any(note is not None and note["failed"] >= since for note in notes)
 
 
 class _Factory(luigi.interface._WorkerSchedulerFactory):
     def create_remote_scheduler(self, url: str) -> Any:
-        place = urllib.parse.urlsplit(url)
+        address = urllib.parse.urlsplit(url)
         try:
-            socket.create_connection((place.hostname or "", place.port or 80), _ANSWER_SECONDS).close()
+            socket.create_connection((address.hostname or "", address.port or 80), _ANSWER_SECONDS).close()
         except OSError as error:
             raise InputError(
                 f"No scheduler answers at {url} ({error.strerror or error}). Start one with `make scheduler`, or run "
@@ -266,5 +266,5 @@ class _Factory(luigi.interface._WorkerSchedulerFactory):
 
 
 def install() -> None:
-    """Have ``luigi`` on the command line use this worker; Luigi offers its programs no other way in."""
+    """Make ``luigi`` on the command line use this worker; Luigi has no public hook for that."""
     luigi.interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]

@@ -226,10 +226,10 @@ def test_a_scheduler_that_has_forgotten_a_run_is_told_of_it_again_and_of_its_fai
     restarted = Scheduler()
     worker._scheduler = GroupedScheduler(restarted)
     nothing = types.SimpleNamespace(n_pending_tasks=0)
-    assert worker._introduces_itself_again(nothing)
+    assert worker._reschedules(nothing)
     ((_, told),) = restarted.task_list(FAILED, "").items()
     assert told["name"] == "roar.GenerateScenes"
-    assert not worker._introduces_itself_again(nothing), "it knows"
+    assert not worker._reschedules(nothing), "it knows"
 
 
 @pytest.mark.parametrize(("code", "begun"), [(-signal.SIGKILL, 2), (-signal.SIGSEGV, 2), (1, 0)])
