@@ -1,8 +1,12 @@
 """``roar run``: the grid's report, beside other runs if need be, and its table at the end."""
 
 import argparse
+import contextlib
+import multiprocessing
 import os
+import signal
 import sys
+from collections.abc import Iterator
 
 from luigi.cmdline import luigi_run
 
@@ -12,10 +16,12 @@ from tasks.chain.survey import grid_of
 from tasks.commands.command_line import Command, whole
 from tasks.runtime.terminal import closure
 
-__all__ = ["COMMAND", "INTERRUPTED", "run"]
+__all__ = ["COMMAND", "INTERRUPTED", "interruptible", "run"]
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+_AGAIN_SECONDS = 3.0
+"""What is cleaned up after Ctrl-C takes less."""
 _NOT_RUN = 25
 """Luigi's exit code where something that is needed was not made."""
 
@@ -43,10 +49,39 @@ def run(workers: int, options: list[str], *, partial: bool) -> int:
             _show(report)
             return 0
     try:
-        return _made(given, partial=partial)
+        with interruptible():
+            return _made(given, partial=partial)
     except KeyboardInterrupt:
+        for process in multiprocessing.active_children():  # a signal in the midst of a fork is lost
+            process.terminate()
         sys.stderr.write(f"\nStopped. {_how_far(given)} What is done is kept: run the same command again to go on.\n")
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the body, have Ctrl-C be a KeyboardInterrupt here, and end forked processes without a word.
+
+    A terminal sends the signal to all of them, and one that was forked a moment ago would print a traceback. Here it
+    may come in the midst of a fork, where Python drops all exceptions (``os.register_at_fork``): it is raised again
+    until the body has ended.
+    """
+    own = os.getpid()
+
+    def stop(number: int, _: object) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _made(given: list[str], *, partial: bool) -> int:

@@ -1,6 +1,7 @@
 """The command ``roar``: its help, its mistakes, and Luigi's options among a command's own arguments."""
 
 import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -8,13 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from support.in_process import python_m_tasks
 from support.workplace import Workplace
 
 from tasks.__main__ import COMMANDS, GROUPS
+from tasks.commands import run
 from tasks.commands.command_line import parse
+from tasks.commands.run import interruptible
 
 BAD_INPUT = 40
 ROAR = str(Path(sys.executable).parent / "roar")
@@ -105,6 +109,39 @@ def test_both_spellings_do_the_same(workplace: Workplace) -> None:
     assert answers[0] == answers[1]
     assert answers[0][0] == 0
     assert workplace.run(ROAR, "status", "--help")[1].startswith("usage: roar status [-h]")
+
+
+def test_a_process_that_was_forked_a_moment_ago_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        context = multiprocessing.get_context("fork")
+        started = context.Event()
+        process = context.Process(target=lambda: (started.set(), time.sleep(60)))
+        process.start()
+        assert started.wait(20)
+        os.kill(process.pid or 0, signal.SIGINT)
+        process.join(20)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert process.exitcode == -signal.SIGINT
+    assert capfd.readouterr() == ("", "")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_in_the_midst_of_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dropping:
+        def __del__(self) -> None:  # what is raised here is dropped, as it is in a function that a fork calls
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    monkeypatch.setattr(run, "_AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(sys, "unraisablehook", dropped := mock.Mock())
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Dropping()
+        assert dropped.called
+        time.sleep(20)
+        pytest.fail("the interruption was lost")
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_ctrl_c_says_how_far_the_run_is_and_that_it_goes_on(workplace: Workplace) -> None:
