@@ -63,10 +63,14 @@ def interruptible() -> Iterator[None]:
     """Within the body, have Ctrl-C be a KeyboardInterrupt here, and end forked processes without a word.
 
     A terminal sends the signal to all of them, and one that was forked a moment ago would print a traceback. Here it
-    may come in the midst of a fork, where Python drops all exceptions (``os.register_at_fork``): it is raised again
-    until the body has ended.
+    may come in the midst of a fork, where Python prints and drops all exceptions (``os.register_at_fork``): it is not
+    printed, and raised again until the body has ended.
     """
-    own = os.getpid()
+    own, print_dropped = os.getpid(), sys.unraisablehook
+
+    def drop(dropped: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            print_dropped(dropped)
 
     def stop(number: int, _: object) -> None:
         if os.getpid() != own:
@@ -76,9 +80,11 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGALRM)}
+    sys.unraisablehook = drop
     try:
         yield
     finally:
+        sys.unraisablehook = print_dropped
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
