@@ -1,6 +1,6 @@
 """Kill the small chain at random and at exact moments, run it again, compare it with a chain that was left alone.
 
-    cd tests; ../.venv/bin/python -m support.fault_injection --kills 60 --seed 0
+    PYTHONPATH=tests .venv/bin/python -m support.fault_injection --kills 60 --seed 0
 
 Real Luigi processes, real SIGKILLs; nothing of the code under test is replaced. A kill comes
 
