@@ -16,7 +16,7 @@ from typing import Any
 
 from roar_pipeline.cache import attempts
 from roar_pipeline.cache.files import SpecialFileError, misplaced, try_lock, write_json
-from roar_pipeline.cache.identity import fingerprint
+from roar_pipeline.cache.identity import fingerprint, flattened
 from roar_pipeline.cache.manifests import MANIFEST, faults, read_manifest
 from roar_pipeline.cache.ownership import FAMILIES, READY, is_result_name, obstacle
 from roar_pipeline.errors import InputError
@@ -108,23 +108,12 @@ def find(entries: Iterable[CacheEntry], conditions: Mapping[str, Collection[str]
     Raises:
         InputError: no entry has one of the keys.
     """
-    candidates = [(entry, _flat(entry.identity)) for entry in entries]
+    candidates = [(entry, flattened(entry.identity)) for entry in entries]
     for key in conditions:
         keys = {k for _, values in candidates for k in values}
         if candidates and key not in keys:
             raise InputError(f"--where {key}: no such parameter or setting. Known: {', '.join(sorted(keys))}.")
     return [entry for entry, values in candidates if all(_matches(values.get(k), v) for k, v in conditions.items())]
-
-
-def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters and settings of an identity under dotted names."""
-    flat = dict(identity.get("parameters", {}))
-    for section, values in identity.get("settings", {}).items():
-        if isinstance(values, dict):
-            flat |= {f"{section}.{key}": value for key, value in values.items()}
-        else:
-            flat[section] = values
-    return flat
 
 
 def _matches(value: Any, allowed: Collection[str]) -> bool:

@@ -116,13 +116,6 @@ def test_an_unknown_direction_is_refused():
         tied_shares(levels[0], "drop")
 
 
-@pytest.fixture
-def levels_path(tmp_path):
-    path = tmp_path / "levels.h5"
-    write_levels(path, dump_some(tmp_path), 7, splits(*some_masks()))
-    return path
-
-
 @pytest.mark.parametrize(
     ("percent", "direction", "asked"), [(30, "remove", 30), (30, "keep", 70), (70, "keep", 30), (99, "remove", 99)]
 )

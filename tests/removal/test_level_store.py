@@ -18,13 +18,6 @@ from roar_pipeline.removal.ranking import donors, removal_levels
 from roar_pipeline.seeds import derived_seed
 
 
-@pytest.fixture
-def levels_path(tmp_path):
-    path = tmp_path / "levels.h5"
-    write_levels(path, dump_some(tmp_path), 7, splits(*some_masks()))
-    return path
-
-
 @pytest.mark.parametrize(
     "read",
     [
