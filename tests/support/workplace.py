@@ -60,8 +60,12 @@ class Workplace:
 
     def start(self, *arguments: str, scheduler: Sequence[str] = ("--local-scheduler",)) -> "subprocess.Popen[str]":
         """Start ``luigi --module tasks ...`` in a process group of its own."""
+        return self.popen(str(BIN / "luigi"), "--module", "tasks", *arguments, *scheduler)
+
+    def popen(self, *command: str) -> "subprocess.Popen[str]":
+        """Start any command here in a process group of its own; its output is one stream."""
         return subprocess.Popen(
-            [*self.prefix, str(BIN / "luigi"), "--module", "tasks", *arguments, *scheduler],
+            [*self.prefix, *command],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -151,16 +150,7 @@ def test_ctrl_c_in_the_midst_of_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPat
 
 
 def test_ctrl_c_says_how_far_the_run_is_and_that_it_goes_on(workplace: Workplace) -> None:
-    command = [ROAR, "run", "--workers", "2", "--teacher-epochs", "20000"]
-    process = subprocess.Popen(
-        command,
-        cwd=workplace.folder,
-        env=workplace.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    process = workplace.popen(ROAR, "run", "--workers", "2", "--teacher-epochs", "20000")
     deadline = time.monotonic() + 120
     runs = workplace.folder / "data/runs"
     while not list(runs.glob("FineTuneTeacher/*/partial-progress.json")):  # the teacher is being trained
