@@ -35,7 +35,7 @@ Run = Callable[[], object]
 def problem(arch: str, size: int, count: int) -> tuple[nn.Sequential, engine.Batch]:
     """Build the net and the batch."""
     torch.manual_seed(0)
-    network = Network(arch=arch, width=64 if arch != "vgg11_small" else 16)  # type: ignore[arg-type]
+    network = Network(arch=arch, width=64 if arch != "vgg11_small" else 16)
     model = vgg.build(network, CLASSES).eval()
     images = torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
     rows = torch.arange(count)

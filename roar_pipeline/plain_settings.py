@@ -1,16 +1,16 @@
 """Settings as plain data for identities: those that affect a result."""
 
-import dataclasses
 from typing import Any
 
 from roar_pipeline.config import Distillation, Training
+from roar_pipeline.config.fields import identity_of
 
 __all__ = ["distillation_keys", "plain", "text_of", "training_keys"]
 
 
 def plain(section: Any) -> dict[str, Any]:
     """Return a section of the settings (or another dataclass) as JSON has it: tuples are lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(section).items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in identity_of(section).items()}
 
 
 def text_of(value: object) -> str:
@@ -24,7 +24,7 @@ def training_keys(recipe: Training) -> dict[str, Any]:
     """Return the settings of a network and its training that affect its weights."""
     unused = {"momentum"} if recipe.optimizer == "adamw" else set()
     unused |= set() if recipe.schedule == "steps" else {"milestones", "gamma"}
-    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in unused}
+    return {k: v for k, v in identity_of(recipe).items() if k not in unused}
 
 
 def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
@@ -36,4 +36,5 @@ def distillation_keys(loss: str, settings: Distillation) -> dict[str, Any]:
         "swa": ("alpha", "temperature", "weight", "layer"),
         "sswa": ("alpha", "temperature", "weight", "layer", "drop"),
     }[loss]
-    return {name: getattr(settings, name) for name in names}
+    added = {"student_layer"} if "layer" in names else set()
+    return {name: value for name, value in identity_of(settings).items() if name in {*names, *added}}

@@ -71,12 +71,17 @@ def _parse_field(field: "Field[Any]", text: str) -> Any:
         raise ValueError("a comment needs a line of its own")
     value = _parse_value(field.type, text)
     low, high = field.metadata["low"], field.metadata["high"]
-    for item in value if isinstance(value, tuple) else (value,):
+    for item in _items(value):
         if low is not None and item < low:
             raise ValueError(f"{item} is below {low}")
         if high is not None and item > high:
             raise ValueError(f"{item} is above {high}")
     return value
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    """Return the items of a list, or a single value as the only one."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _parse_value(kind: Any, text: str) -> Any:
@@ -108,7 +113,7 @@ def _section_mistakes(name: str, section: Any) -> Iterator[str]:
             yield f"[{name}] {key} needs at least one."
         if isinstance(value, tuple) and not _holds_measures(field.type) and len(set(value)) != len(value):
             yield f"[{name}] {key} names something twice: {', '.join(map(str, value))}."
-        for item in value if check else ():
+        for item in _items(value) if check else ():
             try:
                 check(item)
             except InputError as error:

@@ -4,7 +4,8 @@ Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
 
 Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
 K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
-the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. Splits that name the same
+the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``, and ``single_label`` where every image
+has exactly one label (its row of ``labels`` has a single 1). Splits that name the same
 list are one group under two names. With ``train_side`` the training split is stored a second time, as photographs of
 different sizes (``photographs.py``).
 """
@@ -85,6 +86,8 @@ class Info:
     std: npt.NDArray[np.float64]
     height: int
     width: int
+    is_single_label: bool = False
+    """Whether every image has exactly one label, a property of the data set's kind."""
 
 
 def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, ...]) -> None:
@@ -217,7 +220,8 @@ def read_info(path: Path) -> Info:
     with _open(path) as file:
         height, width = file["train/images"].shape[1:3]
         classes = tuple(str(name) for name in file.attrs["classes"])
-        return Info(classes, file.attrs["mean"], file.attrs["std"], int(height), int(width))
+        is_single_label = bool(file.attrs.get("single_label", False))
+        return Info(classes, file.attrs["mean"], file.attrs["std"], int(height), int(width), is_single_label)
 
 
 def read_split(path: Path, split: str) -> Split:

@@ -1,15 +1,12 @@
 """The two layers at which distillation, Grad-CAM and EBP look at a network of convolutions."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 from torch import nn
 
-from roar_pipeline.config import Layer
-
 __all__ = ["LAYERS", "count_to"]
 
-LAYERS: tuple[str, ...] = get_args(Layer)
+LAYERS = ("last_relu", "last_pool")
 """``last_relu``, the last ReLU before the last max-pool, and ``last_pool``, that max-pool."""
 
 

@@ -1,0 +1,79 @@
+"""Architectures by name. Nothing here imports torch: names are checked before it is loaded.
+
+Three families have names: VGGs of any width (``VGGS``), CIFAR's ResNets (``CIFAR_RESNETS``, He et al. 2016, section
+4.2), and torchvision's classifiers (``TORCHVISION``). ``module:function`` is an architecture of the user's own.
+"""
+
+import re
+
+from roar_pipeline.errors import InputError
+from roar_pipeline.numerals import shortened
+
+__all__ = ["CIFAR_RESNETS", "TORCHVISION", "VGGS", "check_arch", "has_width", "is_custom"]
+
+VGGS = ("vgg11_small", "vgg11_bn", "vgg16_bn")
+"""VGG with batch normalization (Simonyan and Zisserman 2015, A and D); vgg11_small lacks the fifth block."""
+
+CIFAR_RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
+"""6n + 2 layers in three stages of width, 2 width and 4 width channels."""
+
+TORCHVISION = (
+    "alexnet",
+    *(f"convnext_{size}" for size in ("base", "large", "small", "tiny")),
+    *(f"densenet{layers}" for layers in (121, 161, 169, 201)),
+    *(f"efficientnet_b{number}" for number in range(8)),
+    *(f"efficientnet_v2_{size}" for size in "lms"),
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    *(f"mnasnet{width}" for width in ("0_5", "0_75", "1_0", "1_3")),
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    *(f"regnet_x_{size}" for size in ("16gf", "1_6gf", "32gf", "3_2gf", "400mf", "800mf", "8gf")),
+    *(f"regnet_y_{size}" for size in ("128gf", "16gf", "1_6gf", "32gf", "3_2gf", "400mf", "800mf", "8gf")),
+    *(f"resnet{layers}" for layers in (101, 152, 18, 34, 50)),
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "resnext50_32x4d",
+    *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
+    "squeezenet1_0",
+    "squeezenet1_1",
+    *(f"swin_{size}" for size in "bst"),
+    *(f"swin_v2_{size}" for size in "bst"),
+    "vgg11",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg19",
+    "vgg19_bn",
+    *(f"vit_{size}" for size in ("b_16", "b_32", "h_14", "l_16", "l_32")),
+    "wide_resnet101_2",
+    "wide_resnet50_2",
+)
+"""torchvision's classifiers, but for vgg11_bn and vgg16_bn: those are ours, the same convolutions with another head."""
+
+_CUSTOM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_custom(arch: str) -> bool:
+    """Tell whether a name is that of a function of the user's own, ``module:function``."""
+    return bool(_CUSTOM.fullmatch(arch))
+
+
+def has_width(arch: str) -> bool:
+    """Tell whether an architecture has a ``width``, which a student's ``reduction`` divides."""
+    return arch in VGGS + CIFAR_RESNETS
+
+
+def check_arch(arch: str) -> None:
+    """Refuse a text that names no architecture.
+
+    Raises:
+        InputError: lists the known names.
+    """
+    if arch not in VGGS + CIFAR_RESNETS + TORCHVISION and not is_custom(arch):
+        raise InputError(
+            f"unknown arch '{shortened(arch)}'. Known: {', '.join(VGGS + CIFAR_RESNETS)}; torchvision's classifiers, "
+            f"such as {', '.join(TORCHVISION[-18:-14])}, resnet18; module:function(classes) of your own."
+        )
