@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from roar_pipeline.cache.hdf5 import open_group, text_of
 from roar_pipeline.cache.resumable import Group
 
-__all__ = ["Pairs", "Rows", "image_group", "pair_group", "read_pairs", "read_rows"]
+__all__ = ["Pairs", "Rows", "image_group", "pair_group", "read_pairs", "read_rows", "read_scores"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ def read_rows(path: Path, group: str, rows: slice = slice(None)) -> Rows:
             scores=data["scores"][rows],
             zero_maps=int(data.attrs["zero_maps"]),
         )
+
+
+def read_scores(path: Path, group: str) -> NDArray[np.float32]:
+    """Read the model's scores (N, K) of ``train`` or ``test``, without the maps."""
+    with open_group(path, group) as data:
+        scores: NDArray[np.float32] = data["scores"][()]
+        return scores
 
 
 def read_pairs(path: Path) -> Pairs:

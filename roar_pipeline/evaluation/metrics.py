@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 
 from roar_pipeline.datasets.masks import VOID
 from roar_pipeline.errors import InputError
+from roar_pipeline.evaluation.checks import checked
 
 __all__ = [
     "average_precision_per_class",
@@ -45,7 +46,7 @@ def average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) -> l
     (``voc_average_precision_per_class``) and is never lower. Equal scores enter together, so the order of the images
     never matters. An image without any label is a negative of every class.
     """
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     return [
         float(average_precision_score(p, s)) if p.any() else None for p, s in zip(positive.T, scores.T, strict=True)
     ]
@@ -59,7 +60,7 @@ def voc_average_precision_per_class(labels: NDArray[Any], scores: NDArray[Any]) 
     order of the images never matters; the devkit ranks equal scores by the order of its lists. An image without any
     label is a negative of every class.
     """
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     return [_voc_average_precision(p, s) if p.any() else None for p, s in zip(positive.T, scores.T, strict=True)]
 
 
@@ -89,7 +90,7 @@ def map_voc(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 
 def per_image_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
     """Return each image's average precision over its classes (N,), scikit-learn's; NaN for an image without labels."""
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     order = np.argsort(-scores, axis=1, kind="stable")
     ranked, positive = np.take_along_axis(scores, order, axis=1), np.take_along_axis(positive, order, axis=1)
     last = np.full(positive.shape, positive.shape[1] - 1)
@@ -131,7 +132,7 @@ def per_image_f1(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -
 
     An image without any label has 0, whatever is predicted for it: scikit-learn's ``zero_division=0``.
     """
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     chosen = predicted(scores, threshold)
     hits = (positive & chosen).sum(axis=1)
     total = positive.sum(axis=1) + chosen.sum(axis=1)
@@ -143,7 +144,7 @@ def f1_samples(labels: NDArray[Any], scores: NDArray[Any], threshold: float) -> 
 
     An image without any label counts, as 0: it lowers the mean whatever is predicted for it.
     """
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     if not len(positive):
         return None
     if positive.shape[1] == 1:  # scikit-learn takes a single class for a binary task, and refuses
@@ -159,7 +160,7 @@ def best_f1_threshold(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     0.5 is returned, the lower of two; without images or labels that is 0.5. An image without any label changes nothing:
     its F1 is 0 at every threshold.
     """
-    positive, scores = _checked(labels, scores)
+    positive, scores = checked(labels, scores)
     order = np.argsort(-scores, axis=None, kind="stable")
     falling = scores.ravel()[order]
     totals = np.append(0.0, np.cumsum(_f1_gains(positive, scores).ravel()[order]))
@@ -292,19 +293,6 @@ def _inside_outside(
     is_outside = ~is_inside if void == "background" else ~is_inside & (segmentation != VOID)
     inside, outside = map_[is_inside], map_[is_outside]
     return (inside, outside) if inside.size and outside.size else None
-
-
-def _checked(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Check labels and scores; return them as booleans and in double precision, where differences do not overflow."""
-    if labels.ndim != 2 or labels.shape != scores.shape:
-        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (N, K)")
-    bad = np.count_nonzero(~np.isfinite(scores).all(axis=1))
-    if bad:
-        raise InputError(
-            f"The scores of {bad} of {len(scores)} images are not finite: training diverged. "
-            "Lower the lr of its section."
-        )
-    return labels.astype(bool), scores.astype(np.float64)
 
 
 def _mean_of_defined(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:
