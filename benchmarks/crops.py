@@ -16,6 +16,7 @@ from roar_pipeline.config import Execution, Network
 from roar_pipeline.datasets.photographs import Photographs
 from roar_pipeline.networks import training, vgg
 from roar_pipeline.networks.crops import crop_batch, make_crop_inputs
+from roar_pipeline.networks.losses import soft_margin
 
 SIDE, CLASSES = 227, 20
 SIZE = (375, 500)
@@ -55,7 +56,7 @@ def passing(batch: int, device: torch.device) -> Callable[[], None]:
 
     def run() -> None:
         model.zero_grad()
-        training.soft_margin(model(images), labels).backward()
+        soft_margin(model(images), labels).backward()
 
     return run
 

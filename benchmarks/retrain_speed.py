@@ -18,6 +18,7 @@ import torch
 
 from roar_pipeline.config import Retrain
 from roar_pipeline.networks import batches, training, vgg
+from roar_pipeline.networks.losses import soft_margin
 from roar_pipeline.removal.ranking import removal_levels
 
 CLASSES = 10
@@ -34,7 +35,7 @@ def bare_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(images // recipe.batch):
-            loss = training.soft_margin(model(batch), labels)
+            loss = soft_margin(model(batch), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -54,7 +55,7 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     state = training.start(vgg.build(recipe, CLASSES), images, dataclasses.replace(recipe, schedule="constant"))
 
     def run() -> None:
-        training.train_epoch(state, data, recipe, training.classification_loss, seed=0)
+        training.train_epoch(state, data, recipe, training.classification_loss(soft_margin), seed=0)
 
     return run
 

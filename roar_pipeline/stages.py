@@ -68,13 +68,14 @@ def train_teacher(
 ) -> Facts:
     """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
     from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, teacher)
     model = vgg.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
-    loss = training.classification_loss
+    loss = training.classification_loss(label_kind(is_single_label=info.is_single_label).of_labels)
     _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
 
@@ -92,6 +93,7 @@ def distill_student(
     """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
     from roar_pipeline.networks import training, vgg
     from roar_pipeline.networks.distillation import all_targets, distillation_loss
+    from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, student)
@@ -101,7 +103,8 @@ def distill_student(
     if teacher is not None and student.augment == "none":
         inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
         targets = all_targets(objective.loss, teacher, inputs, objective.distillation.layer)
-    loss = distillation_loss(objective.loss, objective.distillation, teacher, targets)
+    kind = label_kind(is_single_label=info.is_single_label)
+    loss = distillation_loss(objective.loss, objective.distillation, teacher, targets, kind)
     _fit(directory, model, images_path, student, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
 
@@ -214,19 +217,18 @@ def _training_data(images_path: Path, recipe: config.Training, device: "torch.de
 
     The inputs are the photographs if the recipe crops and they are stored, or else the images.
     """
-    import torch
-
     from roar_pipeline.networks.crops import make_crop_inputs
+    from roar_pipeline.networks.losses import label_kind
     from roar_pipeline.networks.training import TrainingData
 
+    info = images.read_info(images_path)
+    targets_of = label_kind(is_single_label=info.is_single_label).targets
     photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
     if photographs is None:
         split = images.read_split(images_path, "train")
-        labels = torch.from_numpy(split.labels).to(device, torch.float32)
-        return TrainingData(_on_device(images_path, split, device), labels)
-    info = images.read_info(images_path)
+        return TrainingData(_on_device(images_path, split, device), targets_of(split.labels, device))
     held = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
-    return TrainingData(held, torch.from_numpy(photographs.labels).to(device, torch.float32))
+    return TrainingData(held, targets_of(photographs.labels, device))
 
 
 def _fit(
@@ -240,12 +242,14 @@ def _fit(
     loss: "Loss",
 ) -> None:
     """Train a teacher or student on the training split, and save it with its figures."""
-    from roar_pipeline.evaluation.metrics import best_f1_threshold, evaluate
+    from roar_pipeline.evaluation import scoring
     from roar_pipeline.networks import training, vgg
     from roar_pipeline.networks.checkpoints import Checkpoint
     from roar_pipeline.report.figures.training import training_curves
 
     device = next(model.parameters()).device
+    info = images.read_info(images_path)
+    is_single_label = info.is_single_label
     data = _training_data(images_path, recipe, device)
     splits = images.read_splits(images_path, ("test", "validation"))
     is_test = splits["validation"] is splits["test"]
@@ -253,23 +257,28 @@ def _fit(
     validation_inputs = test_inputs if is_test else _on_device(images_path, splits["validation"], device)
 
     def validate(current: "nn.Sequential") -> dict[str, Any]:
-        return evaluate(splits["validation"].labels, training.predict(current, validation_inputs))
+        scores = training.predict(current, validation_inputs)
+        return scoring.evaluate(splits["validation"].labels, scores, is_single_label=is_single_label)
 
     checkpoint = Checkpoint(directory / "partial-checkpoint.pt", fingerprint)
-    history = training.train(model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate)
+    best_by = scoring.selecting_metric(is_single_label=is_single_label)
+    history = training.train(
+        model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate, best_by=best_by
+    )
     reduction = recipe.reduction if isinstance(recipe, config.Student) else 1
-    vgg.save(directory / "model.pt", model, recipe, data.labels.shape[1], reduction)
+    vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
     scores = training.predict(model, test_inputs)
     write_array(directory / "scores.npy", scores)
-    validation_scores = scores if is_test else training.predict(model, validation_inputs)
-    threshold = best_f1_threshold(splits["validation"].labels, validation_scores)
+
+    def validation() -> scoring.Predictions:
+        return splits["validation"].labels, scores if is_test else training.predict(model, validation_inputs)
+
     write_json(
         directory / "metrics.json",
         {
-            "test": evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
-            "tuned_threshold": threshold,
+            **scoring.measure((splits["test"].labels, scores), validation, is_single_label=is_single_label),
             "parameters": vgg.parameter_count(model),
             "history": history,
         },

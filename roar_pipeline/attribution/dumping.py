@@ -84,7 +84,8 @@ def dump_explanations(
         if group == "localization":
             columns = {"scores": scores[image_index, class_index]}
         else:
-            explained = explained_classes(scores, splits[split].labels[rows], settings.explain)
+            labels = splits[split].labels[rows]
+            explained = explained_classes(scores, labels, settings.explain, is_single_label=info.is_single_label)
             image_index, class_index = np.nonzero(explained)
             columns = {"explained": explained.astype(np.uint8), "scores": scores}
         ids = [splits[split].ids[row] for row in image_rows]

@@ -37,17 +37,21 @@ RULES: dict[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[np.bool_]]] = {
 }
 
 
-def explained_classes(scores: NDArray[Any], labels: NDArray[Any], rule: str) -> NDArray[np.bool_]:
+def explained_classes(
+    scores: NDArray[Any], labels: NDArray[Any], rule: str, *, is_single_label: bool = False
+) -> NDArray[np.bool_]:
     """Tell which classes of each image are explained, (N, K), at least one per image.
 
-    ``predicted``: those with sigmoid(score) >= 0.5, that is score >= 0. ``top1``: the one with the highest
-    score, the first of equal ones. ``labels``: the true ones, which leaks the label into the map. An image
-    without any class by the rule gets its top one.
+    ``predicted``: those with sigmoid(score) >= 0.5, that is score >= 0; where every image has exactly one label,
+    the one with the highest score, as for ``top1``. ``top1``: the one with the highest score, the first of equal
+    ones. ``labels``: the true ones, which leaks the label into the map. An image without any class by the rule
+    gets its top one.
 
     Args:
         scores: (N, K), finite.
         labels: (N, K) multi-hot.
         rule: a key of ``RULES``.
+        is_single_label: whether every image has exactly one label.
     """
     if rule not in RULES:
         raise InputError(f"Unknown rule explain = '{rule}'. Set [maps] explain to one of {', '.join(RULES)}.")
@@ -55,7 +59,7 @@ def explained_classes(scores: NDArray[Any], labels: NDArray[Any], rule: str) -> 
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must both be (N, K)")
     if not np.isfinite(scores).all():
         raise InputError("A model to be explained has scores that are not finite: its training diverged. Lower its lr.")
-    return RULES[rule](scores, labels)
+    return RULES["top1" if is_single_label and rule == "predicted" else rule](scores, labels)
 
 
 def combine(maps: NDArray[np.float32], image_index: NDArray[np.int64], images: int) -> NDArray[np.float32]:

@@ -10,11 +10,12 @@ import torch
 
 from roar_pipeline.cache.files import write_array, write_json
 from roar_pipeline.datasets import images
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import scoring
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks import training, vgg
 from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
 from roar_pipeline.networks.checkpoints import Checkpoint
+from roar_pipeline.networks.losses import label_kind
 from roar_pipeline.removal.audits import removal_audits
 from roar_pipeline.removal.level_store import read_all_levels
 
@@ -32,7 +33,8 @@ def train_cell(
 ) -> None:
     """Train a network from scratch and write its ``metrics.json``, ``scores.npy`` and, if ``save_model``, ``model.pt``.
 
-    The threshold of ``f1_tuned`` is the best one on the validation images, which lose the same share of pixels.
+    The threshold of ``f1_tuned`` is the best one on the validation images, which lose the same share of pixels. With
+    one label per image there is none.
 
     Args:
         directory: of the result.
@@ -55,18 +57,21 @@ def train_cell(
         return with_removal(inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
 
     model = vgg.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
-    labels = torch.from_numpy(splits["train"].labels).to(device, torch.float32)
+    kind = label_kind(is_single_label=info.is_single_label)
     history = training.train(
         model,
-        training.TrainingData(inputs_of("train"), labels),
+        training.TrainingData(inputs_of("train"), kind.targets(splits["train"].labels, device)),
         cell.recipe,
         seed=cell.seed,
         checkpoint=Checkpoint(directory / "partial-checkpoint.pt", fingerprint),
+        loss=training.classification_loss(kind.of_labels),
     )
     scores = training.predict(model, inputs_of("test"))
-    is_test = splits["validation"] is splits["test"]
-    validation_scores = scores if is_test else training.predict(model, inputs_of("validation"))
-    threshold = metrics.best_f1_threshold(splits["validation"].labels, validation_scores)
+
+    def validation() -> scoring.Predictions:
+        is_test = splits["validation"] is splits["test"]
+        return splits["validation"].labels, scores if is_test else training.predict(model, inputs_of("validation"))
+
     if cell.recipe.save_model:
         vgg.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
     write_array(directory / "scores.npy", scores)
@@ -76,8 +81,7 @@ def train_cell(
             "percent": cell.percent,
             "direction": cell.direction,
             "seed": cell.seed,
-            "test": metrics.evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
-            "tuned_threshold": threshold,
+            **scoring.measure((splits["test"].labels, scores), validation, is_single_label=info.is_single_label),
             "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
             "removal": None if levels is None else removal_audits(levels, cell.percent, cell.direction),
         },

@@ -1,7 +1,8 @@
 """Distillation with attribution matching (Park et al., NeurIPS 2020).
 
 Shapes: N images, K classes, C channels, h x w cells of the matched layer. ``scores`` are logits (N, K).
-loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * soft_margin + weight * match(teacher map, student map)
+loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * label loss + weight * match(teacher map, student map)
+KL and label loss are those of ``losses`` for several labels per image, or for exactly one.
 """
 
 from collections.abc import Iterable
@@ -15,14 +16,14 @@ from torch import Tensor, nn
 from roar_pipeline.config import Distillation
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks.batches import Inputs, batch_of
-from roar_pipeline.networks.training import PREDICT_BATCH, Loss, soft_margin
+from roar_pipeline.networks.losses import SEVERAL_LABELS, LabelKind
+from roar_pipeline.networks.training import PREDICT_BATCH, Loss, classification_loss
 from roar_pipeline.networks.vgg import split_at
 
 __all__ = [
     "Targets",
     "activation_map",
     "all_targets",
-    "bernoulli_kl",
     "concatenate",
     "distillation_loss",
     "kept_channels",
@@ -58,14 +59,6 @@ def concatenate(batches: Iterable[Targets]) -> Targets:
     optional = ([getattr(batch, name) for batch in batches] for name in ("maps", "activations", "weights"))
     joined = (None if values[0] is None else torch.cat(values) for values in optional)
     return Targets(torch.cat([batch.scores for batch in batches]), *joined)
-
-
-def bernoulli_kl(teacher_scores: Tensor, student_scores: Tensor, temperature: float) -> Tensor:
-    """KL(Bernoulli(sigmoid(t/T)) || Bernoulli(sigmoid(s/T))), mean over N * K; 0 at equal scores."""
-    t, s = teacher_scores / temperature, student_scores / temperature
-    present = torch.sigmoid(t) * (F.logsigmoid(t) - F.logsigmoid(s))
-    absent = torch.sigmoid(-t) * (F.logsigmoid(-t) - F.logsigmoid(-s))
-    return (present + absent).mean()
 
 
 def match(teacher_map: Tensor, student_map: Tensor) -> Tensor:
@@ -159,7 +152,11 @@ def all_targets(loss: str, teacher: nn.Sequential, inputs: Inputs, layer: str) -
 
 
 def distillation_loss(
-    name: str, settings: Distillation, teacher: nn.Sequential | None, targets: Targets | None
+    name: str,
+    settings: Distillation,
+    teacher: nn.Sequential | None,
+    targets: Targets | None,
+    kind: LabelKind = SEVERAL_LABELS,
 ) -> Loss:
     """Return the training loss of a student.
 
@@ -168,11 +165,12 @@ def distillation_loss(
         settings: alpha, temperature, weight, layer, drop.
         teacher: in eval mode; runs on every batch if there are no ``targets``.
         targets: of all training images, computed once; possible only without augmentation.
+        kind: how scores are compared with labels and with the teacher's scores.
     """
+    if name == "plain":
+        return classification_loss(kind.of_labels)
 
     def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
-        if name == "plain":
-            return soft_margin(model(images), labels)
         if targets is not None:
             batch_targets = targets.at(index)
         elif teacher is not None:
@@ -182,8 +180,8 @@ def distillation_loss(
         lower, upper = split_at(model, settings.layer)
         activations = lower(images)
         scores = upper(activations)
-        kl = bernoulli_kl(batch_targets.scores, scores, settings.temperature)
-        value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * soft_margin(scores, labels)
+        kl = kind.divergence(batch_targets.scores, scores, settings.temperature)
+        value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * kind.of_labels(scores, labels)
         if name == "naive_kd":
             return value
         return value + settings.weight * _match(name, settings, batch_targets, activations, scores, generator)

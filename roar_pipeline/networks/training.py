@@ -1,6 +1,8 @@
 """The training loop, and prediction.
 
-Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K), ``labels`` float multi-hot (N, K).
+Shapes: N images, K classes, B images of a batch. ``scores`` are logits (N, K). ``labels`` are float multi-hot (N, K),
+or class indices (N,) where every image has exactly one label (``losses``).
+
 Order and augmentation, dropout, and a loss's own draws have separate random streams, seeded by (seed, purpose, epoch).
 A resumed training therefore equals the uninterrupted one, byte for byte on the CPU.
 """
@@ -15,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roar_pipeline.config import Execution, Training
@@ -24,6 +25,7 @@ from roar_pipeline.estimates.memory import PREDICT_BATCH
 from roar_pipeline.networks.batches import Inputs, batch_of
 from roar_pipeline.networks.checkpoints import Checkpoint, TrainingState
 from roar_pipeline.networks.crops import CropInputs
+from roar_pipeline.networks.losses import soft_margin
 from roar_pipeline.progress import report
 from roar_pipeline.seeds import derived_seed
 
@@ -37,7 +39,6 @@ __all__ = [
     "keep_freed_memory",
     "predict",
     "set_up_device",
-    "soft_margin",
     "start",
     "train",
     "train_epoch",
@@ -54,7 +55,7 @@ _VALIDATIONS = 20
 """Approximate number of validations of a training with ``checkpoint = last``."""
 
 Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
-"""(model, images (B, 3, H, W), labels (B, K), index (B,) of the images in the split, generator) -> scalar.
+"""(model, images (B, 3, H, W), labels (B, K) or (B,), index (B,) of the images in the split, generator) -> scalar.
 
 Only the loss uses the generator. It is on the CPU, whatever the device, and is reseeded every epoch. A loss that draws
 the same amount at every step therefore draws by (seed, epoch, step) alone.
@@ -68,7 +69,7 @@ class TrainingData:
     inputs: Inputs | CropInputs
     """N images or photographs."""
     labels: Tensor
-    """Multi-hot (N, K), float."""
+    """Multi-hot (N, K), float; or class indices (N,), int64."""
 
 
 def set_up_device(execution: Execution) -> torch.device:
@@ -111,16 +112,16 @@ def keep_freed_memory() -> None:
             libc.mallopt(parameter, value)
 
 
-def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
-    """Multi-label soft-margin loss: binary cross-entropy on scores, mean over N * K."""
-    return F.binary_cross_entropy_with_logits(scores, labels)
+def classification_loss(of_labels: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """Return the ``Loss`` that is ``of_labels`` (scores, labels), a scalar, of the model's scores."""
+
+    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+        return of_labels(model(images), labels)
+
+    return loss
 
 
-def classification_loss(
-    model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator
-) -> Tensor:
-    """``Loss`` that is ``soft_margin`` of the model's scores and the labels."""
-    return soft_margin(model(images), labels)
+_SOFT_MARGIN_LOSS = classification_loss(soft_margin)
 
 
 def train(
@@ -130,8 +131,9 @@ def train(
     *,
     seed: int,
     checkpoint: Checkpoint,
-    loss: Loss = classification_loss,
+    loss: Loss = _SOFT_MARGIN_LOSS,
     validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
+    best_by: str = "map_samples",
 ) -> list[dict[str, Any]]:
     """Train the model in place and return its history, one row per epoch: ``epoch``, ``loss``, ``validation``.
 
@@ -143,7 +145,8 @@ def train(
         checkpoint: written after every epoch; training resumes from it if it exists.
         loss: of every step.
         validate: called after the epochs that ``is_validated`` selects; other epochs have None in their row. With
-            ``checkpoint = best`` the weights of the epoch with the highest ``map_samples`` are kept.
+            ``checkpoint = best`` the weights of the epoch with the highest ``best_by`` are kept.
+        best_by: a key of what ``validate`` returns.
 
     Raises:
         InputError: the loss is not finite after an epoch, or there are fewer than two images.
@@ -163,7 +166,7 @@ def train(
                 raise InputError(f"The training loss became {value} in epoch {epoch}. Lower lr (now {recipe.lr}).")
             validation = validate(model) if validate and is_validated(epoch, recipe) else None
             state.history.append({"epoch": epoch, "loss": value, "validation": validation})
-            if recipe.checkpoint == "best" and _is_best(state.history):
+            if recipe.checkpoint == "best" and _is_best(state.history, best_by):
                 state.keep_weights()
             checkpoint.write(state.state_dict())
             line = _progress_line(epoch, recipe.epochs, value, pace)
@@ -265,9 +268,9 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, recipe.gamma)
 
 
-def _is_best(history: list[dict[str, Any]]) -> bool:
-    """Tell whether the last epoch beats all before it in validation ``map_samples``."""
-    values = [(row["validation"] or {}).get("map_samples") or 0.0 for row in history]
+def _is_best(history: list[dict[str, Any]], metric: str) -> bool:
+    """Tell whether the last epoch beats all before it in a validation score."""
+    values = [(row["validation"] or {}).get(metric) or 0.0 for row in history]
     return values[-1] > max(values[:-1], default=-1.0)
 
 

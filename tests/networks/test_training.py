@@ -11,6 +11,7 @@ from roar_pipeline.config import Execution, Network, Training
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks import batches, training, vgg
 from roar_pipeline.networks.checkpoints import Checkpoint
+from roar_pipeline.networks.losses import soft_margin
 from roar_pipeline.networks.training import TrainingData
 from roar_pipeline.progress import listening
 from roar_pipeline.removal.ranking import removal_levels
@@ -46,9 +47,9 @@ def test_soft_margin_is_torchs_multilabel_loss() -> None:
     scores = torch.randn(5, K, dtype=torch.float64)
     labels = LABELS[:5].double()
     reference = -(labels * scores.sigmoid().log() + (1 - labels) * (1 - scores.sigmoid()).log()).mean()
-    torch.testing.assert_close(training.soft_margin(scores, labels), reference)
+    torch.testing.assert_close(soft_margin(scores, labels), reference)
     torch.testing.assert_close(
-        training.soft_margin(scores, labels), torch.nn.functional.multilabel_soft_margin_loss(scores, labels)
+        soft_margin(scores, labels), torch.nn.functional.multilabel_soft_margin_loss(scores, labels)
     )
 
 
@@ -220,7 +221,7 @@ def test_what_fills_no_batch_is_dropped_or_the_last_batch(
         if not epochs or sum(map(len, epochs[-1])) == sum(sizes):
             epochs.append([])
         epochs[-1].append(index)
-        value = training.soft_margin(model(batch), labels)
+        value = soft_margin(model(batch), labels)
         values.append(value.item())
         return value
 
