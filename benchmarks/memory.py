@@ -120,14 +120,14 @@ def write_images(path: Path, case: Case) -> None:
 def prepare(folder: Path, case: Case) -> dict[str, Any]:
     """Write what the stage reads, and return its arguments."""
     from roar_pipeline.evaluation.cells import Cell
-    from roar_pipeline.networks import vgg
+    from roar_pipeline.networks import classifiers
     from roar_pipeline.networks.objective import Objective
     from roar_pipeline.removal import ranking
 
     write_images(folder / "images.h5", case)
     common = {"images_path": folder / "images.h5", "execution": CPU}
     if case.teacher is not None:
-        vgg.save(folder / "teacher.pt", vgg.build(case.teacher, CLASSES), case.teacher, CLASSES, 1)
+        classifiers.save(folder / "teacher.pt", classifiers.build(case.teacher, CLASSES), case.teacher, CLASSES, 1)
     if case.stage == "train_teacher":
         return {**common, "teacher": case.recipe, "seed": 0, "fingerprint": "0"}
     if case.stage == "distill_student":

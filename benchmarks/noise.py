@@ -19,7 +19,7 @@ from roar_pipeline import config
 from roar_pipeline.attribution import engine
 from roar_pipeline.datasets import images
 from roar_pipeline.datasets.scenes import CLASSES
-from roar_pipeline.networks import batches, vgg
+from roar_pipeline.networks import batches, classifiers
 from roar_pipeline.stages import generate_scenes, prepare_images, train_teacher
 
 SAMPLES = (15, 50, 150)
@@ -31,14 +31,14 @@ COSTLY = tuple(f"integrated_gradients_{name}" for name in STATISTICS)
 """Methods that need ``steps`` gradients per sample: compared with the fewest samples only."""
 
 
-def trained(folder: Path, train: int, test: int) -> tuple[torch.nn.Sequential, engine.Batch, torch.Tensor]:
+def trained(folder: Path, train: int, test: int) -> tuple[torch.nn.Module, engine.Batch, torch.Tensor]:
     """Train the default experiment's teacher, and return it with the test images to explain and black."""
     generate_scenes(folder, scenes=config.Scenes(train=train, validation=1, test=test))
     prepare_images(folder, root=folder / "VOC2012", dataset=config.Dataset(), classes=CLASSES)
     path, execution = folder / "images.h5", config.Execution(device="cpu", threads=1)
     teacher = config.Teacher()
     train_teacher(folder, images_path=path, teacher=teacher, seed=0, fingerprint="benchmark", execution=execution)
-    model, info, split = vgg.load(folder / "model.pt"), images.read_info(path), images.read_split(path, "test")
+    model, info, split = classifiers.load(folder / "model.pt"), images.read_info(path), images.read_split(path, "test")
     device = torch.device("cpu")
     rows = torch.arange(test)
     batch = batches.batch_of(batches.make_inputs(split.images, info.mean, info.std, device), rows)

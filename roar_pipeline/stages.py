@@ -67,12 +67,12 @@ def train_teacher(
     execution: config.Execution,
 ) -> Facts:
     """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
-    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks import classifiers, training, vgg
     from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, teacher)
-    model = vgg.build(teacher, len(info.classes), seed=seed)
+    model = classifiers.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
         vgg.load_imagenet_features(model, teacher.arch)
     loss = training.classification_loss(label_kind(is_single_label=info.is_single_label).of_labels)
@@ -91,14 +91,14 @@ def distill_student(
     execution: config.Execution,
 ) -> Facts:
     """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
-    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks import classifiers, training
     from roar_pipeline.networks.distillation import all_targets, distillation_loss
     from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, student)
-    model = vgg.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
-    teacher = vgg.load(objective.teacher_path, device) if objective.teacher_path else None
+    model = classifiers.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
+    teacher = classifiers.load(objective.teacher_path, device) if objective.teacher_path else None
     targets = None
     if teacher is not None and student.augment == "none":
         inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
@@ -127,10 +127,10 @@ def dump_maps(
 ) -> Facts:
     """Compute methods' maps of the train and test images, and of every pair to localize: ``maps.h5`` of each method."""
     from roar_pipeline.attribution import dumping
-    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks import classifiers, training
 
     device = training.set_up_device(execution)
-    model = vgg.load(model_path, device)
+    model = classifiers.load(model_path, device)
     facts = {**training.facts(device, execution), "dumped_together": len(directories)}
     try:
         dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
@@ -198,10 +198,10 @@ def write_report(directory: Path, *, inputs: ReportInputs) -> None:
 
 def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     """Read the properties of the images, and check that the network accepts their size."""
-    from roar_pipeline.networks import vgg
+    from roar_pipeline.networks import classifiers
 
     info = images.read_info(images_path)
-    vgg.check_size(network.arch, info.height, info.width)
+    classifiers.check_size(network, info.height, info.width)
     return info
 
 
@@ -233,7 +233,7 @@ def _training_data(images_path: Path, recipe: config.Training, device: "torch.de
 
 def _fit(
     directory: Path,
-    model: "nn.Sequential",
+    model: "nn.Module",
     images_path: Path,
     recipe: config.Teacher | config.Student,
     *,
@@ -243,7 +243,7 @@ def _fit(
 ) -> None:
     """Train a teacher or student on the training split, and save it with its figures."""
     from roar_pipeline.evaluation import scoring
-    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks import classifiers, training
     from roar_pipeline.networks.checkpoints import Checkpoint
     from roar_pipeline.report.figures.training import training_curves
 
@@ -256,7 +256,7 @@ def _fit(
     test_inputs = _on_device(images_path, splits["test"], device)
     validation_inputs = test_inputs if is_test else _on_device(images_path, splits["validation"], device)
 
-    def validate(current: "nn.Sequential") -> dict[str, Any]:
+    def validate(current: "nn.Module") -> dict[str, Any]:
         scores = training.predict(current, validation_inputs)
         return scoring.evaluate(splits["validation"].labels, scores, is_single_label=is_single_label)
 
@@ -266,7 +266,7 @@ def _fit(
         model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate, best_by=best_by
     )
     reduction = recipe.reduction if isinstance(recipe, config.Student) else 1
-    vgg.save(directory / "model.pt", model, recipe, len(info.classes), reduction)
+    classifiers.save(directory / "model.pt", model, recipe, len(info.classes), reduction)
     with whole_file(directory / "curves.png") as scratch:
         training_curves(history, scratch)
     scores = training.predict(model, test_inputs)
@@ -279,7 +279,7 @@ def _fit(
         directory / "metrics.json",
         {
             **scoring.measure((splits["test"].labels, scores), validation, is_single_label=is_single_label),
-            "parameters": vgg.parameter_count(model),
+            "parameters": classifiers.parameter_count(model),
             "history": history,
         },
     )

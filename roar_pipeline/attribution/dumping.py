@@ -35,7 +35,7 @@ def dump_explanations(
     directories: Mapping[str, Path],
     fingerprints: Mapping[str, str],
     images_path: Path,
-    model: "nn.Sequential",
+    model: "nn.Module",
     settings: config.Maps,
 ) -> None:
     """Write ``maps.h5`` of several methods: a map per image of every split, and one per pair to localize.
@@ -114,7 +114,7 @@ def dump_explanations(
 
 
 def _explain(
-    names: Sequence[str], model: "nn.Sequential", batch: "Batch", settings: config.Maps, black: "Tensor"
+    names: Sequence[str], model: "nn.Module", batch: "Batch", settings: config.Maps, black: "Tensor"
 ) -> dict[str, NDArray[np.float32] | InputError]:
     """Return each method's maps as ``engine.explain`` does, computed for ``settings.batch`` pairs at a time.
 

@@ -95,7 +95,7 @@ def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, teac
     if on_gpu:
         return alone + targets
     if is_cached and loss == "sswa":
-        targets += 2 * _FLOAT * size.train * teacher_cost.matched[layer]  # batch by batch, and then joined
+        targets += 2 * _FLOAT * size.train * teacher_cost.matched_at(layer)  # batch by batch, and then joined
     batch = min(PREDICT_BATCH if is_cached else recipe.batch, size.train)
     return alone + targets + _FLOAT * 2 * teacher_cost.parameters + _prediction(teacher_cost, batch)
 

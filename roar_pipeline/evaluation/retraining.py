@@ -12,7 +12,7 @@ from roar_pipeline.cache.files import write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation import scoring
 from roar_pipeline.evaluation.cells import Cell
-from roar_pipeline.networks import training, vgg
+from roar_pipeline.networks import classifiers, training
 from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
 from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.networks.losses import label_kind
@@ -45,7 +45,7 @@ def train_cell(
         device: to train on.
     """
     info = images.read_info(images_path)
-    vgg.check_size(cell.recipe.arch, info.height, info.width)
+    classifiers.check_size(cell.recipe, info.height, info.width)
     splits = images.read_splits(images_path)
     levels = None if levels_path is None else read_all_levels(levels_path)
 
@@ -56,7 +56,7 @@ def train_cell(
             return inputs
         return with_removal(inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
 
-    model = vgg.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
+    model = classifiers.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
     kind = label_kind(is_single_label=info.is_single_label)
     history = training.train(
         model,
@@ -73,7 +73,7 @@ def train_cell(
         return splits["validation"].labels, scores if is_test else training.predict(model, inputs_of("validation"))
 
     if cell.recipe.save_model:
-        vgg.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
+        classifiers.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
     write_array(directory / "scores.npy", scores)
     write_json(
         directory / "metrics.json",

@@ -40,7 +40,7 @@ class Checkpoint:
 class TrainingState:
     """All that a training changes from step to step, and all that its checkpoint holds."""
 
-    model: nn.Sequential
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     """Its unit is the step, not the epoch."""

@@ -126,7 +126,7 @@ def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Ten
     return kept
 
 
-def teacher_targets(loss: str, teacher: nn.Sequential, images: Tensor, layer: str) -> Targets:
+def teacher_targets(loss: str, teacher: nn.Module, images: Tensor, layer: str) -> Targets:
     """Compute what ``loss`` uses of the teacher (in eval mode) for images (N, 3, H, W)."""
     lower, upper = split_at(teacher, layer)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def teacher_targets(loss: str, teacher: nn.Sequential, images: Tensor, layer: st
     return Targets(scores, activations=activations, weights=weights)
 
 
-def all_targets(loss: str, teacher: nn.Sequential, inputs: Inputs, layer: str) -> Targets:
+def all_targets(loss: str, teacher: nn.Module, inputs: Inputs, layer: str) -> Targets:
     """Compute what ``loss`` uses of the teacher (in eval mode) for all images, as they are without augmentation."""
     chunks = torch.arange(len(inputs), device=inputs.device).split(PREDICT_BATCH)
     return concatenate(teacher_targets(loss, teacher, batch_of(inputs, index), layer) for index in chunks)
@@ -154,7 +154,7 @@ def all_targets(loss: str, teacher: nn.Sequential, inputs: Inputs, layer: str) -
 def distillation_loss(
     name: str,
     settings: Distillation,
-    teacher: nn.Sequential | None,
+    teacher: nn.Module | None,
     targets: Targets | None,
     kind: LabelKind = SEVERAL_LABELS,
 ) -> Loss:
@@ -170,7 +170,7 @@ def distillation_loss(
     if name == "plain":
         return classification_loss(kind.of_labels)
 
-    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
         if targets is not None:
             batch_targets = targets.at(index)
         elif teacher is not None:

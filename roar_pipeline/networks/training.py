@@ -54,7 +54,7 @@ _STEPS_PER_REPORT = 16
 _VALIDATIONS = 20
 """Approximate number of validations of a training with ``checkpoint = last``."""
 
-Loss = Callable[[nn.Sequential, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """(model, images (B, 3, H, W), labels (B, K) or (B,), index (B,) of the images in the split, generator) -> scalar.
 
 Only the loss uses the generator. It is on the CPU, whatever the device, and is reseeded every epoch. A loss that draws
@@ -115,7 +115,7 @@ def keep_freed_memory() -> None:
 def classification_loss(of_labels: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     """Return the ``Loss`` that is ``of_labels`` (scores, labels), a scalar, of the model's scores."""
 
-    def loss(model: nn.Sequential, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
         return of_labels(model(images), labels)
 
     return loss
@@ -125,14 +125,14 @@ _SOFT_MARGIN_LOSS = classification_loss(soft_margin)
 
 
 def train(
-    model: nn.Sequential,
+    model: nn.Module,
     data: TrainingData,
     recipe: Training,
     *,
     seed: int,
     checkpoint: Checkpoint,
     loss: Loss = _SOFT_MARGIN_LOSS,
-    validate: Callable[[nn.Sequential], dict[str, Any]] | None = None,
+    validate: Callable[[nn.Module], dict[str, Any]] | None = None,
     best_by: str = "map_samples",
 ) -> list[dict[str, Any]]:
     """Train the model in place and return its history, one row per epoch: ``epoch``, ``loss``, ``validation``.
@@ -177,7 +177,7 @@ def train(
     return state.history
 
 
-def start(model: nn.Sequential, images: int, recipe: Training) -> TrainingState:
+def start(model: nn.Module, images: int, recipe: Training) -> TrainingState:
     """Return the state of a training on so many images before its first step."""
     optimizer = _optimizer(model, recipe)
     return TrainingState(model, optimizer, _scheduler(optimizer, recipe, steps=_steps(images, recipe)))

@@ -5,28 +5,22 @@ A model is an ``nn.Sequential`` of ``features``, ``avgpool``, ``flatten`` and ``
 torchvision's names, so torchvision's convolutional weights load as they are.
 """
 
-import dataclasses
-import io
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from roar_pipeline.cache.files import write_bytes
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.estimates.cost import BLOCKS
+from roar_pipeline.estimates.vgg_cost import BLOCKS
 from roar_pipeline.networks.layers import count_to
 from roar_pipeline.seeds import derived_seed
 
 __all__ = [
     "build",
     "check_size",
-    "load",
     "load_imagenet_features",
-    "parameter_count",
-    "save",
     "smallest_side",
     "split_at",
 ]
@@ -88,12 +82,7 @@ def check_size(arch: str, height: int, width: int) -> None:
         )
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Count the parameters."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def split_at(model: nn.Sequential, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
+def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
     """Split the model into two that share its modules: ``upper(lower(images))`` are the model's scores.
 
     Args:
@@ -109,7 +98,7 @@ def split_at(model: nn.Sequential, layer: str) -> tuple[nn.Sequential, nn.Sequen
     return nn.Sequential(*modules[:boundary]), nn.Sequential(*modules[boundary:], *head)
 
 
-def load_imagenet_features(model: nn.Sequential, arch: str) -> None:
+def load_imagenet_features(model: nn.Module, arch: str) -> None:
     """Load torchvision's ImageNet weights of ``arch`` into the convolutional blocks; the head stays as it is.
 
     Raises:
@@ -128,31 +117,3 @@ def load_imagenet_features(model: nn.Sequential, arch: str) -> None:
         ) from error
     features = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
     model.get_submodule("features").load_state_dict(features)
-
-
-def save(path: Path, model: nn.Module, network: Network, classes: int, reduction: int) -> None:
-    """Write a model together with the settings that ``load`` rebuilds it from."""
-    plain = {f.name: getattr(network, f.name) for f in dataclasses.fields(Network)}
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    content = io.BytesIO()
-    torch.save({"network": plain, "classes": classes, "reduction": reduction, "state": state}, content)
-    write_bytes(path, content)
-
-
-def load(path: Path, device: torch.device | None = None) -> nn.Sequential:
-    """Rebuild a saved model, in eval mode, on ``device`` (default: the CPU).
-
-    Raises:
-        InputError: the file is not one that ``save`` wrote.
-    """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        model = build(Network(**saved["network"]), saved["classes"], reduction=saved["reduction"])
-        model.load_state_dict(saved["state"])
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path} does not hold a model of this project ({error}). Remove its folder and rerun."
-        ) from error
-    return model.to(device or torch.device("cpu")).eval()

@@ -36,7 +36,7 @@ _RETRY_SECONDS = 1.0
 _IMPORTS = (
     "roar_pipeline.stages",
     "roar_pipeline.networks.training",
-    "roar_pipeline.networks.vgg",
+    "roar_pipeline.networks.classifiers",
     "roar_pipeline.networks.distillation",
     "roar_pipeline.attribution.dumping",
     "roar_pipeline.evaluation.metrics",

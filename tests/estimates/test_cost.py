@@ -11,7 +11,7 @@ from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.attribution.relevance.sequential import layers_of
 from roar_pipeline.config import Network
 from roar_pipeline.estimates.cost import Cost, cost_of
-from roar_pipeline.networks import vgg
+from roar_pipeline.networks import classifiers, vgg
 
 CLASSES = 7
 CASES = [
@@ -21,11 +21,17 @@ CASES = [
     (Network(arch="vgg16_bn", width=64, pool=7), 4, 100, 99),
     (Network(arch="vgg16_bn", width=8, pool=3), 1, 71, 64),
 ]
-cases = pytest.mark.parametrize(("network", "reduction", "height", "width"), CASES)
+RESNETS = [
+    (Network(arch="resnet20"), 1, 32, 32),
+    (Network(arch="resnet32", width=8), 4, 33, 41),
+    (Network(arch="resnet56", width=4), 1, 24, 40),
+]
+vggs = pytest.mark.parametrize(("network", "reduction", "height", "width"), CASES)
+cases = pytest.mark.parametrize(("network", "reduction", "height", "width"), CASES + RESNETS)
 
 
-def built(network: Network, reduction: int, height: int, width: int) -> tuple[nn.Sequential, Cost]:
-    model = vgg.build(network, CLASSES, reduction=reduction)
+def built(network: Network, reduction: int, height: int, width: int) -> tuple[nn.Module, Cost]:
+    model = classifiers.build(network, CLASSES, reduction=reduction)
     return model, cost_of(network, CLASSES, height, width, reduction=reduction)
 
 
@@ -75,7 +81,7 @@ def test_bytes_kept_for_the_backward_pass(network: Network, reduction: int, heig
     assert sum(kept.values()) / 8 == pytest.approx(cost.saved_bytes, rel=0.03)
 
 
-@cases
+@vggs
 @pytest.mark.parametrize("keep", [False, True])
 def test_bytes_of_the_walks_tape(network: Network, reduction: int, height: int, width: int, keep: bool) -> None:
     model, cost = built(network, reduction, height, width)
@@ -96,7 +102,7 @@ def tensors(tape: list[walk.Step]) -> Iterator[Tensor]:
         yield from (value for value in vars(step).values() if isinstance(value, Tensor))
 
 
-@cases
+@vggs
 def test_matched_layers_and_the_widest_activation(network: Network, reduction: int, height: int, width: int) -> None:
     model, cost = built(network, reduction, height, width)
     image, sizes = torch.randn(1, 3, height, width), []
@@ -108,3 +114,16 @@ def test_matched_layers_and_the_widest_activation(network: Network, reduction: i
             image = module(image)
             sizes.append(image.nbytes)
     assert max(sizes) == cost.widest_bytes
+
+
+@pytest.mark.parametrize(("network", "reduction", "height", "width"), RESNETS)
+def test_matched_layers_of_a_resnet(network: Network, reduction: int, height: int, width: int) -> None:
+    model, cost = built(network, reduction, height, width)
+    sizes: dict[str, int] = {}
+    for path in ("relu", "layer1", "layer2", "layer3"):
+        module = model.get_submodule(path)
+        module.register_forward_hook(lambda _, __, output, path=path: sizes.update({path: output.numel()}))
+    model.eval()(torch.randn(1, 3, height, width))
+    assert cost.widest_bytes == 4 * max(sizes.values())
+    assert cost.matched == {"last_relu": sizes["layer3"], **{n: sizes[n] for n in ("layer1", "layer2", "layer3")}}
+    assert cost.matched_at("layer2.0.conv1") == max(sizes.values())

@@ -82,12 +82,12 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
     assert measured["test"] == metrics.evaluate(labels, scores, 0.5, threshold)
     assert measured["removal"]["asked_percent"] == 30
     # The same network on validation images that have lost 30 %, by hand.
-    from roar_pipeline.networks import training, vgg
+    from roar_pipeline.networks import classifiers, training
 
     info, held = images.read_info(images_path), images.read_split(images_path, "validation")
     inputs = make_inputs(held.images, info.mean, info.std, torch.device("cpu"))
     levels = read_levels(telling_levels, "validation").levels
-    model = vgg.load(tmp_path / "cell" / "model.pt")
+    model = classifiers.load(tmp_path / "cell" / "model.pt")
     validation = training.predict(model, with_removal(inputs, levels, 30, "remove"))
     assert threshold == metrics.best_f1_threshold(held.labels, validation)
 

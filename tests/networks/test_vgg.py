@@ -52,25 +52,6 @@ def test_split_at(layer: str, cells: int) -> None:
     assert (lower(images) >= 0).all()
 
 
-def test_save_and_load(tmp_path: Path) -> None:
-    model = vgg.build(SMALL, 5, reduction=2, seed=3).eval()
-    vgg.save(tmp_path / "model.pt", model, SMALL, 5, reduction=2)
-    images = torch.randn(2, 3, 32, 32)
-    loaded = vgg.load(tmp_path / "model.pt")
-    assert torch.equal(loaded(images), model(images))
-    assert not loaded.training
-    content = (tmp_path / "model.pt").read_bytes()
-    vgg.save(tmp_path / "model.pt", loaded, SMALL, 5, reduction=2)
-    assert (tmp_path / "model.pt").read_bytes() == content
-
-
-@pytest.mark.parametrize("content", [b"", b"not a model"])
-def test_load_refuses_a_foreign_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.pt").write_bytes(content)
-    with pytest.raises(InputError, match="does not hold a model of this project"):
-        vgg.load(tmp_path / "model.pt")
-
-
 def test_imagenet_weights_are_read_from_torchs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import VGG11_BN_Weights
 
