@@ -53,7 +53,7 @@ def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
 
 
 def prepare_images(directory: Path, *, root: Path, dataset: config.Dataset, classes: tuple[str, ...]) -> None:
-    """Decode and resize every image of a VOC folder once: ``images.h5``."""
+    """Decode and resize every image of a data set once: ``images.h5``."""
     images.prepare(directory, root, dataset, classes)
 
 

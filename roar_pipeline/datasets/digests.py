@@ -4,29 +4,25 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from roar_pipeline.cache.files import lock, write_json
 from roar_pipeline.config import Dataset
-from roar_pipeline.datasets.voc import ANNOTATIONS, IMAGES, LISTS, MASKS, not_in_layout
-from roar_pipeline.errors import InputError
+from roar_pipeline.datasets import kinds
 
 __all__ = ["content_digest"]
 
 
 def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
-    """Return a sha256 over the names and contents of all files that ``voc`` can read under ``root``.
+    """Return a sha256 over the names and contents of all files of a data set that may be read.
 
     The same files in another folder have the same digest. Contents are read only if a name, size, mtime or ctime (which
     cannot be set back) differs from ``cache``, a JSON file that several processes may use and anyone may delete.
 
     Raises:
-        InputError: there is no VOC folder at ``root``.
+        InputError: there is no data set at ``root``, or its layout is faulty.
     """
-    if not (root / IMAGES).is_dir():
-        raise InputError(not_in_layout(root, [IMAGES]))
-    files = sorted(_list_files(root, dataset))
+    files = sorted((name, *_stamp(status)) for name, status in kinds.files(root, dataset))
     listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     key = str(root.resolve())
     entry = _read_cache(cache).get(key)
@@ -38,28 +34,6 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
         digest.update(f"{name}\0{content}\n".encode())
     _write_cache(cache, {**_read_cache(cache), key: {"listing": listing, "digest": digest.hexdigest()}})
     return digest.hexdigest()
-
-
-def _list_paths(dataset: Dataset) -> list[str]:
-    main = {dataset.train_split, dataset.validation_split, dataset.test_split}
-    masks = {dataset.segmentation_split} - {""}
-    return sorted(
-        [f"{LISTS}/Main/{name}.txt" for name in main] + [f"{LISTS}/Segmentation/{name}.txt" for name in masks]
-    )
-
-
-def _list_files(root: Path, dataset: Dataset) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (name below root, bytes, mtime and ctime in ns); hidden files are not the set's."""
-    for name in _list_paths(dataset):
-        if (root / name).is_file():
-            yield name, *_stamp((root / name).stat())
-    for folder in (IMAGES, ANNOTATIONS, MASKS):
-        if not (root / folder).is_dir():
-            continue
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and entry.is_file():
-                    yield f"{folder}/{entry.name}", *_stamp(entry.stat())
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

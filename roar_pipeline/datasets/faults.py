@@ -1,40 +1,58 @@
 """Faults of a data set's files, collected so that one message lists several."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from roar_pipeline.datasets import voc
 from roar_pipeline.errors import InputError
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "UndeclaredClassError"]
 
 _MOST = 10
 
 
-class Faults:
-    """Distinct faults of the files under ``root``, at most ten."""
+class UndeclaredClassError(InputError):
+    """An image is of a class, ``name``, that the settings do not declare."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Faults:
+    """Distinct faults of the data set ``where``, at most ten."""
+
+    def __init__(self, where: Any) -> None:
+        self._where = where
         self._messages: dict[str, str] = {}
         """Fault to its first message: an undeclared class is one fault, in however many files it occurs."""
 
-    def read(self, read: Callable[..., Any], *where: Any) -> Any:
-        """Return ``read(root, *where)``, or None and record the reason.
+    def read(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """Return ``read(*arguments)``, or None and record the reason.
 
         Raises:
             InputError: this is the tenth fault.
         """
         try:
-            return read(self._root, *where)
-        except voc.UndeclaredClassError as error:
+            return read(*arguments)
+        except UndeclaredClassError as error:
             self._messages.setdefault(error.name, str(error))
         except InputError as error:
             self._messages[str(error)] = str(error)
         if len(self._messages) == _MOST:
             self.check()
         return None
+
+    def add(self, message: str) -> None:
+        """Record a fault.
+
+        Raises:
+            InputError: this is the tenth fault.
+        """
+
+        def fail() -> None:
+            raise InputError(message)
+
+        self.read(fail)
 
     def check(self) -> None:
         """Raise InputError with all faults, if there are any."""
@@ -43,4 +61,4 @@ class Faults:
         if self._messages:
             count = f"The first {len(self._messages)}" if len(self._messages) == _MOST else str(len(self._messages))
             listed = "\n".join(f"  - {message}" for message in self._messages.values())
-            raise InputError(f"{count} mistakes in {self._root}:\n{listed}")
+            raise InputError(f"{count} mistakes in {self._where}:\n{listed}")

@@ -4,12 +4,14 @@ Legend: N images of a split, K classes, H x W pixels (height, width), M masks.
 
 Layout of ``images.h5``: one group per split with ``ids`` (N,), ``images`` (N, H, W, 3) and ``labels`` (N,
 K); the masks of the test split in the group ``masks`` with ``segmentation`` (M, H, W) and ``rows`` (M,);
-the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``, and ``single_label`` where every image
-has exactly one label (its row of ``labels`` has a single 1). Splits that name the same
+the attributes ``format``, ``classes``, ``mean``, ``std`` and ``unused_masks``. ``single_label`` is there where every
+image has exactly one label (its row of ``labels`` has a single 1), ``held_out`` (share, number) where the validation
+split was drawn from the training images, ``overlaps`` (3,) where splits share images. Splits that name the same
 list are one group under two names. With ``train_side`` the training split is stored a second time, as photographs of
 different sizes (``photographs.py``).
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +25,9 @@ import numpy.typing as npt
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.hdf5 import allocate, created, reserve
 from roar_pipeline.config import Dataset
-from roar_pipeline.datasets import voc
+from roar_pipeline.datasets import kinds
 from roar_pipeline.datasets.faults import Faults
 from roar_pipeline.datasets.masks import VOID
-from roar_pipeline.datasets.overlaps import check_disjoint
 from roar_pipeline.datasets.photographs import (
     Photographs,
     allocate_photographs,
@@ -34,11 +35,13 @@ from roar_pipeline.datasets.photographs import (
     read_photographs,
     store_photographs,
 )
+from roar_pipeline.datasets.source import Source
 from roar_pipeline.errors import InputError
 from roar_pipeline.progress import report
 
 __all__ = [
     "FILE",
+    "OVERLAPPING",
     "SPLITS",
     "Info",
     "Split",
@@ -54,9 +57,16 @@ __all__ = [
 FILE = "images.h5"
 SPLITS = ("train", "validation", "test")
 
+OVERLAPPING = (("train", "validation"), ("train", "test"), ("validation", "test"))
+"""The pairs of splits that the attribute ``overlaps`` counts."""
+
+_log = logging.getLogger("roar")
+
 _FORMAT = "roar-pipeline images 1"
 _BLOCK = 256
 """Images per read when a pass over a split only sums."""
+_SHOWN = 20
+"""Class names in a message."""
 
 
 @dataclass(frozen=True)
@@ -88,105 +98,128 @@ class Info:
     width: int
     is_single_label: bool = False
     """Whether every image has exactly one label, a property of the data set's kind."""
+    held_out: tuple[float, int] | None = None
+    """The share of every class's training images that became the validation split, and their number; None: given."""
+    overlaps: tuple[int, int, int] = (0, 0, 0)
+    """How many images of the pairs of splits ``OVERLAPPING`` have equal bytes."""
 
 
 def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Decode, resize and check the splits of a VOC folder once, into ``directory/images.h5``.
+    """Decode, resize and check the splits of a data set once, into ``directory/images.h5``.
 
     ``mean`` and ``std`` are the training split's (exact, over all pixels, population) unless ``dataset`` has them.
     Validation and test may be the same list; a test image among the training images is an error. Masks of images
     outside the test split are left out and counted in the attribute ``unused_masks``. With ``dataset.train_side`` the
     training photographs are stored as well, for random crops.
 
+    Args:
+        directory: of the result.
+        root: the data set's folder.
+        dataset: names its kind and its splits.
+        classes: names, in the order of the labels.
+
     Raises:
         InputError: the folder, a list, a file or the class list is faulty; up to ten faults of files at once.
     """
-    _check_classes(classes)
-    voc.check_layout(root, dataset)
-    lists = dict(zip(SPLITS, (dataset.train_split, dataset.validation_split, dataset.test_split), strict=True))
-    ids = {name: voc.read_split(root, name) for name in dict.fromkeys(lists.values())}
-    check_disjoint(root, ids, dataset)
-    rows, unused = _masked_rows(root, ids[dataset.test_split], dataset)
-    faults = Faults(root)
-    sizes = photograph_sizes(ids[dataset.train_split], dataset.train_side, faults)
+    _check_classes(classes, has_masks=kinds.has_masks(root, dataset))
+    source = kinds.open_source(root, dataset, classes)
+    faults = Faults(source.where)
+    sizes = photograph_sizes(source.photographs, len(source.ids["train"]), faults)
     with whole_file(directory / FILE) as scratch, created(scratch) as file:
-        groups: dict[str, Any] = {}
-        for split, name in lists.items():
-            if name in groups:
-                file[split] = groups[name]
-            else:
-                groups[name] = file.create_group(split)
-                _allocate_split(groups[name], ids[name], dataset, classes)
-        _allocate_masks(file.create_group("masks"), rows, dataset)
+        _allocate_splits(file, source, dataset, classes)
+        _allocate_masks(file.create_group("masks"), source.masked_rows, dataset)
         if sizes:
             allocate_photographs(file, sizes)
-        file.attrs.update({"format": _FORMAT, "classes": list(classes), "unused_masks": unused})
-        file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
+        _write_attributes(file, source, dataset, classes)
         reserve(file)
-        for name, group in groups.items():
-            _store_split(group, ids[name], dataset, classes, faults)
-        if sizes:
-            store_photographs(file, ids[dataset.train_split], sizes, dataset.train_side, faults)
-        faults.check()
-        _store_masks(file["masks"], ids[dataset.test_split], rows, dataset, classes, faults)
+        for split in _stored_splits(source):
+            _store_split(file, split, source, faults)
+        if source.photographs:
+            store_photographs(file, source.photographs, sizes, faults)
         faults.check()
         for name, value in zip(("mean", "std"), _mean_std(file["train/images"], dataset), strict=True):
             file.attrs.modify(name, value)
+    _log_notes(source, dataset)
 
 
-def _check_classes(classes: Sequence[str]) -> None:
-    if not 0 < len(classes) < VOID or len(set(classes)) != len(classes):
-        got = ", ".join(classes) or "none"
-        raise InputError(f"[dataset] classes must be 1 to {VOID - 1} different names, got {got}.")
+def _stored_splits(source: Source) -> list[str]:
+    """Return one name of every distinct list: the last, so that a list with masks is stored as the test split."""
+    return list({id(source.ids[split]): split for split in SPLITS}.values())
 
 
-def _masked_rows(root: Path, test_ids: list[str], dataset: Dataset) -> tuple[list[int], int]:
-    """Return the rows of the test split that have a mask, ascending, and the number of other images' masks."""
-    if not dataset.segmentation_split:
-        return [], 0
-    listed = set(voc.read_split(root, dataset.segmentation_split, "Segmentation"))
-    rows = [row for row, image_id in enumerate(test_ids) if image_id in listed]
-    if not rows:
-        raise InputError(
-            f"None of the {len(listed)} masks of ImageSets/Segmentation/{dataset.segmentation_split}.txt "
-            f"belongs to a test image ({dataset.test_split}). Set [dataset] segmentation_split to a list of "
-            "test images, or to nothing: then there is no localization."
+def _check_classes(classes: Sequence[str], *, has_masks: bool) -> None:
+    """Refuse no class, equal names, and more classes than the values of a mask."""
+    most = VOID - 1 if has_masks else None
+    if not classes or len(set(classes)) != len(classes) or (most and len(classes) > most):
+        got = ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "") or "none"
+        raise InputError(f"[dataset] classes must be 1 to {most or 'any number of'} different names, got {got}.")
+
+
+def _log_notes(source: Source, dataset: Dataset) -> None:
+    """Log what a reader of the results should know of the splits."""
+    if source.held_out:
+        counts = {split: len(source.ids[split]) for split in SPLITS}
+        _log.info(
+            "The data set has no validation split: %d of %d training images are held out for it, the same share of "
+            "every class ([dataset] holdout = %g, holdout_seed = %d).",
+            counts["validation"],
+            counts["train"] + counts["validation"],
+            dataset.holdout,
+            dataset.holdout_seed,
         )
-    return rows, len(listed) - len(rows)
+    for (first, second), count in zip(OVERLAPPING, source.overlaps, strict=True):
+        if count:
+            _log.warning("%d %s images are, byte for byte, %s images: [dataset] overlap = allow.", count, second, first)
 
 
-def _allocate_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str]) -> None:
+def _allocate_splits(file: Any, source: Source, dataset: Dataset, classes: Sequence[str]) -> None:
+    groups: dict[int, Any] = {}
+    for split in SPLITS:
+        ids = source.ids[split]
+        if id(ids) in groups:
+            file[split] = groups[id(ids)]
+        else:
+            groups[id(ids)] = file.create_group(split)
+            _allocate_split(groups[id(ids)], ids, dataset, classes)
+
+
+def _allocate_split(group: Any, ids: Sequence[str], dataset: Dataset, classes: Sequence[str]) -> None:
     encoded = [image_id.encode() for image_id in ids]
     group.create_dataset("ids", data=encoded, dtype=h5py.string_dtype("utf-8", max(map(len, encoded))))
     allocate(group, "images", (len(ids), dataset.height, dataset.width, 3), np.uint8)
     allocate(group, "labels", (len(ids), len(classes)), np.uint8)
 
 
-def _allocate_masks(group: Any, rows: list[int], dataset: Dataset) -> None:
+def _allocate_masks(group: Any, rows: Sequence[int], dataset: Dataset) -> None:
     group.create_dataset("rows", data=np.array(rows, dtype=np.int64))
     allocate(group, "segmentation", (len(rows), dataset.height, dataset.width), np.uint8)
 
 
-def _store_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence[str], faults: Faults) -> None:
-    height, width = dataset.height, dataset.width
-    for row, image_id in enumerate(ids):
-        _store_row(group["labels"], row, faults, voc.read_labels, image_id, classes)
-        _store_row(group["images"], row, faults, voc.read_image, image_id, height, width)
+def _write_attributes(file: Any, source: Source, dataset: Dataset, classes: Sequence[str]) -> None:
+    file.attrs.update({"format": _FORMAT, "classes": list(classes), "unused_masks": source.unused_masks})
+    file.attrs.update({"mean": np.zeros(3), "std": np.zeros(3)})
+    if source.is_single_label:
+        file.attrs["single_label"] = True
+    if source.held_out:
+        file.attrs["held_out"] = (dataset.holdout, len(source.ids["validation"]))
+    if any(source.overlaps):
+        file.attrs["overlaps"] = source.overlaps
+
+
+def _store_split(file: Any, split: str, source: Source, faults: Faults) -> None:
+    group, count, masks = file[split], len(source.ids[split]), iter(range(len(source.masked_rows)))
+    for row, record in enumerate(source.records(split)):
+        _store_row(group["labels"], row, faults, record.labels)
+        _store_row(group["images"], row, faults, record.image)
+        if record.mask and split == "test":
+            _store_row(file["masks/segmentation"], next(masks), faults, record.mask)
         if row % _BLOCK == 0:
-            report(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
+            report(row / count, f"{group.name.strip('/')}: {row} of {count} images")
 
 
-def _store_masks(
-    group: Any, ids: list[str], rows: list[int], dataset: Dataset, classes: Sequence[str], faults: Faults
-) -> None:
-    where = classes, dataset.height, dataset.width
-    for mask, row in enumerate(rows):
-        _store_row(group["segmentation"], mask, faults, voc.read_segmentation, ids[row], *where)
-
-
-def _store_row(column: Any, row: int, faults: Faults, read: Callable[..., Any], *where: Any) -> None:
+def _store_row(column: Any, row: int, faults: Faults, read: Callable[[], Any]) -> None:
     """Store the result of ``read`` unless it fails."""
-    value = faults.read(read, *where)
+    value = faults.read(read)
     if value is not None:
         column[row] = value
 
@@ -220,8 +253,22 @@ def read_info(path: Path) -> Info:
     with _open(path) as file:
         height, width = file["train/images"].shape[1:3]
         classes = tuple(str(name) for name in file.attrs["classes"])
-        is_single_label = bool(file.attrs.get("single_label", False))
-        return Info(classes, file.attrs["mean"], file.attrs["std"], int(height), int(width), is_single_label)
+        held_out = file.attrs.get("held_out")
+        return Info(
+            classes,
+            file.attrs["mean"],
+            file.attrs["std"],
+            int(height),
+            int(width),
+            bool(file.attrs.get("single_label", False)),
+            None if held_out is None else (float(held_out[0]), int(held_out[1])),
+            _overlaps(file),
+        )
+
+
+def _overlaps(file: Any) -> tuple[int, int, int]:
+    first, second, third = (int(count) for count in file.attrs.get("overlaps", (0, 0, 0)))
+    return first, second, third
 
 
 def read_split(path: Path, split: str) -> Split:

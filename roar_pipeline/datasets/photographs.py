@@ -6,6 +6,9 @@ Layout: ``photographs/sizes`` (N, 2), their h and w, and ``photograph_pixels/val
 all photographs one after the other.
 """
 
+import contextlib
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 from roar_pipeline.cache.hdf5 import allocate
-from roar_pipeline.datasets import voc
 from roar_pipeline.datasets.faults import Faults
+from roar_pipeline.datasets.source import PhotographReader
+from roar_pipeline.errors import InputError
 from roar_pipeline.progress import report
 
 __all__ = [
     "Photographs",
     "allocate_photographs",
     "byte_offsets",
+    "estimated_bytes",
     "photograph_sizes",
     "read_photographs",
     "store_photographs",
 ]
 
 _PHOTOGRAPHS_PER_REPORT = 256
+_SAMPLE = 50
+"""Photographs whose size is read for an estimate."""
 
 _SIZES, _VALUES = "photographs/sizes", "photograph_pixels/values"
 
@@ -59,31 +66,37 @@ def allocate_photographs(file: Any, sizes: Sequence[tuple[int, int]]) -> None:
     allocate(file.create_group(group), name, (int(byte_offsets(table)[-1]),), np.uint8)
 
 
-def photograph_sizes(ids: Sequence[str], short_side: int, faults: Faults) -> list[tuple[int, int]]:
-    """Return height and width of every photograph as stored, (0, 0) if it cannot be read.
+def photograph_sizes(reader: PhotographReader | None, count: int, faults: Faults) -> list[tuple[int, int]]:
+    """Return height and width of all ``count`` photographs as stored, (0, 0) if one cannot be read.
 
     Args:
-        ids: of the training split.
-        short_side: pixels, as of ``read_photograph``; 0 stores no photographs: the list is empty.
+        reader: of the training photographs; None stores none: the list is empty.
+        count: of the training images.
         faults: records the reasons.
     """
-    if not short_side:
-        return []
-    return [faults.read(voc.read_photograph_size, image_id, short_side) or (0, 0) for image_id in ids]
+    return [faults.read(reader.size, row) or (0, 0) for row in range(count)] if reader else []
 
 
-def store_photographs(
-    file: Any, ids: Sequence[str], sizes: Sequence[tuple[int, int]], short_side: int, faults: Faults
-) -> None:
+def estimated_bytes(reader: PhotographReader | None, count: int) -> int:
+    """Estimate the bytes of ``count`` photographs in memory from the sizes of a sample; 0 without a reader."""
+    if reader is None:
+        return 0
+    sizes = []
+    for row in range(0, count, max(1, count // _SAMPLE)):
+        with contextlib.suppress(InputError, OSError):
+            sizes.append(math.prod(reader.size(row)))
+    return int(3 * count * statistics.fmean(sizes)) if sizes else 0
+
+
+def store_photographs(file: Any, reader: PhotographReader, sizes: Sequence[tuple[int, int]], faults: Faults) -> None:
     """Read the photographs and store them where ``allocate_photographs`` allocated their ``sizes``."""
     offsets = byte_offsets(np.array(sizes, dtype=np.int64)).tolist()
-    for row, image_id in enumerate(ids):
-        is_readable = all(sizes[row])
-        pixels = faults.read(voc.read_photograph, image_id, short_side) if is_readable else None
+    for row, size in enumerate(sizes):
+        pixels = faults.read(reader.pixels, row) if all(size) else None
         if pixels is not None:
             file[_VALUES][offsets[row] : offsets[row + 1]] = pixels.ravel()
         if row % _PHOTOGRAPHS_PER_REPORT == 0:
-            report(row / len(ids), f"photographs: {row} of {len(ids)} images")
+            report(row / len(sizes), f"photographs: {row} of {len(sizes)} images")
 
 
 def read_photographs(file: Any) -> Photographs | None:

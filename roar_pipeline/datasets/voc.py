@@ -8,7 +8,6 @@ Files are read by Pillow and the standard library, not by torchvision, so that r
 """
 
 import re
-import stat
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from roar_pipeline.config import Dataset
+from roar_pipeline.datasets.faults import UndeclaredClassError
 from roar_pipeline.datasets.masks import VOID
+from roar_pipeline.datasets.pixels import as_rgb, read_file, require_regular, shrunk, size_text
 from roar_pipeline.errors import InputError
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "IMAGES",
     "LISTS",
     "MASKS",
-    "UndeclaredClassError",
     "check_layout",
     "image_path",
     "not_in_layout",
@@ -50,25 +50,9 @@ IMAGES, ANNOTATIONS, MASKS, LISTS = "JPEGImages", "Annotations", "SegmentationCl
 _FORMATS = ("JPEG", "PNG")
 _PATH_PARTS = re.compile(r"^\.|[/\\\0]")
 """Matches an id that would be a path into another folder, or a hidden file."""
-_COLOR_MODES = ("RGB", "L", "CMYK", "YCbCr", "P", "RGBA", "LA", "1")
 _MASK_MODES = ("P", "L")
-_BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-
-_KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
-
-
-class UndeclaredClassError(InputError):
-    """An annotation names a class, ``name``, that the settings do not declare."""
-
-    def __init__(self, message: str, name: str = "") -> None:
-        super().__init__(message)
-        self.name = name
+_ON_LIST = "Replace it by a file, or take it off its list."
+_REMEDY = "Replace the file, or take it off its list."
 
 
 Kind = Literal["Main", "Segmentation"]
@@ -119,7 +103,7 @@ def read_split(root: Path, split: str, kind: Kind = "Main") -> list[str]:
         InputError: the list is missing or empty, names an image twice, or is not a list of ids; ids have no folders.
     """
     path = root / _list_name(split, kind)
-    _require_regular(path)
+    require_regular(path, _ON_LIST)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -156,7 +140,7 @@ def read_labels(root: Path, image_id: str, classes: Sequence[str]) -> npt.NDArra
         InputError: the file is missing or broken.
     """
     path = root / ANNOTATIONS / f"{image_id}.xml"
-    _require_regular(path)
+    require_regular(path, _ON_LIST)
     try:
         annotation = ElementTree.parse(path).getroot()
     except FileNotFoundError:
@@ -191,7 +175,7 @@ def read_image(root: Path, image_id: str, height: int, width: int) -> npt.NDArra
     Raises:
         InputError: the file is missing, truncated or no image.
     """
-    return _read_image_file(root, image_id, lambda image: _as_rgb(image, height, width))
+    return _read_image_file(root, image_id, lambda image: as_rgb(image, height, width))
 
 
 def read_photograph(root: Path, image_id: str, short_side: int) -> npt.NDArray[np.uint8]:
@@ -202,7 +186,7 @@ def read_photograph(root: Path, image_id: str, short_side: int) -> npt.NDArray[n
     Raises:
         InputError: the file is missing, truncated or no image.
     """
-    return _read_image_file(root, image_id, lambda image: _as_rgb(image, *_shrunk(image, short_side)))
+    return _read_image_file(root, image_id, lambda image: as_rgb(image, *shrunk(image, short_side)))
 
 
 def read_photograph_size(root: Path, image_id: str, short_side: int) -> tuple[int, int]:
@@ -211,27 +195,12 @@ def read_photograph_size(root: Path, image_id: str, short_side: int) -> tuple[in
     Raises:
         InputError: the file is missing or no image.
     """
-    return _read_image_file(root, image_id, lambda image: _shrunk(image, short_side))
-
-
-def _shrunk(image: Image.Image, short_side: int) -> tuple[int, int]:
-    """Return height and width with the shorter side shrunk to ``short_side`` pixels; smaller images are unchanged."""
-    width, height = image.size
-    short = min(width, height)
-    if short <= short_side:
-        return height, width
-    return max(short_side, round(height * short_side / short)), max(short_side, round(width * short_side / short))
-
-
-def _as_rgb(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
-    if image.mode not in _COLOR_MODES:
-        raise ValueError(f"pixels of type {image.mode} are not 8-bit color or grey values")
-    return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+    return _read_image_file(root, image_id, lambda image: shrunk(image, short_side))
 
 
 def _read_image_file(root: Path, image_id: str, convert: Callable[[Image.Image], Result]) -> Result:
     path = image_path(root, image_id)
-    return _read_pixels(path, f"{path} is missing, though a list names {image_id}.", convert)
+    return _read(path, f"{path} is missing, though a list names {image_id}.", convert)
 
 
 def read_segmentation(
@@ -249,7 +218,9 @@ def read_segmentation(
         if mask.mode not in _MASK_MODES:
             raise ValueError(f"its pixels are of type {mask.mode}, not the class indices of a palette or grey image")
         if mask.size != size:
-            raise ValueError(f"it has {_pixels(mask.size)}, its image {_pixels(size)}; they must cover the same pixels")
+            raise ValueError(
+                f"it has {size_text(mask.size)}, its image {size_text(size)}; they must cover the same pixels"
+            )
         values = np.unique(np.asarray(mask))
         if (bad := values[(values > len(classes)) & (values != VOID)]).size:
             raise ValueError(f"value {bad[0]} is neither 0..{len(classes)} ([dataset] classes) nor {VOID} (void)")
@@ -257,36 +228,9 @@ def read_segmentation(
 
     path = root / MASKS / f"{image_id}.png"
     size = _read_image_file(root, image_id, lambda image: image.size)
-    return _read_pixels(path, f"{path} is missing, though a Segmentation list names {image_id}.", convert)
+    return _read(path, f"{path} is missing, though a Segmentation list names {image_id}.", convert)
 
 
-def _require_regular(path: Path) -> None:
-    """Refuse a pipe, a socket, a device or a folder, on which reading would block or never end.
-
-    Raises:
-        InputError: the path exists and is not a regular file.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # opening it reports the reason
-        return
-    if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS.items() if is_kind(mode)), "a special file")
-        raise InputError(f"{path} is {kind}, not a regular file. Replace it by a file, or take it off its list.")
-
-
-def _read_pixels(path: Path, missing: str, convert: Callable[[Image.Image], Result]) -> Result:
-    _require_regular(path)
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return convert(image)
-    except FileNotFoundError:
-        raise InputError(f"{missing} Add the file, or take it off the list.") from None
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image in JPEG or PNG format. Replace the file.") from error
-    except _BROKEN_IMAGE as error:
-        raise InputError(f"{path} cannot be used: {error}. Replace the file, or take it off its list.") from error
-
-
-def _pixels(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]} pixels"
+def _read(path: Path, missing: str, convert: Callable[[Image.Image], Result]) -> Result:
+    missing = f"{missing} Add the file, or take it off the list."
+    return read_file(path, convert, _FORMATS, missing=missing, remedy=_REMEDY)

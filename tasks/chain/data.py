@@ -1,10 +1,11 @@
 """From a data set to images in one file."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.datasets import digests, scenes, voc
+from roar_pipeline.datasets import digests, kinds
 from tasks.chain.base import StageTask
 from tasks.configuration.settings import data_folder, folder, settings
 
@@ -42,18 +43,20 @@ class PrepareImages(StageTask):
     def label_parameters(self) -> Mapping[str, Any]:
         """Return the size, and what the data set holds (its content, wherever it lies)."""
         dataset = settings().dataset
-        size = {"size": f"{dataset.height}x{dataset.width}"}
-        if not dataset.root:
-            return {"set": "scenes", **size}
-        voc.check_layout(self._root, dataset)
-        cache = data_folder() / "dataset-digests.json"
-        return {"set": digests.content_digest(self._root, dataset, cache)[:12], **size}
+        return {"set": self._digest[:12] if dataset.root else "scenes", "size": f"{dataset.height}x{dataset.width}"}
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return digests.content_digest(self._root, settings().dataset, data_folder() / "dataset-digests.json")
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return [dataset] without the folder's place, and without ``train_side`` where it keeps nothing."""
-        idle = {"root"} if settings().dataset.train_side else {"root", "train_side"}
-        chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k not in idle}
-        return {"dataset": chosen, "classes": list(self._classes)}
+        """Return what of [dataset] affects the images of its kind, and the classes."""
+        return {"dataset": kinds.identity(self._root, settings().dataset), "classes": list(self._classes)}
+
+    @functools.cached_property
+    def has_masks(self) -> bool:
+        """Whether there are masks that maps can be localized by."""
+        return kinds.has_masks(self._root, settings().dataset)
 
     def arguments(self) -> Mapping[str, Any]:
         """Return where to read and what."""
@@ -64,12 +67,11 @@ class PrepareImages(StageTask):
         """images.h5."""
         return self.directory / "images.h5"
 
-    @property
+    @functools.cached_property
     def _root(self) -> Path:
         root = settings().dataset.root
         return folder("[dataset] root", root) if root else GenerateScenes().voc
 
-    @property
+    @functools.cached_property
     def _classes(self) -> tuple[str, ...]:
-        dataset = settings().dataset
-        return dataset.classes or (voc.CLASSES if dataset.root else scenes.CLASSES)
+        return kinds.class_names(self._root, settings().dataset)

@@ -251,10 +251,10 @@ class EvaluateLocalization(ExplanationTask):
         """Return the images (for their masks) and the maps."""
         if self._method.is_shuffled:
             raise InputError(f"{self.method} shows every image another image's map: there is nothing to localize.")
-        if not settings().dataset.segmentation_split:
+        if not PrepareImages().has_masks:
             raise InputError(
-                "Localization needs masks, and [dataset] segmentation_split is empty. Name a list of "
-                "ImageSets/Segmentation, or leave EvaluateLocalization out."
+                "Localization needs masks, and the data set has none: its kind has no masks, or [dataset] "
+                "segmentation_split is empty. Name a list of ImageSets/Segmentation, or leave EvaluateLocalization out."
             )
         return [PrepareImages(), self._maps]
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from roar_pipeline import config
 from roar_pipeline.methods import RANDOM, MethodName
 from tasks.chain.base import StageTask
+from tasks.chain.data import PrepareImages
 from tasks.chain.explanations import EvaluateLocalization, RankPixels
 from tasks.chain.models import ModelTask, full_name, model_task
 from tasks.chain.retraining import ProbeMasks, Retrain
 from tasks.configuration.parameters import NO_MODEL
-from tasks.configuration.settings import settings
 
 __all__ = ["GridTasks"]
 
@@ -80,7 +80,7 @@ class GridTasks:
     @functools.cached_property
     def localizations(self) -> list[EvaluateLocalization]:
         """The localizations of all maps, if there are masks; of a control's draws the first."""
-        if not settings().dataset.segmentation_split:
+        if not PrepareImages().has_masks:
             return []
         return [EvaluateLocalization(**ranking._asdict()) for ranking in self._rankings if self._is_localized(ranking)]
 

@@ -1,11 +1,8 @@
 """The scheduler's resources of a machine: GPU slots, and main memory by an estimate of a stage's peak."""
 
-import contextlib
 import dataclasses
 import functools
-import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +10,7 @@ import psutil
 from luigi.configuration import get_config
 
 from roar_pipeline import config
-from roar_pipeline.datasets import scenes, voc
-from roar_pipeline.errors import InputError
+from roar_pipeline.datasets import kinds
 from roar_pipeline.estimates import memory
 from roar_pipeline.estimates.cost import Cost, Size, cost_of
 from roar_pipeline.methods import METHODS
@@ -44,8 +40,6 @@ MEMORY = "memory_mb"
 """The resource's name, in 10^6 bytes."""
 
 _USABLE = 0.9
-_SAMPLE = 50
-"""Photographs whose size is read for the estimate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,44 +175,22 @@ def data_size() -> Size:
 
 @functools.cache
 def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
-    photographs = 0
-    if dataset.root:
-        root = Path(dataset.root).expanduser()
-        ids = _listed(root, dataset.train_split)
-        test, validation = (len(_listed(root, split)) for split in (dataset.test_split, dataset.validation_split))
-        masks = len(_listed(root, dataset.segmentation_split, "Segmentation")) if dataset.segmentation_split else 0
-        train = len(ids)
-        if dataset.train_side:
-            photographs = _photograph_bytes(root, ids, dataset.train_side)
-    else:
-        train, test, validation = generated.train, generated.test, generated.validation
-        masks = test if dataset.segmentation_split else 0
-        photographs = train * 3 * min(dataset.train_side, generated.size) ** 2
-    is_shared = dataset.validation_split == dataset.test_split
     shape = dataset.height, dataset.width, len(_class_names(dataset))
-    return Size(train, test, *shape, 0 if is_shared else validation, min(masks, test), photographs)
-
-
-def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
-    """Return a list's images; empty if it cannot be read, which then fails the stage that needs it."""
-    try:
-        return voc.read_split(root, split, kind)
-    except InputError:
-        return []
-
-
-def _photograph_bytes(root: Path, ids: Sequence[str], short_side: int) -> int:
-    """Estimate the bytes of photographs in memory from the sizes of a sample."""
-    sizes = []
-    for image_id in ids[:: max(1, len(ids) // _SAMPLE)]:
-        with contextlib.suppress(InputError, OSError):
-            sizes.append(math.prod(voc.read_photograph_size(root, image_id, short_side)))
-    pixels = statistics.fmean(sizes) if sizes else short_side**2
-    return int(3 * len(ids) * pixels)
+    if dataset.root:
+        counts = kinds.count(_data_root(dataset), dataset)
+        return Size(counts.train, counts.test, *shape, counts.validation, counts.masks, counts.photograph_bytes)
+    is_shared = dataset.validation_split == dataset.test_split
+    masks = generated.test if dataset.segmentation_split else 0
+    photographs = generated.train * 3 * min(dataset.train_side, generated.size) ** 2
+    return Size(generated.train, generated.test, *shape, 0 if is_shared else generated.validation, masks, photographs)
 
 
 def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
-    return dataset.classes or (voc.CLASSES if dataset.root else scenes.CLASSES)
+    return kinds.class_names(_data_root(dataset), dataset)
+
+
+def _data_root(dataset: config.Dataset) -> Path:
+    return Path(dataset.root).expanduser()
 
 
 def _megabytes(count: int) -> int:

@@ -1,0 +1,74 @@
+"""A data set of any kind, as ``images.prepare`` reads it.
+
+Legend: K classes, H x W pixels (height, width) after resizing. The splits are train, validation and test.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Counts", "PhotographReader", "Record", "Source"]
+
+Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The readers of one image. Each raises InputError with what is wrong and how to mend it."""
+
+    labels: Callable[[], Array]
+    """Returns (K,), 1 where the image shows the class."""
+    image: Callable[[], Array]
+    """Returns (H, W, 3), RGB 0..255."""
+    mask: Callable[[], Array] | None = None
+    """Returns (H, W), 0 background, 1..K class index plus one, 255 void; None where the image has no mask."""
+
+
+@dataclass(frozen=True)
+class PhotographReader:
+    """The readers of the training photographs by row, with the shorter side shrunk to a number of pixels."""
+
+    size: Callable[[int], tuple[int, int]]
+    """Returns height and width; raises InputError."""
+    pixels: Callable[[int], Array]
+    """Returns RGB (h, w, 3); raises InputError."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened data set: its lists are checked, and its images are not read yet.
+
+    Attributes:
+        where: the data set in messages. ids: by split, in the order of the records; splits of the same list are one
+        object. records: yields the records of a split in order. is_single_label: every image has exactly one label.
+        masked_rows: rows of the test split with a mask, ascending. unused_masks: number of other images' masks.
+        photographs: of the training split; None if none are to be stored. held_out: whether the validation split was
+        drawn from the training images. overlaps: number of images of (train, validation), (train, test) and
+        (validation, test) with equal bytes, which ``[dataset] overlap = allow`` admits.
+    """
+
+    where: Any
+    ids: Mapping[str, Sequence[str]]
+    records: Callable[[str], Iterator[Record]]
+    is_single_label: bool = False
+    masked_rows: Sequence[int] = ()
+    unused_masks: int = 0
+    photographs: PhotographReader | None = None
+    held_out: bool = False
+    overlaps: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images a data set has, from its lists alone."""
+
+    train: int
+    validation: int
+    """0 if they are those of the test split."""
+    test: int
+    masks: int = 0
+    photograph_bytes: int = 0
+    """Estimated total of the training photographs that are stored."""
