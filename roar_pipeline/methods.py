@@ -17,14 +17,11 @@ images' ids, so that it cannot affect other methods.
 A control has no model: ``control(ids, images, seed) -> maps`` (N, H, W), images uint8 (N, H, W, 3).
 """
 
-import hashlib
-import importlib
-import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from roar_pipeline.custom_functions import source_digest, source_file
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
 
@@ -37,7 +34,6 @@ __all__ = [
     "Method",
     "MethodName",
     "check_method",
-    "load",
 ]
 
 
@@ -191,7 +187,7 @@ class MethodName:
         if self.variant is not None and self.variant not in variants:
             raise InputError(f"unknown variant '+{self.variant}' of '{self.base}'. Known: +{', +'.join(variants)}.")
         if self.is_custom:
-            _source(self.base)
+            source_file(self.base)
         elif self.base not in METHODS and self.base not in CONTROLS:
             raise InputError(
                 f"unknown attribution method '{shortened(self.base)}'. Known: {', '.join(METHODS)}; controls without a "
@@ -204,7 +200,7 @@ class MethodName:
         These are keys of [maps], and the method's version if above 1, or the content of a custom function's module.
         """
         if self.is_custom:
-            content = {"source": hashlib.sha256(_source(self.base).read_bytes()).hexdigest()}
+            content = {"source": source_digest(self.base)}
             return {key: settings[key] for key in ("explain", "batch")} | content | {"method_version": _OWN_VERSION}
         method = METHODS[self.base]
         keys = {key: settings[key] for key in ("explain", "batch", *method.keys)}
@@ -214,40 +210,3 @@ class MethodName:
 def check_method(text: str) -> None:
     """Refuse a text that names no method, as ``MethodName.check`` does."""
     MethodName.parse(text).check()
-
-
-def load(reference: str) -> Callable[..., Any]:
-    """Import the function that ``module:function`` names.
-
-    Raises:
-        InputError: the module cannot be imported, or has no such function.
-    """
-    module, _, function = reference.partition(":")
-    try:
-        loaded = getattr(importlib.import_module(module), function)
-    except Exception as error:
-        raise InputError(f"{reference} cannot be loaded: {type(error).__name__}: {error}.") from error
-    if not callable(loaded):
-        raise InputError(f"{reference} is a {type(loaded).__name__}, not a function.")
-    result: Callable[..., Any] = loaded
-    return result
-
-
-def _source(reference: str) -> Path:
-    """Find the file of ``module:function`` without importing it."""
-    module, _, function = reference.partition(":")
-    try:
-        spec = importlib.util.find_spec(module) if module and function.isidentifier() else None
-    except Exception:  # of a module in a package, Python imports the package
-        spec = None
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"{shortened(reference)} names no function of a module that Python finds. Write module:function, with the "
-            "module's folder on PYTHONPATH."
-        )
-    if not (spec.has_location and spec.origin.endswith(".py")):
-        raise InputError(
-            f"{reference}: module {module} is built into Python or compiled, and maps are identified by the content "
-            "of a Python file. Call it from a function in a file of your own, and name that."
-        )
-    return Path(spec.origin)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from roar_pipeline.attribution import gradients, isolation, postprocess, sampling
 from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.config import Maps
+from roar_pipeline.custom_functions import load
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import METHODS, MethodName, load
+from roar_pipeline.methods import METHODS, MethodName
 from roar_pipeline.networks.layers import LAYERS
 
 __all__ = ["Batch", "check", "explain"]
