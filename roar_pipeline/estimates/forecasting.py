@@ -51,7 +51,7 @@ _TRAINED = {
 }
 """Stages that train a network, and the section of their settings that describes it."""
 
-_LIKE = 20
+_MOST_SIMILAR = 20
 """Most recent similar results that an estimate uses."""
 
 
@@ -79,8 +79,8 @@ class Estimate:
 
     seconds: float
     size: float
-    like: int
-    """Results that it is taken from; 0: a guess."""
+    similar: int
+    """Number of results that it is taken from; 0: a guess."""
     scaled: bool = False
     """From results with other settings or of other stages, by the work in them."""
     from_others: bool = False
@@ -101,13 +101,13 @@ def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], s
     settings = need.identity.get("settings")
     is_source = need.family in ("GenerateScenes", "PrepareImages")
     candidates = manifests.get(need.family, ()) if is_source else of_family
-    if alike := [m for m in candidates if m["identity"].get("settings") == settings][-_LIKE:]:
+    if alike := [m for m in candidates if m["identity"].get("settings") == settings][-_MOST_SIMILAR:]:
         return Estimate(median(m["seconds"] for m in alike), median(map(_bytes, alike)), len(alike))
     work = reference_seconds(need.family, need.identity, scope)
-    if scaled := of_family[-_LIKE:]:
+    if scaled := of_family[-_MOST_SIMILAR:]:
         return Estimate(work * _pace(scaled, scope), median(map(_bytes, scaled)), len(scaled), scaled=True)
     size = _guessed_bytes(need, scope.size)
-    if _runs_network(need.family, need.identity) and (others := _networks(same_images, device)[-_LIKE:]):
+    if _runs_network(need.family, need.identity) and (others := _networks(same_images, device)[-_MOST_SIMILAR:]):
         return Estimate(work * _pace(others, scope), size, len(others), scaled=True, from_others=True)
     return Estimate(work, size, 0)
 
