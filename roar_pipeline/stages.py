@@ -1,4 +1,4 @@
-"""The table of contents: one function per stage of the chain. Each loads, calls, saves.
+"""The table of contents: one function per stage of the chain, which loads, calls and saves.
 
 A stage takes the directory of its result and plain arguments (paths, numbers, frozen dataclasses), and may be killed at
 any time and called again. It runs unchanged in a test, in a worker process and on a cluster node. Modules that are
@@ -210,9 +210,9 @@ def _on_device(images_path: Path, split: images.Split, device: "torch.device") -
 
 
 def _training_data(images_path: Path, recipe: config.Training, device: "torch.device") -> "TrainingData":
-    """Return what a teacher or student trains on.
+    """Return the training data of a teacher or student.
 
-    The inputs are the photographs if the recipe crops and they are stored, or else the images.
+    The inputs are the photographs if the recipe crops and photographs are stored, otherwise the images.
     """
     import torch
 
@@ -225,8 +225,8 @@ def _training_data(images_path: Path, recipe: config.Training, device: "torch.de
         labels = torch.from_numpy(split.labels).to(device, torch.float32)
         return TrainingData(_on_device(images_path, split, device), labels)
     info = images.read_info(images_path)
-    held = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
-    return TrainingData(held, torch.from_numpy(photographs.labels).to(device, torch.float32))
+    crops = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
+    return TrainingData(crops, torch.from_numpy(photographs.labels).to(device, torch.float32))
 
 
 def _fit(

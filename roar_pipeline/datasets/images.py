@@ -34,7 +34,7 @@ from roar_pipeline.datasets.photographs import (
     store_photographs,
 )
 from roar_pipeline.errors import InputError
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = [
     "FILE",
@@ -170,7 +170,7 @@ def _store_split(group: Any, ids: list[str], dataset: Dataset, classes: Sequence
         _store_row(group["labels"], row, faults, voc.read_labels, image_id, classes)
         _store_row(group["images"], row, faults, voc.read_image, image_id, height, width)
         if row % _BLOCK == 0:
-            report(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
+            notify(row / len(ids), f"{group.name.strip('/')}: {row} of {len(ids)} images")
 
 
 def _store_masks(

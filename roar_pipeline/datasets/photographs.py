@@ -16,7 +16,7 @@ import numpy.typing as npt
 from roar_pipeline.cache.hdf5 import allocate
 from roar_pipeline.datasets import voc
 from roar_pipeline.datasets.faults import Faults
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = [
     "Photographs",
@@ -83,7 +83,7 @@ def store_photographs(
         if pixels is not None:
             file[_VALUES][offsets[row] : offsets[row + 1]] = pixels.ravel()
         if row % _PHOTOGRAPHS_PER_REPORT == 0:
-            report(row / len(ids), f"photographs: {row} of {len(ids)} images")
+            notify(row / len(ids), f"photographs: {row} of {len(ids)} images")
 
 
 def read_photographs(file: Any) -> Photographs | None:

@@ -17,7 +17,7 @@ from roar_pipeline.methods import MethodName
 __all__ = ["Estimate", "Need", "Scope", "estimate", "reference_seconds", "wall_seconds"]
 
 _MULTIPLY_ADDS = 70e9
-"""Per second of one core (AVX-512, float32): vgg16_bn trains at 74e9 on 227 pixels, the default teacher at 60e9."""
+"""Multiply-adds per second of a core (AVX-512, float32): 74e9 of vgg16_bn at 227 pixels, 60e9 of the default one."""
 _STEP_SECONDS = 3e-3
 """Overhead of a training step; most of the time of small networks at a batch of 16."""
 _START_SECONDS = 1.5
@@ -33,7 +33,7 @@ _PIXELS_PER_SECOND = {
     "RankPixels": 1.0e7,
     "EvaluateLocalization": 5.0e6,
 }
-"""Of stages that run no network; of DumpMaps, for controls."""
+"""Speed of stages that run no network; that of DumpMaps is for controls."""
 
 _FORWARDS = {"gradcam": 1.0, "ebp": 1.0, "lrp": 3.0, "rap": 4.4}
 """Forward passes that a map costs, if not those of a gradient (``benchmarks/README.md``)."""
@@ -82,9 +82,9 @@ class Estimate:
     similar: int
     """Number of results that it is taken from; 0: a guess."""
     scaled: bool = False
-    """From results with other settings or of other stages, by the work in them."""
+    """Whether it is scaled, by the work, from results with other settings or of other stages."""
     from_others: bool = False
-    """Of other stages."""
+    """Whether it is taken from results of other stages."""
 
 
 def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], scope: Scope, device: str) -> Estimate:
