@@ -19,12 +19,12 @@ class GenerateScenes(StageTask):
     sections = ("scenes",)
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return what to generate."""
+        """Return the settings of the scenes."""
         return {"scenes": settings().scenes}
 
     @property
     def voc(self) -> Path:
-        """The folder."""
+        """The data set's folder."""
         return self.directory / "VOC2012"
 
 
@@ -40,7 +40,7 @@ class PrepareImages(StageTask):
         return [] if settings().dataset.root else [GenerateScenes()]
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return the size, and what the data set holds (its content, wherever it lies)."""
+        """Return the size, and a digest of the data set's content, which does not depend on its path."""
         dataset = settings().dataset
         size = {"size": f"{dataset.height}x{dataset.width}"}
         if not dataset.root:
@@ -50,13 +50,13 @@ class PrepareImages(StageTask):
         return {"set": digests.content_digest(self._root, dataset, cache)[:12], **size}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return [dataset] without the folder's place, and without ``train_side`` where it keeps nothing."""
-        idle = {"root"} if settings().dataset.train_side else {"root", "train_side"}
-        chosen = {k: v for k, v in super().identity_settings()["dataset"].items() if k not in idle}
-        return {"dataset": chosen, "classes": list(self._classes)}
+        """Return [dataset] without ``root``, and without ``train_side`` if it is 0; and the class names."""
+        ignored = {"root"} if settings().dataset.train_side else {"root", "train_side"}
+        dataset = {k: v for k, v in super().identity_settings()["dataset"].items() if k not in ignored}
+        return {"dataset": dataset, "classes": list(self._classes)}
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return where to read and what."""
+        """Return the data set's folder, settings and class names."""
         return {"root": self._root, "dataset": settings().dataset, "classes": self._classes}
 
     @property

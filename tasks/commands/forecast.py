@@ -78,7 +78,7 @@ def _existing(folder: Path) -> Path:
 
 def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
     manifests = defaultdict(list)
-    for cached in survey.stored:
+    for cached in survey.cache_entries:
         if cached.manifest is not None:
             manifests[cached.family].append(cached.manifest)
     for group in manifests.values():
@@ -108,7 +108,7 @@ def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("estimated from")
     for family in FAMILIES:
-        entries = survey.of(family)
+        entries = survey.entries_of(family)
         missing = [estimates[e.task.fingerprint] for e in entries if e.state.kind != "done"]
         done = str(len(entries) - len(missing))
         if not entries:

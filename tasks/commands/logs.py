@@ -56,7 +56,7 @@ def show_logs(report: Report, what: str, follow: bool) -> int:
 
 def _directories(report: Report, what: str) -> list[Path]:
     if what in FAMILIES:
-        return [entry.task.directory for entry in Survey(report).of(what)]
+        return [entry.task.directory for entry in Survey(report).entries_of(what)]
     path = Path(what)
     try:
         if what and path.is_dir():

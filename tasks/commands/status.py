@@ -41,7 +41,7 @@ def show_status(report: Report, family: str | None, depth: int | None) -> int:
     if depth is not None:
         out.print(_tree(survey, check_family(family), depth))
     elif check_family(family):
-        _list(out, survey, survey.of(family or ""))
+        _list(out, survey, survey.entries_of(family or ""))
     else:
         _overview(out, survey)
     return 0
@@ -55,7 +55,7 @@ def _overview(out: Console, survey: Survey) -> None:
     table.add_column("all", justify="right")
     totals: Counter[str] = Counter()
     for family in FAMILIES:
-        counts = Counter(entry.state.kind for entry in survey.of(family))
+        counts = Counter(entry.state.kind for entry in survey.entries_of(family))
         totals += counts
         if counts:
             table.add_row(family, *(str(counts[kind] or "") for kind in KINDS), str(counts.total()))
@@ -114,7 +114,7 @@ def _changed_code(entries: Iterable[Entry]) -> list[str]:
 
 
 def _tree(survey: Survey, family: str | None, depth: int) -> Tree:
-    roots = [entry.task for entry in survey.of(family)] if family else [survey.report]
+    roots = [entry.task for entry in survey.entries_of(family)] if family else [survey.report]
     if len(roots) == 1:
         return _branch(survey, roots[0], depth, set())
     tree = Tree(str(family))

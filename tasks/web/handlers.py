@@ -209,7 +209,7 @@ class ReportPage(_Handler):
     async def get(self) -> None:
         """Show the grid's report; if it is not done, the newest one of the cache, and say so."""
         snapshot = await self.pages.snapshot()
-        (own,) = snapshot.survey.of("Report")
+        (own,) = snapshot.survey.entries_of("Report")
         is_own = own.state.kind == "done"
         family = own.task.directory.parent
         manifests = [own.task.directory / MANIFEST] if is_own else family.glob(f"*/{MANIFEST}")
