@@ -240,7 +240,7 @@ def _fit(
     loss: "Loss",
 ) -> None:
     """Train a teacher or student on the training split, and save it with its figures."""
-    from roar_pipeline.evaluation.metrics import best_f1_threshold, evaluate
+    from roar_pipeline.evaluation.prediction_metrics import best_f1_threshold, evaluate
     from roar_pipeline.networks import training, vgg
     from roar_pipeline.networks.checkpoints import Checkpoint
     from roar_pipeline.report.figures.training import training_curves

@@ -7,7 +7,7 @@ import numpy as np
 
 from roar_pipeline.attribution.map_store import read_pairs
 from roar_pipeline.datasets.images import read_split
-from roar_pipeline.evaluation.metrics import localization_auc, pointing, summarize_pairs
+from roar_pipeline.evaluation.map_metrics import localization_auc, pointing, summarize_pairs
 
 __all__ = ["localize"]
 

@@ -10,8 +10,8 @@ import torch
 
 from roar_pipeline.cache.files import write_array, write_json
 from roar_pipeline.datasets import images
-from roar_pipeline.evaluation import metrics
 from roar_pipeline.evaluation.cells import Cell
+from roar_pipeline.evaluation.prediction_metrics import best_f1_threshold, evaluate
 from roar_pipeline.networks import training, vgg
 from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
 from roar_pipeline.networks.checkpoints import Checkpoint
@@ -66,7 +66,7 @@ def train_cell(
     scores = training.predict(model, inputs_of("test"))
     is_test = splits["validation"] is splits["test"]
     validation_scores = scores if is_test else training.predict(model, inputs_of("validation"))
-    threshold = metrics.best_f1_threshold(splits["validation"].labels, validation_scores)
+    threshold = best_f1_threshold(splits["validation"].labels, validation_scores)
     if cell.recipe.save_model:
         vgg.save(directory / "model.pt", model, cell.recipe, len(info.classes), reduction=1)
     write_array(directory / "scores.npy", scores)
@@ -76,7 +76,7 @@ def train_cell(
             "percent": cell.percent,
             "direction": cell.direction,
             "seed": cell.seed,
-            "test": metrics.evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
+            "test": evaluate(splits["test"].labels, scores, tuned_threshold=threshold),
             "tuned_threshold": threshold,
             "history": [{"epoch": row["epoch"], "loss": row["loss"]} for row in history],
             "removal": None if levels is None else removal_audits(levels, cell.percent, cell.direction),

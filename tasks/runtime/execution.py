@@ -38,7 +38,7 @@ _IMPORTS = (
     "roar_pipeline.networks.vgg",
     "roar_pipeline.networks.distillation",
     "roar_pipeline.attribution.dumping",
-    "roar_pipeline.evaluation.metrics",
+    "roar_pipeline.evaluation.prediction_metrics",
     "roar_pipeline.evaluation.localization",
     "roar_pipeline.report.build",
     "roar_pipeline.report.figures.training",
