@@ -1,1 +1,1 @@
-"""What things cost: scripts that are run by hand, and what they measured."""
+"""Benchmarks: scripts to run by hand, and a record of what they measured."""

@@ -1,9 +1,9 @@
 """How often does an interval contain the truth, with a few seeds and 800 test images?
 
-Simulated experiments whose truth is known: a network's score of an image is made of an effect of its seed, one of the
-image, and one of both together. The interval that is reported (``roar_pipeline.report.statistics.inference``) stands
-beside Student's t with Satterthwaite's degrees of freedom for the summed variance, and beside the percentile bootstrap
-that draws seeds and images with replacement.
+Experiments are simulated, so their truth is known: a network's score of an image is the sum of an effect of its seed,
+an effect of the image, and an effect of both together. The reported interval
+(``roar_pipeline.report.statistics.inference``) is compared with Student's t with Satterthwaite's degrees of freedom for
+the summed variance, and with the percentile bootstrap that draws seeds and images with replacement.
 
 ``python -m benchmarks.coverage [--experiments 4000] [--resamples 1000] [--images 800] [--level 0.95] [--only F1]``
 """
@@ -30,10 +30,10 @@ SEEDS = (1, 2, 3, 5, 10)
 
 
 class Scenario(NamedTuple):
-    """What is simulated.
+    """A simulated experiment.
 
     Attributes:
-        truth: the statistic's mean over all seeds and images there could be.
+        truth: the statistic's mean over all possible seeds and images.
         draw: from a generator, R runs and a number of images, the scores (C, R, N) of C quantities.
         statistic: from the quantities' means over images (C, ...) to the statistic (...).
         crossed: whether every seed is run with as many model seeds; otherwise there is one run per seed.
@@ -47,8 +47,8 @@ class Scenario(NamedTuple):
 
 def effects(rng: np.random.Generator, levels: Sequence[int | None], sd: float) -> Floats:
     """Return a normal effect of every run's level (R, 1)."""
-    places = np.unique([str(level) for level in levels], return_inverse=True)[1]
-    return np.asarray(rng.normal(0, sd, len(levels))[places])[:, None]
+    index = np.unique([str(level) for level in levels], return_inverse=True)[1]
+    return np.asarray(rng.normal(0, sd, len(levels))[index])[:, None]
 
 
 def mid_range(seed_sd: float, model_sd: float = 0.0) -> Draw:
@@ -65,7 +65,7 @@ def mid_range(seed_sd: float, model_sd: float = 0.0) -> Draw:
 
 
 def near_zero(mean: float, seed_sd: float) -> Draw:
-    """A skewed seed effect, beta, and 9 of 10 images at 0, which ones depends on the training for a half of them."""
+    """A skewed (beta) effect of the seed; 9 of 10 images are at 0, half of them by the training."""
 
     def draw(rng: np.random.Generator, runs: Sequence[Run], images: int) -> Floats:
         total = mean * (1 - mean) / seed_sd**2 - 1
@@ -91,7 +91,7 @@ def paired(mean: float, seed_sd: float) -> Draw:
 
 
 def areas(seed_sd: float) -> Draw:
-    """Areas under a method's curve and random's, and the score that nothing but the classes' frequencies gives."""
+    """Areas under a method's curve and random's, and the score from the classes' frequencies alone."""
 
     def draw(rng: np.random.Generator, runs: Sequence[Run], images: int) -> Floats:
         levels = np.array([0.35, 0.75, 0.2])[:, None, None]
@@ -142,10 +142,10 @@ def satterthwaite(
     groups = [_means(values, factor) for factor in ((0, 1) if crossed else (0,))]
     if len(groups[0]) < 2:
         return None
-    known = [(float(np.var(group, ddof=1)) / len(group), len(group) - 1) for group in groups]
-    known.append((float(drawn.mean(axis=0).var(ddof=1)), images - 1))
-    variance = sum(v for v, _ in known)
-    df = variance**2 / sum(v**2 / df for v, df in known)
+    sources = [(float(np.var(group, ddof=1)) / len(group), len(group) - 1) for group in groups]
+    sources.append((float(drawn.mean(axis=0).var(ddof=1)), images - 1))
+    variance = sum(v for v, _ in sources)
+    df = variance**2 / sum(v**2 / df for v, df in sources)
     half = -float(stdtrit(df, (1 - level) / 2)) * math.sqrt(variance)
     mean = float(np.mean(list(values.values())))
     return mean - half, mean + half
@@ -188,11 +188,11 @@ def coverage(
 
 
 def _summary(intervals: Sequence[Interval], truth: float) -> tuple[float, float] | None:
-    known = [interval for interval in intervals if interval is not None]
-    if not known:
+    defined = [interval for interval in intervals if interval is not None]
+    if not defined:
         return None
-    covered = np.mean([low <= truth <= high for low, high in known])
-    return float(covered), float(np.median([high - low for low, high in known]))
+    covered = np.mean([low <= truth <= high for low, high in defined])
+    return float(covered), float(np.median([high - low for low, high in defined]))
 
 
 def _cell(summary: tuple[float, float] | None) -> str:
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--level", type=float, default=0.95)
-    parser.add_argument("--only", default="", help="text that a statistic's title must hold")
+    parser.add_argument("--only", default="", help="only statistics whose title contains this text")
     arguments = parser.parse_args()
     counts = image_counts(arguments.images, arguments.resamples)
     print("| statistic | interval | " + " | ".join(f"R = {seeds}" for seeds in SEEDS) + " |")

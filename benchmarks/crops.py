@@ -1,4 +1,4 @@
-"""What do random crops of photographs cost beside the network that is trained on them?
+"""What do random crops of photographs cost, compared with the network that is trained on them?
 
 ``python -m benchmarks.crops [--batch 64] [--steps 4] [--network-batch 4]``, on the GPU where there is one, else on one
 thread. Crops of 227 x 227 pixels from photographs of 375 x 500, against a forward and backward pass of vgg16_bn.
@@ -23,7 +23,7 @@ SIZE = (375, 500)
 
 
 def seconds(run: Callable[[], None], device: torch.device, steps: int) -> float:
-    """Return the median time of a call after one that is not counted: CPU time on the CPU, else what a clock shows."""
+    """Return the median time of a call after one that is not counted: CPU time on the CPU, else wall time."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     times = []
     for _ in range(steps + 1):
@@ -39,11 +39,11 @@ def cropping(batch: int, device: torch.device) -> Callable[[], None]:
     """Return a function that makes a batch of crops."""
     pixels = np.random.default_rng(0).integers(0, 256, batch * 3 * SIZE[0] * SIZE[1], dtype=np.uint8)
     photographs = Photographs(np.array([SIZE] * batch), pixels, np.zeros((batch, CLASSES), np.uint8))
-    held = make_crop_inputs(photographs, np.full(3, 0.45), np.full(3, 0.22), SIDE, SIDE, device)
+    inputs = make_crop_inputs(photographs, np.full(3, 0.45), np.full(3, 0.22), SIDE, SIDE, device)
     index, generator = torch.randperm(batch, device=device), torch.Generator().manual_seed(0)
 
     def run() -> None:
-        crop_batch(held, index, generator)
+        crop_batch(inputs, index, generator)
 
     return run
 
@@ -67,14 +67,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--network-batch", type=int, default=4)
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     device = training.set_up_device(Execution())
-    crops = seconds(cropping(chosen.batch, device), device, chosen.steps)
-    network = seconds(passing(chosen.network_batch, device), device, chosen.steps)
+    crops = seconds(cropping(arguments.batch, device), device, arguments.steps)
+    network = seconds(passing(arguments.network_batch, device), device, arguments.steps)
     print(f"device                                  {device}")
-    print(f"{chosen.batch} crops                                {crops:.4f} s")
-    print(f"vgg16_bn, {chosen.network_batch} images, forward and backward  {network:.4f} s")
-    print(f"share of the network's time per image   {crops / chosen.batch / (network / chosen.network_batch):.4f}")
+    print(f"{arguments.batch} crops                                {crops:.4f} s")
+    print(f"vgg16_bn, {arguments.network_batch} images, forward and backward  {network:.4f} s")
+    print(
+        f"share of the network's time per image   {crops / arguments.batch / (network / arguments.network_batch):.4f}"
+    )
 
 
 if __name__ == "__main__":

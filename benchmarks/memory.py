@@ -1,7 +1,7 @@
-"""How much memory does a stage take, and how much is set aside for it?
+"""How much memory does a stage take, and how much does the scheduler reserve for it?
 
-Every stage runs as a run would have it, in a process of its own, on random images; the peak is the kernel's
-(``VmHWM``). Beside it stands what ``roar_pipeline.estimates.memory`` estimates for the same settings.
+Every stage runs in a process of its own, as in a run, on random images; the peak is the kernel's (``VmHWM``). It is
+compared with the estimate of ``roar_pipeline.estimates.memory`` for the same settings.
 
 ``python -m benchmarks.memory [--only NAME ...]``
 """
@@ -118,7 +118,7 @@ def write_images(path: Path, case: Case) -> None:
 
 
 def prepare(folder: Path, case: Case) -> dict[str, Any]:
-    """Write what the stage reads, and return its arguments."""
+    """Write the files that the stage reads, and return its arguments."""
     from roar_pipeline.evaluation.cells import Cell
     from roar_pipeline.networks import classifiers
     from roar_pipeline.networks.objective import Objective
@@ -152,7 +152,7 @@ def prepare(folder: Path, case: Case) -> dict[str, Any]:
 
 
 def _peak() -> float:
-    """Return the largest resident size of this process so far; getrusage would count that of the one it came from."""
+    """Return the largest resident size of this process in 10^6 bytes; getrusage would include its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
@@ -164,8 +164,8 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
     directory: Any = folder / "result"
     if case.stage == "dump_maps":
         directory = {name: folder / f"result-{name}" for name in case.methods}
-    for each in directory.values() if isinstance(directory, dict) else [directory]:
-        each.mkdir()
+    for path in directory.values() if isinstance(directory, dict) else [directory]:
+        path.mkdir()
     started = time.process_time()
     run(directory, **arguments)
     seconds = time.process_time() - started
@@ -173,8 +173,8 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
     return {"peak": peak, "seconds": seconds}
 
 
-def _booked(case: Case) -> float:
-    """Return what the scheduler would set aside, in 10^6 bytes."""
+def _reserved(case: Case) -> float:
+    """Return the memory that the scheduler would reserve, in 10^6 bytes."""
     size = Size(case.train, case.test, case.size, case.size, CLASSES, validation=case.test, masks=case.test)
     explained = _cost(case, case.teacher or case.recipe)
     if case.stage == "train_teacher":
@@ -193,7 +193,7 @@ def _cost(case: Case, recipe: Any, reduction: int = 1) -> Cost:
 
 
 def main() -> None:
-    """Measure in turn."""
+    """Measure the cases in turn and print a row per case."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES), metavar="NAME")
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
@@ -203,14 +203,14 @@ def main() -> None:
         print(json.dumps(measure(CASES[name], Path(folder))))
         return
     for name in options.only:
-        with tempfile.TemporaryDirectory() as made:
-            arguments = prepare(Path(made), CASES[name])
-            (Path(made) / "arguments.pickle").write_bytes(pickle.dumps(arguments))
-            command = [sys.executable, "-m", "benchmarks.memory", "--inside", name, made]
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = prepare(Path(folder), CASES[name])
+            (Path(folder) / "arguments.pickle").write_bytes(pickle.dumps(arguments))
+            command = [sys.executable, "-m", "benchmarks.memory", "--inside", name, folder]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        measured, booked = json.loads(done.stdout), _booked(CASES[name])
+        measured, reserved = json.loads(done.stdout), _reserved(CASES[name])
         print(
-            f"| {name} | {measured['peak']:.0f} | {booked:.0f} | {booked / measured['peak']:.2f} | "
+            f"| {name} | {measured['peak']:.0f} | {reserved:.0f} | {reserved / measured['peak']:.2f} | "
             f"{measured['seconds']:.1f} |",
             flush=True,
         )

@@ -1,8 +1,8 @@
 """What does a map cost, in units of the network's own forward pass?
 
-Every method on the same net and batch, single thread, in turn with a bare forward pass in one process; ratios are
-medians of pairs, so they hold however busy the machine is. Other libraries stand beside ours where they have the
-method and are installed (``pip install zennit grad-cam``). Peak memory is what a process of its own grows by.
+Every method runs on the same net and batch, single thread, in turn with a bare forward pass in one process; ratios are
+medians of pairs, so they do not depend on how busy the machine is. Other libraries are compared where they have the
+method and are installed (``pip install zennit grad-cam``). Peak memory is the growth of a process of its own.
 
 ``python -m benchmarks.methods [--arch vgg16_bn] [--size 64] [--batch 16] [--rounds 7]``
 """
@@ -27,7 +27,7 @@ from roar_pipeline.networks.training import keep_freed_memory
 CLASSES = 20
 SINGLE = ("gradcam", "ebp", "gradient", "guided", "lrp", "rap")
 SAMPLED = {"integrated_gradients": 25, "smoothgrad": 15}
-"""Method to steps or samples, by which its cost is divided."""
+"""Steps or samples of a method, by which its cost is divided."""
 
 Run = Callable[[], object]
 
@@ -58,7 +58,7 @@ def ours(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
 
 
 def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
-    """Return captum's."""
+    """Return captum's methods."""
     from captum import attr
 
     images, target = batch.images, batch.class_index
@@ -78,7 +78,7 @@ def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
 
 
 def zennits(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
-    """Return zennit's, on a copy: it changes the model."""
+    """Return zennit's methods, on a copy of the model, which zennit changes."""
     from zennit.attribution import Gradient
     from zennit.composites import EpsilonAlpha2Beta1, ExcitationBackprop
     from zennit.rules import AlphaBeta
@@ -98,7 +98,7 @@ def zennits(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
 
 
 def gradcams(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
-    """Return pytorch-grad-cam's."""
+    """Return pytorch-grad-cam's method."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -134,7 +134,7 @@ def seconds(run: Run) -> float:
 
 
 def peak(arguments: argparse.Namespace, method: str) -> int:
-    """Return the MiB that our method needs at its peak in a process of its own, over what lies there before."""
+    """Return the MiB by which a process of its own grows at most while our method runs."""
     sizes = ["--arch", arguments.arch, "--size", str(arguments.size), "--batch", str(arguments.batch)]
     command = [sys.executable, "-m", "benchmarks.methods", *sizes, "--peak", method]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
@@ -183,18 +183,18 @@ def main() -> None:
     print("|---" * (len(PEERS) + 2) + "|")
     print("| forward pass |" + " 1 |" * len(PEERS) + f" {peak(arguments, 'forward')} |")
     rows: dict[str, dict[str, float]] = {}
-    for who, make in PEERS.items():
+    for library, make in PEERS.items():
         try:
             runs = make(model, batch)
         except ImportError as error:
-            print(f"({who} is not installed: {error})", file=sys.stderr)
+            print(f"({library} is not installed: {error})", file=sys.stderr)
             continue
         for name, run in runs.items():
-            rows.setdefault(name, {})[who] = ratio(run, forward, arguments.rounds)
-    for name, found in rows.items():
+            rows.setdefault(name, {})[library] = ratio(run, forward, arguments.rounds)
+    for name, ratios in rows.items():
         steps = SAMPLED.get(name, 15 if name == "noise family" else 1)
         label = f"{name}, per {'step' if name == 'integrated_gradients' else 'sample'}" if steps > 1 else name
-        texts = [f"{found[who] / steps:.2f}" if who in found else "" for who in PEERS]
+        texts = [f"{ratios[library] / steps:.2f}" if library in ratios else "" for library in PEERS]
         print(f"| {label} | " + " | ".join(texts) + f" | {peak(arguments, name)} |")
 
 

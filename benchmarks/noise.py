@@ -1,8 +1,8 @@
-"""How much of a SmoothGrad map is its noise seed's doing?
+"""How much of a SmoothGrad map depends on its noise seed?
 
-A teacher is trained on generated scenes, and its test images' top-scoring classes are explained twice under two noise
-seeds. Printed is the share of the tenth of pixels with the highest values that both maps have in common, mean over the
-images; two unrelated rankings share a tenth. Integrated gradients draw nothing: their steps are compared instead.
+A teacher is trained on generated scenes, and its test images' top-scoring classes are explained under two noise seeds.
+The script prints the share of the tenth of pixels with the highest values that both maps have in common, mean over the
+images; two unrelated rankings share a tenth. Integrated gradients draw no noise: two numbers of steps are compared.
 
 ``python -m benchmarks.noise [--train 3000] [--images 100]``
 """
@@ -61,10 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=3000, help="images to train on")
     parser.add_argument("--images", type=int, default=100, help="test images to explain")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        model, batch, black = trained(Path(name), given.train, given.images)
+        model, batch, black = trained(Path(name), arguments.train, arguments.images)
 
     def explain(names: tuple[str, ...], settings: config.Maps) -> dict[str, NDArray[np.float32]]:
         return engine.explain(names, model, batch, settings, black)

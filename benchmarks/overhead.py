@@ -1,8 +1,8 @@
-"""What Luigi and this project cost beside the work itself, on a grid of trivial cells.
+"""What Luigi and this project cost besides the work itself, on a grid of trivial cells.
 
-``python -m benchmarks.overhead --cells 1500``: makes a grid whose cells train nothing (no epoch, one channel, 16 x 16
-pixels), then asks for its state, runs it again with nothing to do, and prints seconds. The claim: below two seconds for
-``status`` and for a run that has nothing to do.
+``python -m benchmarks.overhead --cells 1500`` makes a grid whose cells train nothing (no epoch, one channel, 16 x 16
+pixels), then runs commands on it, ``run`` with nothing to do among them, and prints their seconds. The aim is below two
+seconds for ``status`` and for that ``run``.
 """
 
 import argparse
@@ -44,22 +44,24 @@ device = cpu
 """
 _PERCENTS = range(2, 100, 2)
 CELLS_PER_SEED = 1 + 2 * len(_PERCENTS)
-"""The clean cell, and every percentage of the teacher's maps and of random."""
+"""Number of cells per seed: the clean cell, and every percentage of the teacher's maps and of random."""
 
 
 def main() -> None:
-    """Run and print."""
+    """Make the grid, time the commands and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=1500)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cells = trivial_grid(folder, given.cells)
-        print(f"{cells} cells, {given.workers} workers")
-        first = _timed(folder, "run", "--workers", str(given.workers))
-        print(f"the whole grid     {first:8.1f} s, {1000 * first * given.workers / cells:.0f} ms of a worker per cell")
+        cells = trivial_grid(folder, arguments.cells)
+        print(f"{cells} cells, {arguments.workers} workers")
+        first = _timed(folder, "run", "--workers", str(arguments.workers))
+        print(
+            f"the whole grid     {first:8.1f} s, {1000 * first * arguments.workers / cells:.0f} ms of a worker per cell"
+        )
         commands = (
             ("run",),
             ("status",),
@@ -70,8 +72,8 @@ def main() -> None:
             ("verify", "--full"),
         )
         for command in commands:
-            seconds = [_timed(folder, *command) for _ in range(given.rounds)]
-            print(f"{' '.join(command):18} {statistics.median(seconds):8.2f} s, median of {given.rounds}")
+            seconds = [_timed(folder, *command) for _ in range(arguments.rounds)]
+            print(f"{' '.join(command):18} {statistics.median(seconds):8.2f} s, median of {arguments.rounds}")
 
 
 def trivial_grid(folder: Path, at_least: int) -> int:

@@ -1,8 +1,8 @@
 """How much of a bare training loop's speed does a retrained cell keep?
 
-The floor is the same network, optimizer and schedule in a bare loop over a resident random tensor: no images, no
-removal, no order, nothing but forward, backward, step. Both are timed in turn, epoch by epoch, in one process with one
-thread; the ratio of each pair is independent of how busy the machine is.
+The reference is the same network, optimizer and schedule in a bare loop over a resident random tensor: no images, no
+removal, no order, only forward, backward, step. Both are timed in turn, epoch by epoch, in one process with one thread,
+so that the ratio of a pair does not depend on how busy the machine is.
 
 ``python -m benchmarks.retrain_speed [--images 3000] [--pairs 7]``
 """
@@ -48,10 +48,10 @@ def cell_epoch(recipe: Retrain, images: int) -> Callable[[], None]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
     levels = np.stack([removal_levels(rng.random((SIZE, SIZE)), str(i), 0) for i in range(images)])
-    held = batches.make_inputs(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
-    held = batches.with_removal(held, levels, 30, "remove")
+    inputs = batches.make_inputs(pixels, np.full(3, 0.5), np.full(3, 0.25), torch.device("cpu"))
+    inputs = batches.with_removal(inputs, levels, 30, "remove")
     labels = (torch.rand(images, CLASSES) < 0.2).float()
-    data = training.TrainingData(held, labels)
+    data = training.TrainingData(inputs, labels)
     state = training.start(vgg.build(recipe, CLASSES), images, dataclasses.replace(recipe, schedule="constant"))
 
     def run() -> None:

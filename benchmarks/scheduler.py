@@ -1,8 +1,8 @@
 """What Luigi and its central scheduler cost for each cell of a grid.
 
-``python -m benchmarks.scheduler --cells 500``: both servers of ``roar scheduler``, and a grid whose cells
-train nothing. Prints the CPU milliseconds per cell of luigid, of the run's own process (what schedules, asks for work
-and starts processes) and of the run with all its processes, and the seconds of the whole grid.
+``python -m benchmarks.scheduler --cells 500`` starts both servers of ``roar scheduler`` and makes a grid whose cells
+train nothing. It prints the CPU milliseconds per cell of luigid, of the run's own process (which schedules, requests
+work and starts processes) and of the run with all its processes, and the seconds of the whole grid.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from benchmarks.overhead import CELLS_PER_SEED, environment, trivial_grid
 
 
 def main() -> None:
-    """Run and print."""
+    """Make the grid and print its costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=500)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    given = parser.parse_args()
-    seeds = -(-given.cells // CELLS_PER_SEED)
-    print(f"{seeds * CELLS_PER_SEED} cells, {given.workers} workers; CPU ms per cell, seconds of the whole grid")
+    arguments = parser.parse_args()
+    seeds = -(-arguments.cells // CELLS_PER_SEED)
+    print(f"{seeds * CELLS_PER_SEED} cells, {arguments.workers} workers; CPU ms per cell, seconds of the whole grid")
     print(f"{'luigid':>8} {'run':>8} {'all':>8} {'grid':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cells = trivial_grid(folder, given.cells)
-        *cpu, seconds = _timed(folder, given.workers)
+        cells = trivial_grid(folder, arguments.cells)
+        *cpu, seconds = _timed(folder, arguments.workers)
     print("".join(f"{1000 * used / cells:8.1f} " for used in cpu) + f"{seconds:8.1f}")
 
 
@@ -66,12 +66,12 @@ def _timed(folder: Path, workers: int) -> tuple[float, float, float, float]:
             time.sleep(0.1)
         seconds = time.monotonic() - started
         ended = os.times()
-        everything = ended.children_user + ended.children_system
+        all_processes = ended.children_user + ended.children_system
         after = sum(luigid.cpu_times()[:2])
         servers.send_signal(signal.SIGTERM)
     if run.returncode:
         raise SystemExit(f"the run failed:\n{(folder / 'output.txt').read_text(encoding='utf-8')[-2000:]}")
-    return after - before, own, everything, seconds
+    return after - before, own, all_processes, seconds
 
 
 def _free_ports() -> tuple[int, int]:

@@ -49,7 +49,7 @@ class Method:
     keys: tuple[str, ...] = ()
     """Keys of [maps] that this method reads, besides ``explain`` and ``batch``."""
     version: int = 1
-    """Raised by hand when this method's maps change for the same settings, and the other methods' do not."""
+    """Version, raised by hand when this method's maps change for the same settings, and the other methods' do not."""
 
 
 _PATH = ("steps", "baseline")
@@ -86,13 +86,16 @@ METHODS: dict[str, Method] = {
 """Methods that explain a model."""
 
 CONTROLS = {"random": "Random", "sobel": "Sobel", "center": "Center"}
-"""Functions of ``attribution.controls``, which need no model and are computed once for all models."""
+"""Titles of the functions of ``attribution.controls``, which need no model and are computed once for all models."""
 
 RANDOM = "random"
 """The control that every curve is compared with."""
 
 VARIANTS = {"blur": "blurred", "max": "3 x 3 maximum"}
-"""Functions of ``attribution.postprocess``: they add no information, so a better score is a warning about the score."""
+"""Titles of the functions of ``attribution.postprocess``.
+
+They add no information, so a better score is a warning about the score.
+"""
 
 SHUFFLED = "shuffled"
 """The variant that gives every image another image's map: a control for the typical shape and position of its maps.
@@ -103,7 +106,7 @@ It needs no maps of its own: the base method's maps rank the pixels of other ima
 _SEEDED = {RANDOM}
 """Controls that depend on the seed."""
 _OWN_VERSION = 2
-"""Raised by hand when the maps of custom functions change for the same source."""
+"""Version of custom functions' maps, raised by hand when these change for the same source."""
 _BLIND = {RANDOM, "center"}
 """Controls whose masks are the same whatever the image shows."""
 

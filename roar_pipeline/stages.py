@@ -1,4 +1,4 @@
-"""The table of contents: one function per stage of the chain. Each loads, calls, saves.
+"""The table of contents: one function per stage of the chain, which loads, calls and saves.
 
 A stage takes the directory of its result and plain arguments (paths, numbers, frozen dataclasses), and may be killed at
 any time and called again. It runs unchanged in a test, in a worker process and on a cluster node. Modules that are
@@ -213,9 +213,9 @@ def _on_device(images_path: Path, split: images.Split, device: "torch.device") -
 
 
 def _training_data(images_path: Path, recipe: config.Training, device: "torch.device") -> "TrainingData":
-    """Return what a teacher or student trains on.
+    """Return the training data of a teacher or student.
 
-    The inputs are the photographs if the recipe crops and they are stored, or else the images.
+    The inputs are the photographs if the recipe crops and photographs are stored, otherwise the images.
     """
     from roar_pipeline.networks.crops import make_crop_inputs
     from roar_pipeline.networks.losses import label_kind

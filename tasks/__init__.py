@@ -1,10 +1,10 @@
-"""The orchestration: every stage of the chain as a Luigi task. The only place that knows Luigi.
+"""The orchestration: every stage of the chain as a Luigi task. Only this package imports Luigi.
 
-``luigi --module tasks Report`` runs the grid of ``luigi.cfg``; every family below can be called by itself. Importing
-this package imports no torch: stages run in worker processes, which import what they need.
+``luigi --module tasks Report`` runs the grid of ``luigi.cfg``; every family below can be run alone. Importing this
+package does not import torch: the first stages that need it do.
 """
 
-from tasks.startup import before_luigi  # noqa: F401, I001, comes first
+from tasks.startup import before_luigi  # noqa: F401, I001, must be the first import
 from tasks.runtime import messages, worker
 from tasks.chain.data import GenerateScenes, PrepareImages
 from tasks.chain.explanations import DumpMaps, EvaluateLocalization, RankPixels

@@ -1,4 +1,4 @@
-"""``roar``, or ``python -m tasks``: run a grid, see where it stands, look after its cache, watch it in a browser."""
+"""The command ``roar``, also ``python -m tasks``: run a grid, show its state, look after its cache, serve its pages."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _USAGE = 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, Luigi's own for what Luigi runs."""
+    """Run a command line; return its exit code, or Luigi's."""
     name, *rest = [*(sys.argv[1:] if words is None else words), ""]
     try:
         if name in ("-h", "--help"):
@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def start() -> int:
-    """Be the command: run what ``sys.argv`` holds, and return the exit code once all output is written."""
+    """Run the command line of ``sys.argv``; return the exit code when all output is written."""
     streams.protect()
     return streams.outcome(main(), BAD_INPUT)
 

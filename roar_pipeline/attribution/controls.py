@@ -65,7 +65,7 @@ CONTROLS: dict[str, Callable[[Sequence[str], NDArray[np.uint8], int], NDArray[np
     "sobel": sobel,
     "center": center,
 }
-"""Name to function; ``methods.CONTROLS`` has their titles."""
+"""Functions by the name of a control; ``methods.CONTROLS`` has their titles."""
 
 
 def _bell(side: int) -> NDArray[np.float64]:

@@ -32,11 +32,11 @@ class Batch:
     images: Tensor
     """(N, C, H, W), normalized."""
     ids: Sequence[str]
-    """(N,)"""
+    """(N,), the images' ids."""
     image_index: Tensor
     """(P,) int64, the image of each pair."""
     class_index: Tensor
-    """(P,) int64, its class."""
+    """(P,) int64, the class of each pair."""
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor, Tensor]:

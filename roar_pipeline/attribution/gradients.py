@@ -24,10 +24,10 @@ from roar_pipeline.networks.layers import LAYERS, count_to
 __all__ = ["NAMES", "differentiate", "evaluating", "find_layer", "gradcam"]
 
 NAMES = ("gradient", "guided")
-"""What ``differentiate`` computes."""
+"""Kinds of gradients that ``differentiate`` computes."""
 
 _RELUS = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu}
-"""Every spelling; ``nn.ReLU`` calls the last. ReLU6, GELU and the like are no ReLUs here."""
+"""All functions that compute ReLU; ``nn.ReLU`` calls the last. ReLU6, GELU and the like are no ReLUs here."""
 
 
 @contextlib.contextmanager

@@ -31,9 +31,9 @@ class Rows:
     explained: NDArray[np.uint8]
     """(N, K), 1 = the map explains this class."""
     scores: NDArray[np.float32]
-    """(N, K), the model's."""
+    """(N, K), the model's scores."""
     zero_maps: int
-    """Maps of the whole group without any positive value."""
+    """Number of the whole group's maps without any positive value."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Pairs:
     rows: NDArray[np.int64]
     """(P,), the image's row in the test split."""
     class_index: NDArray[np.int64]
-    """(P,)."""
+    """(P,), the class of each pair."""
     scores: NDArray[np.float32]
-    """(P,), the model's for that image and class."""
+    """(P,), the model's score of that image and class."""
     zero_maps: int
-    """Maps without any positive value."""
+    """Number of maps without any positive value."""
 
 
 def image_group(ids: Sequence[str], classes: int, height: int, width: int) -> Group:

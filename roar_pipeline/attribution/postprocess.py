@@ -33,7 +33,7 @@ def maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 VARIANTS: dict[str, Callable[[NDArray[Any]], NDArray[np.float32]]] = {"blur": blur, "max": maximum}
-"""Suffixes of a method's name, after a plus."""
+"""Filters by their suffix of a method's name, after a plus."""
 
 
 def vary(maps: NDArray[Any], variant: str | None) -> NDArray[Any]:

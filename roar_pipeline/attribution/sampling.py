@@ -23,7 +23,7 @@ _STATISTICS = ("smoothgrad", "smoothgrad_sq", "vargrad")
 _PREFIXES = {"gradient": "", "guided": "guided_", "integrated_gradients": "integrated_gradients_"}
 
 NOISY = {prefix + statistic: (base, statistic) for base, prefix in _PREFIXES.items() for statistic in _STATISTICS}
-"""What ``noisy`` computes: name to base method and statistic over the noisy copies of an image."""
+"""Base method, and statistic over the noisy copies of an image, by the name that ``noisy`` takes."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StraightPath:
     """
 
     baseline: Tensor
-    """Broadcasts to the images, such as the normalized black (1, C, 1, 1)."""
+    """The first point; it broadcasts to the images, such as the normalized black (1, C, 1, 1)."""
     steps: int = 25
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Noise:
     """
 
     ids: Sequence[str]
-    """(N,), of the images."""
+    """(N,), the images' ids."""
     samples: int = 15
     """Noisy copies of each image."""
     spread: float = 0.15

@@ -1,1 +1,1 @@
-"""The cache: whole files, locks, identities, manifests, attempts, states; it knows nothing of what is cached."""
+"""The cache: whole files, locks, identities, manifests, attempts, states; it does not know the stages."""

@@ -33,7 +33,7 @@ class ResultSpec:
     inputs: tuple[tuple[Path, str], ...] = ()
     """Directory and fingerprint of the results that the stage reads."""
     title: str = ""
-    """Name for people."""
+    """The result's name for people."""
     command: str = ""
     """The shell command that makes this result alone."""
     is_end_product: bool = False

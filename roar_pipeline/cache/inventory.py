@@ -47,9 +47,9 @@ class CacheEntry:
 
     directory: Path
     manifest: Mapping[str, Any] | None
-    """None where there is no finished result."""
+    """Manifest of a finished result; None without one."""
     identity: Mapping[str, Any]
-    """From the manifest, else from the note on the attempt; empty without both."""
+    """Identity from the manifest, else from the note on the attempt; empty without both."""
 
     @property
     def family(self) -> str:

@@ -40,6 +40,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 
 _PACKAGES = ("torch", "torchvision", "numpy", "h5py", "scikit-learn", "pillow", "matplotlib", "luigi")
+_GIT_TRIES = 3
 
 
 class DamagedError(InputError):
@@ -254,12 +255,18 @@ def code_digest() -> str:
 
 @functools.cache
 def _commit() -> str | None:
-    """Return the commit of this code, with ``-dirty`` for uncommitted changes; None outside a checkout."""
+    """Return the commit of this code, with ``-dirty`` for uncommitted changes; None outside a checkout.
+
+    A git that was killed is started again, as a result without its commit would differ from one that was left alone.
+    """
     package = str(Path(__file__).parent.parent)
     command = ["git", "-C", package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    for _ in range(_GIT_TRIES):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        except OSError:
+            return None
+        if done.returncode >= 0:
+            return None if done.returncode else done.stdout.strip()
+    return None

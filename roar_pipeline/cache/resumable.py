@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from roar_pipeline.cache.files import SCRATCH, sync_directory
 from roar_pipeline.cache.hdf5 import allocate, created, encoded, reserve, write_column
 from roar_pipeline.errors import InputError
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = ["Answers", "Columns", "Group", "answer", "dump", "requests"]
 
@@ -32,7 +32,7 @@ class Group:
 
     rows: int
     fixed: Mapping[str, Sequence[str] | NDArray[Any]]
-    """Columns whose values are given."""
+    """Columns that are not computed: name to values."""
     computed: Mapping[str, tuple[tuple[int, ...], str]]
     """Columns to compute: name to the shape and dtype of one row. ``maps`` must be one of them."""
 
@@ -161,7 +161,7 @@ def _fill(
         entries.append(_entry(file, groups, name, rows))
         lines.write(json.dumps(entries[-1]) + "\n")
         lines.flush()
-        report(len(entries) / len(batches), f"{name}: {rows.stop} of {groups[name].rows} maps")
+        notify(len(entries) / len(batches), f"{name}: {rows.stop} of {groups[name].rows} maps")
 
 
 def _entry(file: h5py.File, groups: Mapping[str, Group], name: str, rows: slice) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from roar_pipeline.cache.manifests import MANIFEST, code_digest, faults, library
 __all__ = ["KINDS", "State", "changes", "differences", "duration", "state_of"]
 
 KINDS = ("done", "running", "failed", "interrupted", "damaged", "missing")
-"""Complete; being made; its last attempt failed; its last attempt was killed; changed since; never made."""
+"""Kinds of states: complete; being made; the last attempt failed; it was killed; changed since; never made."""
 
 _LARGEST = 1e11
 """Limit of times and durations in notes, in seconds: 3000 years. Larger values are invalid."""
@@ -27,13 +27,13 @@ class State:
     kind: str
     """One of ``KINDS``."""
     why: str = ""
-    """One line for people."""
+    """The reason in one line, for people."""
     log: Path | None = None
-    """Of the newest attempt."""
+    """Log of the newest attempt."""
     share: float | None = None
     """Share of the work that is done, 0..1; None before the first progress."""
     manifest: Mapping[str, Any] | None = None
-    """Of a result that is done or damaged."""
+    """Manifest of a result that is done or damaged."""
 
 
 def state_of(directory: Path, fingerprint: str, *, full: bool = False) -> State:

@@ -37,7 +37,7 @@ from roar_pipeline.datasets.photographs import (
 )
 from roar_pipeline.datasets.source import Source
 from roar_pipeline.errors import InputError
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = [
     "FILE",
@@ -214,7 +214,7 @@ def _store_split(file: Any, split: str, source: Source, faults: Faults) -> None:
         if record.mask and split == "test":
             _store_row(file["masks/segmentation"], next(masks), faults, record.mask)
         if row % _BLOCK == 0:
-            report(row / count, f"{group.name.strip('/')}: {row} of {count} images")
+            notify(row / count, f"{group.name.strip('/')}: {row} of {count} images")
 
 
 def _store_row(column: Any, row: int, faults: Faults, read: Callable[[], Any]) -> None:

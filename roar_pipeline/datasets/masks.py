@@ -8,7 +8,7 @@ __all__ = ["BACKGROUND", "VOID", "is_object"]
 BACKGROUND = 0
 
 VOID = 255
-"""Value of pixels that belong to neither, such as outlines."""
+"""Value of pixels that are neither background nor object, such as outlines."""
 
 
 def is_object(segmentation: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

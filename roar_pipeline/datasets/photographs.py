@@ -20,7 +20,7 @@ from roar_pipeline.cache.hdf5 import allocate
 from roar_pipeline.datasets.faults import Faults
 from roar_pipeline.datasets.source import PhotographReader
 from roar_pipeline.errors import InputError
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = [
     "Photographs",
@@ -96,7 +96,7 @@ def store_photographs(file: Any, reader: PhotographReader, sizes: Sequence[tuple
         if pixels is not None:
             file[_VALUES][offsets[row] : offsets[row + 1]] = pixels.ravel()
         if row % _PHOTOGRAPHS_PER_REPORT == 0:
-            report(row / len(sizes), f"photographs: {row} of {len(sizes)} images")
+            notify(row / len(sizes), f"photographs: {row} of {len(sizes)} images")
 
 
 def read_photographs(file: Any) -> Photographs | None:

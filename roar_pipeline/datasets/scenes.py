@@ -38,9 +38,9 @@ CLUTTER = (0, 2)
 SIDE = (0.33, 0.5)
 """Shortest and longest side of an object or piece of clutter, in sides of the scene."""
 TURN = 15.0
-"""Largest rotation of it in either direction, in degrees."""
+"""Largest rotation of an object or piece of clutter in either direction, in degrees."""
 HUE_JITTER = 0.035
-"""Largest difference of its hue from its class's, in turns of the color circle; classes are 1/K apart."""
+"""Largest difference of an object's hue from its class's, in turns of the color circle; classes are 1/K apart."""
 SATURATION = (0.55, 0.95)
 BRIGHTNESS = (0.6, 0.95)
 CONTRAST = (0.4, 0.6)
@@ -52,7 +52,7 @@ NOISE = 0.03
 VISIBLE = 0.6
 """Smallest share of an object's pixels that later objects leave visible."""
 PLACEMENTS = 50
-"""Attempts to place an object so, after which it is left out."""
+"""Attempts to find such a position for an object; after these the object is left out."""
 
 SILHOUETTES: dict[str, Callable[[Floats, Floats], Inside]] = {
     "disk": lambda u, v: np.hypot(u, v) < 0.95,
@@ -258,7 +258,7 @@ def _add(parent: ElementTree.Element, texts: dict[str, object]) -> None:
 def _palette() -> list[int]:
     """Return VOC's 256 colors: an index's bits, from the lowest, go to R, G, B in turn, from the highest."""
     return [
-        sum((index >> (3 * place + channel) & 1) << (7 - place) for place in range(3))
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
         for index in range(256)
         for channel in range(3)
     ]

@@ -13,7 +13,7 @@ class Size:
     test: int
     height: int
     width: int
-    """Pixels."""
+    """Width in pixels, as ``height``."""
     classes: int
     validation: int = 0
     """Validation images; 0 if they are those of the test split."""
@@ -37,17 +37,17 @@ class Cost:
     """Costs per image, and ``parameters``."""
 
     multiply_adds: int
-    """Of a forward pass: convolutions and Linear layers."""
+    """Multiply-adds of a forward pass: convolutions and Linear layers."""
     parameters: int
     """Number of trainable parameters."""
     saved_bytes: int
-    """Activations that autograd keeps from a forward pass for the backward pass, in float32."""
+    """Bytes of the activations that autograd keeps from a forward pass for the backward pass, in float32."""
     tape_bytes: int
-    """Activations that the layer walk of the attribution methods keeps."""
+    """Bytes of the activations that the layer walk of the attribution methods keeps."""
     sums_bytes: int
-    """Sums of products of the convolutions, which the walk also keeps for RAP."""
+    """Bytes of the sums of products of the convolutions, which the walk also keeps for RAP."""
     widest_bytes: int
-    """The largest activation."""
+    """Bytes of the largest activation."""
     matched: dict[str, int]
     """By layer (last_relu, last_pool, some paths): numbers of its activation, C x h x w."""
 

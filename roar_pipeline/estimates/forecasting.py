@@ -17,7 +17,7 @@ from roar_pipeline.methods import MethodName
 __all__ = ["Estimate", "Need", "Scope", "estimate", "reference_seconds", "wall_seconds"]
 
 _MULTIPLY_ADDS = 70e9
-"""Per second of one core (AVX-512, float32): vgg16_bn trains at 74e9 on 227 pixels, the default teacher at 60e9."""
+"""Multiply-adds per second of a core (AVX-512, float32): 74e9 of vgg16_bn at 227 pixels, 60e9 of the default one."""
 _STEP_SECONDS = 3e-3
 """Overhead of a training step; most of the time of small networks at a batch of 16."""
 _START_SECONDS = 1.5
@@ -33,7 +33,7 @@ _PIXELS_PER_SECOND = {
     "RankPixels": 1.0e7,
     "EvaluateLocalization": 5.0e6,
 }
-"""Of stages that run no network; of DumpMaps, for controls."""
+"""Speed of stages that run no network; that of DumpMaps is for controls."""
 
 _FORWARDS = {"gradcam": 1.0, "ebp": 1.0, "lrp": 3.0, "rap": 4.4}
 """Forward passes that a map costs, if not those of a gradient (``benchmarks/README.md``)."""
@@ -51,7 +51,7 @@ _TRAINED = {
 }
 """Stages that train a network, and the section of their settings that describes it."""
 
-_LIKE = 20
+_MOST_SIMILAR = 20
 """Most recent similar results that an estimate uses."""
 
 
@@ -79,12 +79,12 @@ class Estimate:
 
     seconds: float
     size: float
-    like: int
-    """Results that it is taken from; 0: a guess."""
+    similar: int
+    """Number of results that it is taken from; 0: a guess."""
     scaled: bool = False
-    """From results with other settings or of other stages, by the work in them."""
+    """Whether it is scaled, by the work, from results with other settings or of other stages."""
     from_others: bool = False
-    """Of other stages."""
+    """Whether it is taken from results of other stages."""
 
 
 def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], scope: Scope, device: str) -> Estimate:
@@ -101,13 +101,13 @@ def estimate(need: Need, manifests: Mapping[str, Sequence[Mapping[str, Any]]], s
     settings = need.identity.get("settings")
     is_source = need.family in ("GenerateScenes", "PrepareImages")
     candidates = manifests.get(need.family, ()) if is_source else of_family
-    if alike := [m for m in candidates if m["identity"].get("settings") == settings][-_LIKE:]:
+    if alike := [m for m in candidates if m["identity"].get("settings") == settings][-_MOST_SIMILAR:]:
         return Estimate(median(m["seconds"] for m in alike), median(map(_bytes, alike)), len(alike))
     work = reference_seconds(need.family, need.identity, scope)
-    if scaled := of_family[-_LIKE:]:
+    if scaled := of_family[-_MOST_SIMILAR:]:
         return Estimate(work * _pace(scaled, scope), median(map(_bytes, scaled)), len(scaled), scaled=True)
     size = _guessed_bytes(need, scope.size)
-    if _runs_network(need.family, need.identity) and (others := _networks(same_images, device)[-_LIKE:]):
+    if _runs_network(need.family, need.identity) and (others := _networks(same_images, device)[-_MOST_SIMILAR:]):
         return Estimate(work * _pace(others, scope), size, len(others), scaled=True, from_others=True)
     return Estimate(work, size, 0)
 

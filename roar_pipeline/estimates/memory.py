@@ -20,16 +20,16 @@ PREDICT_BATCH = 64
 """Images per forward pass of predictions; fixed, as the last bits of scores depend on it."""
 
 _PROCESS = 920_000_000
-"""An interpreter with torch, scikit-learn and matplotlib."""
+"""Bytes of an interpreter with torch, scikit-learn and matplotlib."""
 _GPU_PROCESS = 3_000_000_000
-"""The same with CUDA's libraries; a guess."""
+"""Bytes of the same with CUDA's libraries; a guess."""
 STREAMING = 400_000_000
-"""A stage without torch that reads a few images at a time."""
+"""Bytes of a stage without torch that reads a few images at a time."""
 _FLOAT = 4
 _COLORS = 3
 
 _BFLOAT16 = 0.6
-"""Activations of a training in bfloat16, as a share of those in float32."""
+"""Memory of a training's activations in bfloat16, as a share of those in float32."""
 _KEPT = 1.35
 """Memory of the activations that autograd keeps, fragmentation included, in units of their size."""
 _BACKWARD = 5.5

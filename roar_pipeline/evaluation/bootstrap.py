@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import prediction_metrics
 
 __all__ = ["image_counts", "resampled_metrics"]
 
@@ -38,7 +38,7 @@ def resampled_metrics(
     f1_threshold: float,
     tuned_threshold: float | None = None,
 ) -> dict[str, Floats]:
-    """Return every metric of ``metrics.evaluate`` but per_class in every resample, (B,) each.
+    """Return every metric of ``prediction_metrics.evaluate`` but per_class in every resample, (B,) each.
 
     Equal to ``evaluate`` of the images, repeated by their counts: classes without a positive in a resample are left out
     of its mean, and NaN replaces None. Bytes do not depend on the number of threads.
@@ -61,9 +61,9 @@ def resampled_metrics(
     return {
         "map_classes": np.concatenate([plain for plain, _ in over_classes]),
         "map_voc": np.concatenate([voc for _, voc in over_classes]),
-        "map_samples": _weighted_means(metrics.per_image_average_precision(labels, scores), counts),
+        "map_samples": _weighted_means(prediction_metrics.per_image_average_precision(labels, scores), counts),
         **{
-            key: _weighted_means(metrics.per_image_f1(labels, scores, threshold), counts)
+            key: _weighted_means(prediction_metrics.per_image_f1(labels, scores, threshold), counts)
             for key, threshold in thresholds.items()
             if threshold is not None
         },

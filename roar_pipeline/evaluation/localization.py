@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from roar_pipeline.attribution.map_store import Pairs, read_pairs, read_scores
 from roar_pipeline.datasets.images import read_info, read_split
-from roar_pipeline.evaluation.metrics import localization_auc, pointing, summarize_pairs
+from roar_pipeline.evaluation.map_metrics import localization_auc, pointing, summarize_pairs
 
 __all__ = ["localize"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from roar_pipeline.evaluation import metrics, one_label
+from roar_pipeline.evaluation import one_label, prediction_metrics
 
 __all__ = ["Predictions", "evaluate", "measure", "selecting_metric"]
 
@@ -23,8 +23,8 @@ def selecting_metric(*, is_single_label: bool) -> str:
 
 
 def evaluate(labels: NDArray[Any], scores: NDArray[Any], *, is_single_label: bool) -> dict[str, Any]:
-    """Return the metrics that need no threshold of their own: ``one_label.evaluate`` or ``metrics.evaluate``."""
-    return one_label.evaluate(labels, scores) if is_single_label else metrics.evaluate(labels, scores)
+    """Return the metrics that need no threshold of their own, by the kind of labels."""
+    return one_label.evaluate(labels, scores) if is_single_label else prediction_metrics.evaluate(labels, scores)
 
 
 def measure(test: Predictions, validation: Callable[[], Predictions], *, is_single_label: bool) -> dict[str, Any]:
@@ -39,5 +39,5 @@ def measure(test: Predictions, validation: Callable[[], Predictions], *, is_sing
     """
     if is_single_label:
         return {"test": one_label.evaluate(*test)}
-    threshold = metrics.best_f1_threshold(*validation())
-    return {"test": metrics.evaluate(*test, tuned_threshold=threshold), "tuned_threshold": threshold}
+    threshold = prediction_metrics.best_f1_threshold(*validation())
+    return {"test": prediction_metrics.evaluate(*test, tuned_threshold=threshold), "tuned_threshold": threshold}

@@ -72,7 +72,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "padded_crop": _padded_crop,
     "resized_crop": _resized_crop,
 }
-"""Name to function of (normalized batch (B, 3, H, W), generator)."""
+"""Functions of (normalized batch (B, 3, H, W), generator), by name."""
 
 
 def draw_box(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:

@@ -32,7 +32,7 @@ class Inputs:
     percent: int = 0
     direction: str = "remove"
     fill: str = "mean"
-    """What removed pixels become, a key of ``fills.FILLS``."""
+    """Fill of removed pixels, a key of ``fills.FILLS``."""
     masks_only: bool = False
     """Show the masks instead of the images: 1 in every channel where a pixel is kept, 0 where it is removed."""
 

@@ -20,7 +20,7 @@ class Checkpoint:
 
     path: Path
     fingerprint: str = ""
-    """Of the result. A checkpoint of another result, or a damaged one, is ignored."""
+    """Fingerprint of the result. A checkpoint of another result, or a damaged one, is ignored."""
 
     def write(self, state: dict[str, Any]) -> None:
         """Replace the file."""
@@ -43,7 +43,7 @@ class TrainingState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
-    """Its unit is the step, not the epoch."""
+    """Schedule of the learning rate; its unit is the step, not the epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One row per finished epoch: ``epoch``, ``loss``, ``validation``."""
     best: dict[str, Tensor] | None = None

@@ -26,7 +26,7 @@ from roar_pipeline.networks.batches import Inputs, batch_of
 from roar_pipeline.networks.checkpoints import Checkpoint, TrainingState
 from roar_pipeline.networks.crops import CropInputs
 from roar_pipeline.networks.losses import soft_margin
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 from roar_pipeline.seeds import derived_seed
 
 __all__ = [
@@ -171,7 +171,7 @@ def train(
             checkpoint.write(state.state_dict())
             line = _progress_line(epoch, recipe.epochs, value, pace)
             _log.debug("%s%s", line, f", validation {validation}" if validation else "")
-            report(epoch / recipe.epochs, line, state.history)
+            notify(epoch / recipe.epochs, line, state.history)
     if state.best is not None:
         model.load_state_dict(state.best)
     return state.history
@@ -224,7 +224,7 @@ def train_epoch(state: TrainingState, data: TrainingData, recipe: Training, loss
             pace = (step + 1) * batch / (time.monotonic() - started)
             # Reading this epoch's loss would wait for the GPU.
             line = _progress_line(epoch, recipe.epochs, state.last_loss, pace)
-            report((epoch - 1 + (step + 1) / steps) / recipe.epochs, line)
+            notify((epoch - 1 + (step + 1) / steps) / recipe.epochs, line)
     return float(total / (len(order) / batch))
 
 

@@ -25,11 +25,11 @@ class Levels:
     tied_shares: dict[str, NDArray[np.float64]]
     """By direction: (101,), at each percentage the share of removed pixels decided by ties, mean over images."""
     total_variation: NDArray[np.float64]
-    """(N,), of each image's map."""
+    """(N,), total variation of each image's map."""
     object_shares: dict[str, NDArray[np.float64]]
     """By direction: (101,), share of object pixels removed; NaN without segmentations, as for ``train``."""
     empty_maps: int
-    """Maps of the split without any positive value."""
+    """Number of the split's maps without any positive value."""
     explained_as_labels: float
     """Share of images whose explained classes are their labels; NaN where no class is explained."""
 

@@ -22,4 +22,4 @@ def mean(pixels: "Tensor", removed: "Tensor") -> "Tensor":
 
 
 FILLS: dict[str, Callable[["Tensor", "Tensor"], "Tensor"]] = {"mean": mean}
-"""Name of a fill in ``config.Removal`` to its function."""
+"""Functions by the name of a fill in ``config.Removal``."""

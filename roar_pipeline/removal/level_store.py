@@ -17,7 +17,7 @@ import numpy as np
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.hdf5 import allocate, created, open_group, reserve, text_of, write_column
 from roar_pipeline.datasets.images import SPLITS, Split, first_name
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 from roar_pipeline.removal import audits
 from roar_pipeline.removal.audits import Levels
 from roar_pipeline.removal.ranking import DIRECTIONS, donors, removal_levels
@@ -81,7 +81,7 @@ def _rank(group: h5py.Group, maps_path: Path, name: str, tie_seed: int, shuffle_
             for direction, total in tied.items():
                 total += audits.tied_shares(map_, direction)
             if row % _MAPS_PER_REPORT == 0:
-                report(row / len(ids), f"{name}: {row} of {len(ids)} maps")
+                notify(row / len(ids), f"{name}: {row} of {len(ids)} maps")
     group["total_variation"][...] = variation
     for direction, total in tied.items():
         group[f"tied_shares_{direction}"][...] = total / max(len(ids), 1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roar_pipeline.datasets.images import Split
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation.prediction_metrics import f1_samples
 from roar_pipeline.methods import RANDOM
 from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, group_cells
 from roar_pipeline.report.inputs import CellInput, ReportInputs
@@ -111,7 +111,7 @@ def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overv
     f1_threshold = inputs.settings.metrics.f1_threshold
 
     def f1(scores: NDArray[np.float32]) -> float | None:
-        return metrics.f1_samples(test.labels, scores, f1_threshold)
+        return f1_samples(test.labels, scores, f1_threshold)
 
     def finished(cells: Sequence[Cell | CellInput]) -> list[Cell]:
         return [cell for cell in cells if isinstance(cell, Cell)]

@@ -1,7 +1,7 @@
-"""What every task of the chain shares: identity, directory, manifest as the one target, execution.
+"""The base class of all tasks of the chain: identity, directory, the manifest as the only target, execution.
 
-A task declares its stage function, the sections of the settings that it reads, and what it requires; its fingerprint
-follows: stage, version, parameters and settings, and the fingerprints of its inputs.
+A task declares its stage function, the sections of the settings that it reads, and its requirements. Its fingerprint
+follows from stage, version, parameters, settings, and the fingerprints of its inputs.
 """
 
 import functools
@@ -20,7 +20,7 @@ from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST, is_done
 from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
-from tasks.configuration.settings import data_folder, filed, overrides, scheduler_options, settings
+from tasks.configuration.settings import configured_value, data_folder, overrides, scheduler_options, settings
 from tasks.runtime import execution
 from tasks.runtime.resources import Demand, stage_resources, streaming_demand
 
@@ -28,16 +28,16 @@ __all__ = ["ManifestTarget", "StageTask"]
 
 
 class ManifestTarget(luigi.Target):
-    """The manifest of a result: exists when the result is whole and is the one that is wanted."""
+    """The manifest of a result: exists if the result is complete and has the task's fingerprint."""
 
-    def __init__(self, directory: Path, expected: str, *, full: bool) -> None:
+    def __init__(self, directory: Path, fingerprint: str, *, full: bool) -> None:
         self.path = str(directory / MANIFEST)
-        self._directory, self._expected, self._full = directory, expected, full
+        self._directory, self._fingerprint, self._full = directory, fingerprint, full
 
     def exists(self) -> bool:
-        """Tell whether the result is there; what cannot be read is not, and whoever is to make it finds out why."""
+        """Return whether the result is done; one that cannot be read is not, and the stage then reports the error."""
         try:
-            return is_done(self._directory, self._expected, full=self._full)
+            return is_done(self._directory, self._fingerprint, full=self._full)
         except OSError:
             return False
 
@@ -55,27 +55,27 @@ class StageTask(luigi.Task):
     is_light: ClassVar[bool] = False
     """Whether the stage needs none of the libraries that take seconds to import (torch, scikit-learn)."""
     is_end_product: ClassVar[bool] = False
-    """Whether no stage reads the result: then its contents are compared whenever somebody asks whether it is done."""
+    """Whether no stage reads the result: then every check whether it is done compares its contents."""
     tries_left = 0
-    """Times that its process would be begun again after a transient error, as the worker sets it."""
+    """Retries that remain after a transient error; the worker sets them."""
     sections: ClassVar[tuple[str, ...]] = ()
-    """Sections of the settings that decide what comes out."""
+    """Sections of the settings that are part of the identity."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.directory  # noqa: B018, bad input is found here, before anything is scheduled
+        self.directory  # noqa: B018, raises InputError before anything is scheduled
 
     @property
     def resources(self) -> dict[str, int]:
-        """What the scheduler is to set aside."""
+        """The resources that the scheduler reserves."""
         return stage_resources(self.demand())
 
     def demand(self) -> Demand:
-        """Return what the stage takes of a machine."""
+        """Return the memory and GPU that the stage needs."""
         return streaming_demand()
 
     def single_tasks(self) -> list[Any]:
-        """Return the tasks of one result each that this one stands for: itself, but for a batch."""
+        """Return the tasks of this batch, one per result; a single task returns itself."""
         return [self]
 
     def label_parameters(self) -> Mapping[str, Any]:
@@ -106,7 +106,7 @@ class StageTask(luigi.Task):
 
     @functools.cached_property
     def identity(self) -> Mapping[str, Any]:
-        """What the result is, in plain data."""
+        """The identity of the result, as plain data."""
         return {
             "stage": self.task_family,
             "version": self.version,
@@ -122,7 +122,7 @@ class StageTask(luigi.Task):
 
     @functools.cached_property
     def directory(self) -> Path:
-        """Where the result is: ``runs/<family>/<label>__<12 digits of the fingerprint>`` under the data folder."""
+        """The result's folder: ``runs/<family>/<label>__<12 digits of the fingerprint>`` in the data folder."""
         label = ",".join(f"{key}={value}" for key, value in self.label_parameters().items())
         safe = re.sub(r"[^\w=,.+-]", "-", label)
         name = f"{safe}__{self.fingerprint[:12]}" if safe else self.fingerprint[:12]
@@ -131,11 +131,11 @@ class StageTask(luigi.Task):
 
     @property
     def title(self) -> str:
-        """What people call it: the family, and what the grid sweeps."""
+        """The name for people: the family and the label's parameters."""
         return " ".join([self.task_family, *(f"{key}={value}" for key, value in self.label_parameters().items())])
 
     def spec(self) -> ResultSpec:
-        """Return the result that is to be made, and from what."""
+        """Return the result to make, with its inputs."""
         inputs = {task.directory: task.fingerprint for task in self.deps()}
         return ResultSpec(
             self.directory,
@@ -147,13 +147,13 @@ class StageTask(luigi.Task):
         )
 
     def command(self) -> str:
-        """Return the shell command that makes this result by itself, with the settings of this run."""
-        given = {
+        """Return the shell command that makes this result alone, with the settings of this run."""
+        changed = {
             name: parameter.serialize(getattr(self, name))
             for name, parameter in self.get_params()
-            if filed(self.task_family, name, parameter) != getattr(self, name)
+            if configured_value(self.task_family, name, parameter) != getattr(self, name)
         }
-        options = [f"--{name.replace('_', '-')}={text}" for name, text in given.items()]
+        options = [f"--{name.replace('_', '-')}={text}" for name, text in changed.items()]
         words = ["luigi", "--module", "tasks", self.task_family, *options, *overrides(), *scheduler_options()]
         overlay = os.environ.get("LUIGI_CONFIG_PATH")
         return (f"LUIGI_CONFIG_PATH={shlex.quote(overlay)} " if overlay else "") + shlex.join(words)
@@ -167,11 +167,11 @@ class StageTask(luigi.Task):
         execution.run(self.call(), self.tries_left)
 
     def call(self) -> execution.StageCall:
-        """Return what the process does, in plain data: nothing there needs the task."""
+        """Return the work of the task's process as plain data, without the task."""
         return execution.StageCall(self.stage, self.spec(), self.arguments(), needs_gpu="gpu" in self.resources)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Explain a failure to the scheduler: the message alone where the user can mend it."""
+        """Explain a failure to the scheduler: by the message alone if the user can mend it."""
         if isinstance(exception, InputError):
             return str(exception)
         explanation: str = super().on_failure(exception)

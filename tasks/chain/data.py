@@ -20,12 +20,12 @@ class GenerateScenes(StageTask):
     sections = ("scenes",)
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return what to generate."""
+        """Return the settings of the scenes."""
         return {"scenes": settings().scenes}
 
     @property
     def voc(self) -> Path:
-        """The folder."""
+        """The data set's folder."""
         return self.directory / "VOC2012"
 
 
@@ -41,7 +41,7 @@ class PrepareImages(StageTask):
         return [] if settings().dataset.root else [GenerateScenes()]
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return the size, and what the data set holds (its content, wherever it lies)."""
+        """Return the size, and a digest of the data set's content, which does not depend on its path."""
         dataset = settings().dataset
         return {"set": self._digest[:12] if dataset.root else "scenes", "size": f"{dataset.height}x{dataset.width}"}
 
@@ -59,7 +59,7 @@ class PrepareImages(StageTask):
         return kinds.has_masks(self._root, settings().dataset)
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return where to read and what."""
+        """Return the data set's folder, settings and class names."""
         return {"root": self._root, "dataset": settings().dataset, "classes": self._classes}
 
     @property

@@ -24,7 +24,7 @@ __all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task", "tie_s
 
 
 class ExplanationTask(StageTask):
-    """A task of one model's maps by one method; controls have no model, and only random has a seed."""
+    """A task on the maps of one model by one method; controls have no model, and only random has a seed."""
 
     model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
@@ -32,7 +32,7 @@ class ExplanationTask(StageTask):
 
     @property
     def priority(self) -> int:
-        """The place of the curve in the grid."""
+        """The priority of the curve."""
         return urgency(None if self.is_control else self.model, self.method, self.seed)
 
     def demand(self) -> Demand:
@@ -71,15 +71,15 @@ def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
 
 
 def tie_seed(seed: int) -> int:
-    """Return what orders tied pixels, and draws the random control, in a seed of the grid."""
+    """Return the seed that orders tied pixels and draws the random control, by a seed of the grid."""
     return derived_seed(settings().removal.tie_seed, "ties", seed)
 
 
 class DumpMaps(StageTask):
     """Compute maps of all images, and of every pair to localize.
 
-    With several methods each keeps its own result, and they share what they have in common: the pass over the images,
-    the forward pass, the tape of the single-pass methods, the samples of the SmoothGrad family.
+    Several methods have a result each. They share the pass over the images, the forward pass, the tape of the
+    single-pass methods, and the samples of the SmoothGrad family.
     """
 
     version = 4
@@ -89,7 +89,7 @@ class DumpMaps(StageTask):
     seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
 
     def demand(self) -> Demand:
-        """Return memory, and a GPU place where there is a model."""
+        """Return memory, and a GPU slot if there is a model."""
         return light_demand() if self._is_control else maps_demand(self.model)
 
     @property
@@ -115,9 +115,9 @@ class DumpMaps(StageTask):
 
     @property
     def _groups(self) -> dict[str, tuple[str, ...]]:
-        """The methods that share a process, by its name: those of the library; each control, and own function, apart.
+        """The methods that share a process, by its name: ``library``, a control, or a custom function.
 
-        Whatever a function of one's own does, it does to a process in which no other method is computed.
+        The side effects of a custom function reach no other method, as it has a process of its own.
         """
         groups: dict[str, tuple[str, ...]] = {}
         for name, method in zip(self.method, self._methods, strict=True):
@@ -126,12 +126,12 @@ class DumpMaps(StageTask):
         return groups
 
     def to_str_params(self, only_significant: bool = False, only_public: bool = False) -> dict[str, str]:
-        """Return the parameters as text, with the process: the scheduler batches what differs by its methods alone."""
+        """Return the parameters as text, with the process: the scheduler batches tasks that differ by methods only."""
         texts: dict[str, str] = super().to_str_params(only_significant, only_public)
         return texts if only_significant else {**texts, "process": ", ".join(self._groups)}
 
     def requires(self) -> list[StageTask]:
-        """Return the images, and the model where there is one; or a task for each process, where one is not enough."""
+        """Return the images, and the model if there is one; or one task per process, if there are several."""
         self.label_parameters()
         if len(self._groups) > 1:
             return [self.clone(method=names) for names in self._groups.values()]
@@ -153,7 +153,7 @@ class DumpMaps(StageTask):
         return {"model": full_name(self.model), "method": names, "seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return what each method reads of [maps], or for controls the seed they are drawn from."""
+        """Return the keys of [maps] that the methods read, or the seed of the random control."""
         if self._is_control:
             return {"tie_seed": settings().removal.tie_seed} if self._is_seeded else {}
         keys: dict[str, Any] = {}
@@ -164,32 +164,32 @@ class DumpMaps(StageTask):
 
     @property
     def stage(self) -> str:
-        """The control's, or the methods'."""
+        """The stage function of controls, or of methods."""
         return "dump_control" if self._is_control else "dump_maps"
 
     @property
     def is_light(self) -> bool:
-        """Controls are."""
+        """Whether these are controls, which need no torch."""
         return self._is_control
 
     def output(self) -> list[luigi.Target]:
         """Return the manifest of every method."""
-        return [StageTask.output(part) for part in self.single_tasks()]
+        return [StageTask.output(task) for task in self.single_tasks()]
 
     def run(self) -> None:
-        """Make the maps, unless the tasks that this one requires have made them."""
+        """Make the maps; those of several processes are made by the required tasks."""
         if len(self._groups) == 1:
             super().run()
 
     def call(self) -> execution.StageCall:
-        """Return the call that computes a control, or all these methods of the model together."""
+        """Return the call that computes a control, or all methods of the model together."""
         call = super().call()
         if self._is_control:
             return call
         return dataclasses.replace(call, specs={task.method[0]: task.spec() for task in self.single_tasks()})
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return the images, and the control or the model with what is read of [maps]."""
+        """Return the images, and the control; or the model and [maps]."""
         if self._is_control:
             return {
                 "images_path": PrepareImages().path,

@@ -1,4 +1,4 @@
-"""The tasks of a grid: which models, rankings, localizations, cells and probes it has."""
+"""The tasks of a grid: models, rankings, localizations, cells and probes."""
 
 import functools
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class _Ranking(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """Parameters of the cells of one curve and run, but for their percentages."""
+    """Parameters of the cells of one curve and run, without the percentage."""
 
     model: str
     method: str
@@ -37,7 +37,7 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class GridTasks:
-    """The tasks of the results that a grid shows, each list in the order in which the report shows them."""
+    """The tasks of a grid's results, in the order in which the report shows them."""
 
     grid: config.Grid
 
@@ -74,12 +74,12 @@ class GridTasks:
 
     @property
     def example_rankings(self) -> list[RankPixels]:
-        """The rankings that the report shows examples of: the first seed's, of shuffled maps none."""
+        """The rankings whose maps the report shows as examples: those of the first seed, without shuffled maps."""
         return [task for task in self.rankings if self._is_example(task)]
 
     @functools.cached_property
     def localizations(self) -> list[EvaluateLocalization]:
-        """The localizations of all maps, if there are masks; of a control's draws the first."""
+        """The localizations of all maps, if there are masks; of the random control only its first draw."""
         if not PrepareImages().has_masks:
             return []
         return [EvaluateLocalization(**ranking._asdict()) for ranking in self._rankings if self._is_localized(ranking)]
@@ -90,7 +90,7 @@ class GridTasks:
 
     @functools.cached_property
     def cells(self) -> list[Retrain]:
-        """The cells: clean, with nothing visible, and those of every curve."""
+        """The cells: per run the clean one, the one with nothing visible, and those of every curve."""
         cells: dict[str, Retrain] = {}
         for model_seed, seed in self.replicates:
             of_run = [_shared_cell(0, seed), _shared_cell(100, seed)]
@@ -113,15 +113,15 @@ class GridTasks:
 
     @functools.cached_property
     def longer_cells(self) -> list[Retrain]:
-        """The cells trained twice as long: the first model's by the first method, and the blind controls'."""
+        """The cells trained twice as long: of the first model and method, and of controls that ignore the image."""
         percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
         methods = [str(method) for method in self._methods if method.needs_model]
         blind = [RANDOM, *(str(m) for m in self._methods if m.is_control and not m.masks_depend_on_image)]
-        audited = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
+        curves = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
         cells = [
             _cell(curve, percent, longer=2)
             for curve in self._curves
-            if (curve.model, curve.method) in audited
+            if (curve.model, curve.method) in curves
             for percent in percents
         ]
         return list({cell.fingerprint: cell for cell in cells}.values())
@@ -176,8 +176,8 @@ class GridTasks:
                 yield _Curve(NO_MODEL, method, direction, seed, -1)
         for ranking in self._model_rankings.get(model_seed, []):
             for direction in self.grid.directions:
-                named = -1 if model_seed == seed else model_seed
-                yield _Curve(ranking.model, ranking.method, direction, seed, named)
+                parameter = -1 if model_seed == seed else model_seed
+                yield _Curve(ranking.model, ranking.method, direction, seed, parameter)
 
 
 def _cell(curve: _Curve, percent: int, longer: int = 1) -> Retrain:
@@ -185,6 +185,6 @@ def _cell(curve: _Curve, percent: int, longer: int = 1) -> Retrain:
 
 
 def _shared_cell(percent: int, seed: int) -> Retrain:
-    """Return a cell of all curves; parameters that are given need not be looked up in the configuration files."""
-    where: dict[str, Any] = {"model": NO_MODEL, "method": NO_MODEL, "direction": "remove", "model_seed": -1}
-    return Retrain(percent=percent, longer=1, seed=seed, **where)
+    """Return a cell of all curves; explicit parameters save looking up the configuration files."""
+    defaults: dict[str, Any] = {"model": NO_MODEL, "method": NO_MODEL, "direction": "remove", "model_seed": -1}
+    return Retrain(percent=percent, longer=1, seed=seed, **defaults)

@@ -40,7 +40,7 @@ class FineTuneTeacher(ModelTask):
     stage = "train_teacher"
 
     def demand(self) -> Demand:
-        """Return memory for the training, and a GPU place."""
+        """Return memory for the training, and a GPU slot."""
         return teacher_demand()
 
     version = 3
@@ -54,7 +54,7 @@ class FineTuneTeacher(ModelTask):
         return {"seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return what counts of [teacher]."""
+        """Return the keys of [teacher] that have an effect."""
         return {"teacher": training_keys(settings().teacher)}
 
     def arguments(self) -> Mapping[str, Any]:
@@ -84,11 +84,11 @@ class DistillStudent(ModelTask):
     )
 
     def demand(self) -> Demand:
-        """Return memory for the training beside a teacher, and a GPU place."""
+        """Return memory for the training and the teacher, and a GPU slot."""
         return student_demand(self._student, self.loss)
 
     def requires(self) -> list[StageTask]:
-        """Return the images, and the teacher where the loss has one."""
+        """Return the images, and the teacher unless the loss is ``plain``."""
         teacher = [] if self.loss == "plain" else [FineTuneTeacher(seed=self.seed)]
         return [PrepareImages(), *teacher]
 
@@ -97,7 +97,7 @@ class DistillStudent(ModelTask):
         return {"loss": self.loss, "reduction": self._student.reduction, "seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return what counts of [student], with the reduction of this one, and of [distillation]."""
+        """Return the keys of [student] (with this reduction) and of [distillation] that have an effect."""
         distillation = distillation_keys(self.loss, settings().distillation)
         return {"student": training_keys(self._student), "distillation": distillation}
 
@@ -119,16 +119,16 @@ class DistillStudent(ModelTask):
     @property
     def _student(self) -> Student:
         student = settings().student
-        chosen = dataclasses.replace(student, reduction=self.reduction or student.reduction)
-        if chosen.width % chosen.reduction:
+        reduced = dataclasses.replace(student, reduction=self.reduction or student.reduction)
+        if reduced.width % reduced.reduction:
             raise InputError(
-                f"reduction {chosen.reduction} does not divide [student] width {chosen.width}. Choose one that does."
+                f"reduction {reduced.reduction} does not divide [student] width {reduced.width}. Choose one that does."
             )
-        return chosen
+        return reduced
 
 
 def full_name(model: str) -> str:
-    """Return a model's name with its reduction, where it has one: ``sswa`` is ``sswa/4`` if [student] says 4."""
+    """Return a model's name with its reduction: ``sswa/4`` for ``sswa`` if [student] reduction is 4."""
     return model if model == "teacher" or "/" in model else f"{model}/{settings().student.reduction}"
 
 

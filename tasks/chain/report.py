@@ -29,10 +29,10 @@ __all__ = ["Report"]
 
 
 class Report(StageTask):
-    """Compute the grid and put it together: tables, curves, pictures, one HTML page.
+    """Compute the grid and write its report: tables, curves, pictures, one HTML page.
 
-    A partial report computes nothing else: it is made of what is done when the task is first looked at, and says what
-    is missing. With more done it is another result.
+    A partial report computes nothing else: it shows the results that are done when the task is created, and lists the
+    missing ones. When more are done, it is another result.
     """
 
     stage = "write_report"
@@ -59,10 +59,10 @@ class Report(StageTask):
 
     @functools.cached_property
     def grid(self) -> config.Grid:
-        """What the report covers: [grid], but for what is given to the task."""
-        given = {f.name: text for f in dataclasses.fields(config.Grid) if (text := getattr(self, f.name))}
+        """The grid of the report: [grid], with the task's parameters in its stead."""
+        axes = {f.name: text for f in dataclasses.fields(config.Grid) if (text := getattr(self, f.name))}
         grid = dataclasses.replace(
-            settings().grid, **{k: getattr(settings_parser.parse({"grid": given}).grid, k) for k in given}
+            settings().grid, **{k: getattr(settings_parser.parse({"grid": axes}).grid, k) for k in axes}
         )
         if len({full_name(model) for model in grid.models}) < len(grid.models):
             raise InputError(f"[grid] models names one model twice: {', '.join(grid.models)}.")
@@ -70,44 +70,44 @@ class Report(StageTask):
 
     @functools.cached_property
     def grid_tasks(self) -> GridTasks:
-        """The tasks of what the report covers, done or not."""
+        """The tasks of the grid, done or not."""
         return GridTasks(self.grid)
 
     def requires(self) -> list[StageTask]:
-        """Return everything that the report shows, of which a partial one takes what is done."""
-        return [task for task in self._planned if task.fingerprint not in self._missing]
+        """Return the tasks of all results that the report shows; of a partial report only those that are done."""
+        return [task for task in (PrepareImages(), *self.grid_tasks.all) if task.fingerprint not in self._missing]
 
     def spec(self) -> ResultSpec:
-        """Return the report, made from what it requires and from the maps of its examples."""
+        """Return the result to make; its inputs are those that it requires, and the maps of its examples."""
         own = super().spec()
         maps = (maps_task(task.model, task.method, task.seed) for task in self._example_rankings())
         return dataclasses.replace(own, inputs=(*own.inputs, *((task.directory, task.fingerprint) for task in maps)))
 
     def complete(self) -> bool:
-        """Tell whether the report is there and so is everything it shows: what is deleted is made again."""
+        """Return whether the report and all results that it shows are done: a deleted one is made again."""
         return bool(super().complete()) and all(task.complete() for task in self.requires())
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return whether the report is partial, and nothing more: the grid is too long for a name."""
+        """Return whether the report is partial; the grid is too long for a label."""
         return {"partial": "true"} if self.partial else {}
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return the grid, how it is shown and scored, and of a partial report what is missing."""
+        """Return [report], [metrics] and the grid; of a partial report also the missing results."""
         partial = {"partial": True, "missing": sorted(self._missing)} if self.partial else {}
         return {**super().identity_settings(), "grid": plain(self.grid), **partial}
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return what the report is made from."""
+        """Return the paths of the results that the report shows."""
         return {"inputs": self._inputs()}
 
     def _inputs(self) -> ReportInputs:
-        """Return where everything is, and None where something is missing."""
+        """Return the paths of all results; None for missing ones."""
         tasks = self.grid_tasks
         return ReportInputs(
             settings=dataclasses.replace(settings(), grid=self.grid),
             images_path=PrepareImages().path,
             models=tuple(
-                ModelInput(name, seed, self._if_there(task, task.metrics_path))
+                ModelInput(name, seed, self._if_done(task, task.metrics_path))
                 for (name, seed), task in tasks.models.items()
             ),
             cells=self._cell_inputs(tasks.cells),
@@ -118,7 +118,7 @@ class Report(StageTask):
                     None if task.is_control else task.model,
                     task.method,
                     None if task.is_control else task.seed,
-                    self._if_there(task, task.path),
+                    self._if_done(task, task.path),
                 )
                 for task in tasks.localizations
             ),
@@ -127,14 +127,14 @@ class Report(StageTask):
                     None if task.is_control else task.model,
                     task.method,
                     maps_task(task.model, task.method, task.seed).path,
-                    self._if_there(task, task.path),
+                    self._if_done(task, task.path),
                 )
                 for task in tasks.example_rankings
             ),
         )
 
     def _cell_inputs(self, cells: Iterable[CellTask]) -> tuple[CellInput, ...]:
-        return tuple(_cell_input(cell, self._if_there(cell, cell.directory)) for cell in cells)
+        return tuple(_cell_input(cell, self._if_done(cell, cell.directory)) for cell in cells)
 
     @property
     def path(self) -> Path:
@@ -148,10 +148,10 @@ class Report(StageTask):
 
     @functools.cached_property
     def _missing(self) -> frozenset[str]:
-        """The fingerprints of what a partial report has to do without; looked up once, so that its identity stays.
+        """The fingerprints of the results that a partial report lacks; cached, so that its identity stays.
 
         Raises:
-            InputError: there are no images, or nothing that was made of them.
+            InputError: the images are not prepared, or no result that the report shows is done.
         """
         if not self.partial:
             return frozenset()
@@ -161,32 +161,29 @@ class Report(StageTask):
                 "is not done). Run Report without --partial, which makes everything, or some of its tasks first."
             )
         tasks = self.grid_tasks
-        missing = frozenset(task.fingerprint for task in tasks.all if not _is_there(task))
-        shown = [*tasks.models.values(), *tasks.localizations, *tasks.cells, *tasks.probes, *tasks.longer_cells]
-        if missing.issuperset(task.fingerprint for task in shown):
+        missing = frozenset(task.fingerprint for task in tasks.all if not _is_showable(task))
+        scored = [*tasks.models.values(), *tasks.localizations, *tasks.cells, *tasks.probes, *tasks.longer_cells]
+        if missing.issuperset(task.fingerprint for task in scored):
             raise InputError(
                 f"There is nothing for a partial report: the images are prepared ({PrepareImages().directory}), and of "
-                f"the {len(tasks.models)} models, {len(tasks.localizations)} localizations and {len(tasks.cells)} "
-                "cells asked for none is done. Run Report without --partial, or ask for a grid of which something is."
+                f"the grid's {len(tasks.models)} models, {len(tasks.localizations)} localizations and "
+                f"{len(tasks.cells)} cells none is done. Run Report without --partial, or name a grid with finished "
+                "results."
             )
         return missing
 
-    def _if_there(self, task: StageTask, path: Path) -> Path | None:
+    def _if_done(self, task: StageTask, path: Path) -> Path | None:
         return None if task.fingerprint in self._missing else path
 
-    @functools.cached_property
-    def _planned(self) -> list[StageTask]:
-        return [PrepareImages(), *self.grid_tasks.all]
-
     def _example_rankings(self) -> list[RankPixels]:
-        """Return the rankings whose maps are shown: those that are done."""
+        """Return the rankings whose maps the report shows: those that are done."""
         return [task for task in self.grid_tasks.example_rankings if task.fingerprint not in self._missing]
 
 
-def _is_there(task: StageTask) -> bool:
-    """Tell whether a result can be shown; a ranking is shown beside its maps."""
+def _is_showable(task: StageTask) -> bool:
+    """Return whether the report can show a result: it is done, and so are the maps of a ranking."""
     maps = [maps_task(task.model, task.method, task.seed)] if isinstance(task, RankPixels) else []
-    return all(each.complete() for each in (task, *maps))
+    return all(required.complete() for required in (task, *maps))
 
 
 def _cell_input(cell: CellTask, directory: Path | None) -> CellInput:
@@ -205,7 +202,7 @@ def _cell_input(cell: CellTask, directory: Path | None) -> CellInput:
 
 
 def _flat_settings(cell: CellTask) -> dict[str, object]:
-    """Return the settings of a cell and of everything that it is built on, by ``section.key``."""
+    """Return the settings of a cell and of all results that it is built on, by ``section.key``."""
     flat: dict[str, object] = {}
     for task in closure(cell).values():
         for section, values in task.identity_settings().items():

@@ -29,7 +29,7 @@ from tasks.runtime.resources import Demand, cell_demand
 __all__ = ["CellTask", "ProbeMasks", "Retrain"]
 
 _SHARED = {0, 100}
-"""Percentages at which no map has a say: everything is visible, or nothing is."""
+"""Percentages at which maps have no effect: everything is visible, or nothing."""
 
 
 class CellTask(StageTask):
@@ -53,13 +53,13 @@ class CellTask(StageTask):
 
     @property
     def priority(self) -> int:
-        """The place of the cell's curve in the grid."""
+        """The priority of the cell's curve."""
         if self.is_shared:
             return urgency(None, None, self.seed)
         return urgency(None if self._method.is_control else self.model, self.method, self.explained_seed)
 
     def demand(self) -> Demand:
-        """Return memory for one cell, and a GPU place."""
+        """Return memory for one cell, and a GPU slot."""
         return cell_demand()
 
     @functools.cached_property
@@ -68,12 +68,12 @@ class CellTask(StageTask):
 
     @property
     def is_shared(self) -> bool:
-        """Whether the cell belongs to no model and no method, and to every curve of its seed."""
+        """Whether the cell is the same for all models and methods, and so belongs to every curve of its seed."""
         return self.percent in _SHARED
 
     @property
     def explained_seed(self) -> int:
-        """The seed of the model whose maps these are."""
+        """The seed of the explained model."""
         return int(self.seed if self.model_seed < 0 else self.model_seed)
 
     @property
@@ -82,11 +82,11 @@ class CellTask(StageTask):
         return settings().retrain
 
     def requires(self) -> list[StageTask]:
-        """Return the images, and the removal levels unless no map has a say."""
+        """Return the images, and the removal levels unless the cell is shared."""
         return [PrepareImages()] if self.is_shared else [PrepareImages(), self._levels]
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return what the grid sweeps, without what has no bearing on this cell."""
+        """Return the parameters that the grid sweeps, without those that have no effect on this cell."""
         if self.is_shared:
             if self.direction == "keep":
                 raise InputError(
@@ -129,9 +129,9 @@ class CellTask(StageTask):
 
 
 class Retrain(CellTask):
-    """Remove pixels, train a classifier from scratch on what is left, test it.
+    """Remove pixels, train a classifier from scratch on the remaining ones, test it.
 
-    At percent 0 nothing is removed, at percent 100 everything: both belong to no model and no method.
+    At percent 0 nothing is removed, at percent 100 everything: both are the same for all models and methods.
     """
 
     stage = "retrain"
@@ -143,29 +143,29 @@ class Retrain(CellTask):
 
     @property
     def title(self) -> str:
-        """What people call it; the label does not say how long the training is."""
+        """The name for people, with ``longer``, which the label lacks."""
         return super().title + (f" longer={self.longer}" if self.longer > 1 else "")
 
     @property
     def recipe(self) -> config.Retrain:
-        """The network, and how it is trained, perhaps for longer."""
+        """The network and how it is trained, for ``longer`` times the epochs."""
         recipe = settings().retrain
         return recipe if self.longer == 1 else dataclasses.replace(recipe, epochs=recipe.epochs * self.longer)
 
     def identity_settings(self) -> Mapping[str, Any]:
-        """Return recipe and scoring, and the fill where there is something to fill."""
-        chosen = {"retrain": _recipe_keys(self.recipe)}
-        return chosen if self.percent == 0 else {**chosen, "fill": settings().removal.fill}
+        """Return the recipe, and the fill if pixels are removed."""
+        recipe = {"retrain": _recipe_keys(self.recipe)}
+        return recipe if self.percent == 0 else {**recipe, "fill": settings().removal.fill}
 
 
 class ProbeMasks(CellTask):
-    """Train the same classifier on the binary masks alone: what their shape gives away about the labels."""
+    """Train the same classifier on the binary masks alone, to measure what their shapes tell about the labels."""
 
     stage = "retrain"
     masks_only = True
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return what the grid sweeps."""
+        """Return the parameters that the grid sweeps."""
         if self.is_shared or not self._method.masks_depend_on_image:
             raise InputError(
                 f"There is nothing to probe: the masks of {self.method} at {self.percent} % carry no information on "
@@ -179,10 +179,10 @@ class ProbeMasks(CellTask):
 
 
 @functools.cache
-def _kept_keys(recipe: config.Retrain) -> dict[str, Any]:
+def _cached_keys(recipe: config.Retrain) -> dict[str, Any]:
     return training_keys(recipe)
 
 
 def _recipe_keys(recipe: config.Retrain) -> dict[str, Any]:
-    """Return what of the recipe has a bearing on a cell, a dictionary for each of the thousands of cells."""
-    return dict(_kept_keys(recipe))
+    """Return the keys of the recipe that have an effect, as a new dictionary; cached for thousands of cells."""
+    return dict(_cached_keys(recipe))

@@ -1,1 +1,1 @@
-"""The commands beside Luigi's own: a module for each, by its name."""
+"""The commands of ``roar``: one module per command, with the command's name."""

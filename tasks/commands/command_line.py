@@ -1,4 +1,4 @@
-"""What all commands share of the command line: how one is declared, and Luigi's options, which all of them take."""
+"""What all commands share: the declaration of a command, and Luigi's options, which every command takes."""
 
 import argparse
 import sys
@@ -22,18 +22,18 @@ _ROOT = "Report"
 
 @dataclass(frozen=True)
 class Command:
-    """A command: a name, what it is for, its own arguments, and what it does."""
+    """A command: its name, its help, its own arguments, and its function."""
 
     name: str
     help: str
-    """One whole sentence."""
+    """One sentence."""
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    """Takes the arguments, with Luigi's options for the grid as ``options``; returns the exit code."""
+    """From arguments, with Luigi's options for the grid as ``options``, to the exit code."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that ends with the exit code of bad input."""
+    """A parser that exits with the code of bad input."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit."""
@@ -41,8 +41,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
-class _Pass(argparse.Action):
-    """Adds one of Luigi's options to ``options``, as a single word."""
+class _PassOn(argparse.Action):
+    """Adds an option of Luigi's to ``options``, as a single word."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         (name,) = self.option_strings
@@ -50,20 +50,20 @@ class _Pass(argparse.Action):
 
 
 def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
-    """Read the words behind a command's name: its own arguments, and before, between and after them Luigi's options.
+    """Parse the words after a command's name: its own arguments, mixed with Luigi's options.
 
-    What neither knows is left to Luigi's parser, which names it.
+    Options that neither has go to Luigi's parser, which refuses them by name.
     """
     parser = Parser(prog=f"{program()} {command.name}", description=command.help, epilog=_EPILOG)
     command.add_arguments(parser)
     for name, nargs in _luigi_options():
         try:
-            parser.add_argument(name, action=_Pass, nargs=nargs, help=argparse.SUPPRESS, dest="options")
+            parser.add_argument(name, action=_PassOn, nargs=nargs, help=argparse.SUPPRESS, dest="options")
         except argparse.ArgumentError:
-            continue  # one of the command's own, such as --workers
-    given, unknown = parser.parse_known_args(words, argparse.Namespace(options=[]))
-    given.options += unknown
-    return given
+            continue  # an option of the command, such as --workers
+    arguments, unknown = parser.parse_known_args(words, argparse.Namespace(options=[]))
+    arguments.options += unknown
+    return arguments
 
 
 _EPILOG = (
@@ -72,26 +72,26 @@ _EPILOG = (
 
 
 def _luigi_options() -> list[tuple[str, int | str | None]]:
-    """Return name and number of values (0, "?" for one at most, or None for one) of every option of Luigi's."""
-    found: list[tuple[str, int | str | None]] = []
+    """Return name and number of values (0, "?" for at most one, None for one) of every option of Luigi's."""
+    options: list[tuple[str, int | str | None]] = []
     for task, is_global, name, parameter in Register.get_all_params():
         kwargs = parameter._parser_kwargs(name)
         nargs = 0 if kwargs["action"] == "store_true" else kwargs.get("nargs")
-        names = [name if is_global else f"{task}_{name}", *([name] if task == _ROOT else [])]
-        found += [(f"--{each.replace('_', '-')}", nargs) for each in names]
-    return found
+        spellings = [name if is_global else f"{task}_{name}", *([name] if task == _ROOT else [])]
+        options += [(f"--{spelling.replace('_', '-')}", nargs) for spelling in spellings]
+    return options
 
 
 def program() -> str:
-    """Return what people have typed to get here."""
+    """Return the program as the user typed it."""
     return "roar" if Path(sys.argv[0]).stem == "roar" else "python -m tasks"
 
 
 def check_family(family: str | None) -> str | None:
-    """Return the name of a stage, or none.
+    """Return the name of a stage, or None for none.
 
     Raises:
-        InputError: there is no such stage.
+        InputError: no stage has this name.
     """
     if family is not None and family not in FAMILIES:
         raise InputError(f"unknown stage '{family}'. Known: {', '.join(FAMILIES)}.")
@@ -99,9 +99,9 @@ def check_family(family: str | None) -> str | None:
 
 
 def whole(low: int, high: int = 10**6) -> Callable[[str], int]:
-    """Return what reads a whole number from ``low`` to ``high``."""
+    """Return a parser of whole numbers from ``low`` to ``high``."""
 
-    def read(text: str) -> int:
+    def parse_whole(text: str) -> int:
         try:
             value = whole_number(text)
         except ValueError:
@@ -110,7 +110,7 @@ def whole(low: int, high: int = 10**6) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"give a whole number from {low} to {high:,}, not '{shortened(text)}'.")
         return value
 
-    return read
+    return parse_whole
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

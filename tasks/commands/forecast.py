@@ -1,9 +1,9 @@
-"""``roar forecast``: what a grid still needs of time and disk, before it is started."""
+"""``roar forecast``: the time and disk space that a grid still needs."""
 
 import argparse
 import os
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,18 +22,18 @@ from tasks.runtime.resources import MEMORY, data_size, explained_cost, network_d
 __all__ = ["COMMAND", "show_forecast"]
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=whole(1), default=cores, help="tasks at a time (default: one per core)")
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
-        return show_forecast(report, given.workers)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
+        return show_forecast(report, arguments.workers)
 
 
 def show_forecast(report: Report, workers: int) -> int:
-    """Print per stage what is done and what is to be made, at what cost, and the sum."""
+    """Print finished and missing results per stage, the cost of the missing ones, and the sum."""
     survey = Survey(report)
     waiting = [entry for entry in survey.entries if entry.state.kind != "done"]
     estimates = _estimates(survey, waiting)
@@ -53,11 +53,11 @@ def show_forecast(report: Report, workers: int) -> int:
         f"{_size(need)} of disk ({_size(free)} free).",
         highlight=False,
     )
-    if guessed := sorted({e.family for e in waiting if not estimates[e.task.fingerprint].like}, key=FAMILIES.index):
+    if guessed := sorted({e.family for e in waiting if not estimates[e.task.fingerprint].similar}, key=FAMILIES.index):
         out.print(
-            f"Guessed for want of like results: {', '.join(guessed)}. A guess is the stage's work (of a network: its "
-            "multiply-adds) at the pace that was measured for one CPU core; a GPU is many times faster. It improves "
-            "as results come.",
+            f"Guessed, as no similar results exist yet: {', '.join(guessed)}. A guess is the stage's work (of a "
+            "network: its multiply-adds) at the measured speed of one CPU core; a GPU is many times faster. Estimates "
+            "improve as results are made.",
             soft_wrap=True,
         )
     for warning in shortages(entry.task for entry in waiting):
@@ -68,7 +68,7 @@ def show_forecast(report: Report, workers: int) -> int:
 
 
 def _share(entry: Entry, workers: int, usable_mb: int) -> float:
-    """Return the part of this machine's memory, or of its workers, that a result occupies while it is made."""
+    """Return the larger of a result's shares: of the workers, and of this machine's memory while it is made."""
     return max(1 / max(1, workers), min(1.0, entry.task.demand().memory_mb / usable_mb))
 
 
@@ -78,26 +78,26 @@ def _existing(folder: Path) -> Path:
 
 def _estimates(survey: Survey, waiting: list[Entry]) -> dict[str, Estimate]:
     manifests = defaultdict(list)
-    for stored in survey.stored:
-        if stored.manifest is not None:
-            manifests[stored.family].append(stored.manifest)
-    for of_family in manifests.values():
-        of_family.sort(key=lambda manifest: str(manifest.get("finished")))
+    for cached in survey.cache_entries:
+        if cached.manifest is not None:
+            manifests[cached.family].append(cached.manifest)
+    for group in manifests.values():
+        group.sort(key=lambda manifest: str(manifest.get("finished")))
     images = PrepareImages()
     scope = Scope(data_size(), explained_cost)
-    known: dict[str, Estimate] = {}
+    by_kind: dict[str, Estimate] = {}
     estimates = {}
     for entry in waiting:
         need = Need(entry.family, entry.task.identity, images.fingerprint)
         kind = f"{entry.family} {need.identity['settings']} {_work_of(need)}"
-        if kind not in known:
-            known[kind] = estimate(need, manifests, scope, network_device())
-        estimates[entry.task.fingerprint] = known[kind]
+        if kind not in by_kind:
+            by_kind[kind] = estimate(need, manifests, scope, network_device())
+        estimates[entry.task.fingerprint] = by_kind[kind]
     return estimates
 
 
 def _work_of(need: Need) -> list[str]:
-    """Return the parameters that decide how much work a result is, beside its settings."""
+    """Return the parameters that, besides the settings, determine how much work a result is."""
     return [str(need.identity["parameters"].get(name)) for name in ("model", "method", "loss")]
 
 
@@ -108,27 +108,28 @@ def _table(survey: Survey, estimates: Mapping[str, Estimate]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("estimated from")
     for family in FAMILIES:
-        entries = survey.of(family)
-        kinds = Counter(entry.state.kind == "done" for entry in entries)
-        found = [estimates[e.task.fingerprint] for e in entries if e.state.kind != "done"]
+        entries = survey.entries_of(family)
+        missing = [estimates[e.task.fingerprint] for e in entries if e.state.kind != "done"]
+        done = str(len(entries) - len(missing))
         if not entries:
             continue
-        if not found:
-            table.add_row(family, str(kinds[True]), "0")
+        if not missing:
+            table.add_row(family, done, "0")
             continue
-        total = sum(each.seconds for each in found)
-        texts = duration(total / len(found)), duration(total), _size(sum(each.size for each in found))
-        table.add_row(family, str(kinds[True]), str(len(found)), *texts, _source(found))
+        total = sum(e.seconds for e in missing)
+        texts = duration(total / len(missing)), duration(total), _size(sum(e.size for e in missing))
+        table.add_row(family, done, str(len(missing)), *texts, _source(missing))
     return table
 
 
-def _source(found: list[Estimate]) -> str:
-    if any(each.like == 0 for each in found):
+def _source(estimates: list[Estimate]) -> str:
+    """Say what the estimates of a stage are taken from."""
+    most = max(e.similar for e in estimates)
+    if any(e.similar == 0 for e in estimates):
         return "a guess"
-    if any(estimate.from_others for estimate in found):
-        return f"{max(estimate.like for estimate in found)} results of other stages, scaled"
-    told = f"{max(each.like for each in found)} like results"
-    return f"{told}, scaled" if any(each.scaled for each in found) else told
+    if any(e.from_others for e in estimates):
+        return f"{most} results of other stages, scaled"
+    return f"{most} similar results{', scaled' if any(e.scaled for e in estimates) else ''}"
 
 
 def _size(count: float) -> str:
@@ -139,4 +140,4 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-COMMAND = Command("forecast", "Say what the grid still needs of results, time and disk.", _arguments, _run)
+COMMAND = Command("forecast", "Estimate what the grid still needs: results, time and disk space.", _add_arguments, _run)

@@ -1,4 +1,4 @@
-"""``roar gc``: results that no present settings reach, with sizes, and their removal."""
+"""``roar gc``: list results that the present settings do not reach, with sizes, and delete them."""
 
 import argparse
 import json
@@ -15,88 +15,88 @@ from roar_pipeline.errors import InputError
 from tasks.chain.report import Report
 from tasks.chain.survey import grid_of
 from tasks.commands.command_line import Command, add_yes
-from tasks.commands.moving import agreed, names_of
+from tasks.commands.moving import confirm, directory_names
 from tasks.commands.printing import say
 from tasks.configuration.settings import data_folder
 
 __all__ = ["COMMAND", "REACHED", "clean", "reached"]
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="keep this file's grid, too")
     parser.add_argument("--remove", action="store_true", help="delete them for good")
     parser.add_argument("--trash", action="store_true", help="with --remove: delete what is set aside, too")
     add_yes(parser)
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
-        return clean(report, given.config, with_trash=given.trash, remove=given.remove, yes=given.yes)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
+        return clean(report, arguments.config, with_trash=arguments.trash, remove=arguments.remove, yes=arguments.yes)
 
 
 def clean(report: Report, configs: Sequence[str], *, with_trash: bool, remove: bool, yes: bool) -> int:
-    """List what no settings reach, with sizes; remove it for good on request.
+    """List results that no settings reach, with sizes; delete them for good on request.
 
     Args:
         report: of the settings in force.
         configs: further configuration files whose grids are kept.
-        with_trash: what is set aside goes too.
-        remove: do it.
+        with_trash: delete the trash too.
+        remove: delete, not only list.
         yes: without asking.
     """
-    kept = names_of(report)
+    reachable = directory_names(report)
     for config in [*configs, *([None] if os.environ.get("LUIGI_CONFIG_PATH") else [])]:
-        kept |= _reached_by(config)
-    for path, why in foreign_folders(data_folder() / inventory.RUNS):
-        if path.name not in kept:
-            say(f"Left alone: {path.relative_to(data_folder())}: {why}")
-    stray = [stored for stored in inventory.scan(data_folder()) if stored.directory.name not in kept]
-    stray = [stored for stored in stray if not obstacle(stored.directory, deleting=True)]
-    aside = trash.list_trash(data_folder())
-    _show_garbage(stray, aside)
+        reachable |= _reached_by(config)
+    for path, reason in foreign_folders(data_folder() / inventory.RUNS):
+        if path.name not in reachable:
+            say(f"Left alone: {path.relative_to(data_folder())}: {reason}")
+    stray = [entry for entry in inventory.scan(data_folder()) if entry.directory.name not in reachable]
+    stray = [entry for entry in stray if not obstacle(entry.directory, deleting=True)]
+    in_trash = trash.list_trash(data_folder())
+    _list_garbage(stray, in_trash)
     files = ["luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH"), *configs]
     grids = " or ".join(file for file in files if file)
-    size = sum(inventory.size_of(stored.directory) for stored in stray)
+    size = sum(inventory.size_of(entry.directory) for entry in stray)
     say(f"{len(stray)} results, {size / 1e6:.1f} MB, that the grid of {grids} does not reach.")
-    dropped = aside if with_trash else []
-    if not (stray or aside):
+    dropped = in_trash if with_trash else []
+    if not (stray or in_trash):
         return 0
     if not remove or not (stray or dropped):
         say("Keep the grids of other files with --config FILE; remove with --remove, and the trash with --trash too.")
         return 0
-    if not agreed(f"Delete {len(stray)} results of other grids{' and the trash' if dropped else ''} for good?", yes):
+    if not confirm(f"Delete {len(stray)} results of other grids{' and the trash' if dropped else ''} for good?", yes):
         return 0
-    gone = list(inventory.remove(stray))
-    for entry in dropped:
-        trash.delete(entry)
-    say(f"Deleted {len(gone)} results.")
-    for stored in stray:
-        if stored not in gone:
-            say(f"  left, as somebody is making it: {stored.name}")
+    deleted = list(inventory.remove(stray))
+    for trash_entry in dropped:
+        trash.delete(trash_entry)
+    say(f"Deleted {len(deleted)} results.")
+    for entry in stray:
+        if entry not in deleted:
+            say(f"  left, as another process is making it: {entry.name}")
     return 0
 
 
-def _show_garbage(stray: Sequence[CacheEntry], aside: Sequence[trash.TrashEntry]) -> None:
-    """List what no settings reach, the largest first, and what is in the trash."""
-    sizes = {stored.directory: inventory.size_of(stored.directory) for stored in stray}
-    for stored in sorted(stray, key=lambda s: -sizes[s.directory]):
-        state = "of another grid" if stored.manifest else "of another grid, unfinished"
-        say(f"{sizes[stored.directory] / 1e6:10.1f} MB  {stored.name}  ({state})")
-    for entry in aside:
-        say(f"{inventory.size_of(entry.folder) / 1e6:10.1f} MB  set aside {entry.name}: {entry.reason}")
+def _list_garbage(stray: Sequence[CacheEntry], in_trash: Sequence[trash.TrashEntry]) -> None:
+    """List the results that no settings reach, the largest first, and the trash."""
+    sizes = {entry.directory: inventory.size_of(entry.directory) for entry in stray}
+    for entry in sorted(stray, key=lambda s: -sizes[s.directory]):
+        state = "of another grid" if entry.manifest else "of another grid, unfinished"
+        say(f"{sizes[entry.directory] / 1e6:10.1f} MB  {entry.name}  ({state})")
+    for aside in in_trash:
+        say(f"{inventory.size_of(aside.folder) / 1e6:10.1f} MB  set aside {aside.name}: {aside.reason}")
 
 
 def reached(report: Report) -> int:
-    """Print the directories of a grid, as JSON: ``gc`` asks other configurations so."""
-    sys.stdout.write(json.dumps(sorted(names_of(report))))
+    """Print the directories of a grid as JSON, for ``gc`` under other settings."""
+    sys.stdout.write(json.dumps(sorted(directory_names(report))))
     return 0
 
 
 def _reached_by(config: str | None) -> set[str]:
-    """Return the directories that the grid of another configuration file reaches; None: that of luigi.cfg alone.
+    """Return the names of the directories that the grid of a configuration file reaches; None: of luigi.cfg alone.
 
     Raises:
-        InputError: it cannot be told; nothing is taken for garbage then.
+        InputError: they cannot be determined, so that nothing may count as garbage.
     """
     if config is not None and not Path(config).is_file():
         raise InputError(f"--config {config}: there is no such file.")
@@ -106,15 +106,15 @@ def _reached_by(config: str | None) -> set[str]:
     command = [sys.executable, "-m", "tasks", "reached"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"The grid of {config or 'luigi.cfg'} cannot be told: {done.stderr.strip()}")
+        raise InputError(f"The grid of {config or 'luigi.cfg'} cannot be determined: {done.stderr.strip()}")
     return set(json.loads(done.stdout))
 
 
-def _run_reached(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
+def _run_reached(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
         return reached(report)
 
 
-COMMAND = Command("gc", "List results that the present settings do not reach, and delete them.", _arguments, _run)
+COMMAND = Command("gc", "List results that the present settings do not reach, and delete them.", _add_arguments, _run)
 REACHED = Command("reached", "Print the directories of the grid as JSON.", lambda parser: None, _run_reached)
-"""For ``gc`` itself, in a process with other settings."""
+"""``gc`` runs it in a process with other settings."""

@@ -23,33 +23,32 @@ __all__ = ["COMMAND", "show_logs"]
 _FOLLOW_SECONDS = 0.5
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", help="stage, directory of a result, or the start of its name")
     parser.add_argument("-f", "--follow", action="store_true", help="follow the latest while it grows")
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
-        return show_logs(report, given.what, given.follow)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
+        return show_logs(report, arguments.what, arguments.follow)
 
 
 def show_logs(report: Report, what: str, follow: bool) -> int:
-    """Print the logs of all attempts at one result, or the newest of each; follow the latest while it grows.
+    """Print all logs of one result, or the newest log of several; with ``follow`` the latest while it grows.
 
     Raises:
-        InputError: there is no such stage or directory, or no log.
+        InputError: no stage or directory has this name, or there is no log.
     """
     out = console()
-    directories = _directories(report, what)
-    found = [attempts.logs(directory) for directory in directories]
-    shown = found[0] if len(found) == 1 else [logs[-1] for logs in found if logs]
-    if not shown:
-        raise InputError(f"There is no log of {what} yet. What there is: roar status.")
+    logs_of_results = [attempts.logs(directory) for directory in _directories(report, what)]
+    logs = logs_of_results[0] if len(logs_of_results) == 1 else [logs[-1] for logs in logs_of_results if logs]
+    if not logs:
+        raise InputError(f"There is no log of {what} yet. To list the results: roar status.")
     if follow:
-        latest = max(shown, key=lambda log: log.stat().st_mtime)
+        latest = max(logs, key=lambda log: log.stat().st_mtime)
         note(out, f"==> {latest} <==")
         return _follow(out, latest)
-    for log in shown:
+    for log in logs:
         note(out, f"==> {log} <==")
         note(out, attempts.read_log(log).rstrip())
     return 0
@@ -57,24 +56,22 @@ def show_logs(report: Report, what: str, follow: bool) -> int:
 
 def _directories(report: Report, what: str) -> list[Path]:
     if what in FAMILIES:
-        return [entry.task.directory for entry in Survey(report).of(what)]
+        return [entry.task.directory for entry in Survey(report).entries_of(what)]
     path = Path(what)
     try:
+        if what and path.is_dir():
+            return [path]
         results = sorted((data_folder() / "runs").glob("*/*"))
-        found = (
-            [path]
-            if what and path.is_dir()
-            else [each for each in results if path.name and each.name.startswith(path.name)]
-        )
+        matches = [result for result in results if path.name and result.name.startswith(path.name)]
     except (OSError, ValueError):  # a name that no file can have
-        found = []
-    if not found:
+        matches = []
+    if not matches:
         raise InputError(f"'{shortened(what)}' is neither a stage ({', '.join(FAMILIES)}) nor a directory of a result.")
-    return found
+    return matches
 
 
 def _follow(out: Console, log: Path) -> int:
-    """Print a log and what is added to it, until somebody interrupts."""
+    """Print a log while it grows, until Ctrl-C."""
     check_is_file(log)
     with contextlib.suppress(KeyboardInterrupt), log.open(encoding="utf-8", errors="replace") as opened:
         while True:
@@ -85,4 +82,4 @@ def _follow(out: Console, log: Path) -> int:
     return 0
 
 
-COMMAND = Command("logs", "Print the log of a result's attempts, or the newest logs of a stage.", _arguments, _run)
+COMMAND = Command("logs", "Print the log of a result's attempts, or the newest logs of a stage.", _add_arguments, _run)

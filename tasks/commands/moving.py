@@ -1,7 +1,8 @@
-"""What the commands that move or delete results share: they name them, leave what is in use, and ask first."""
+"""What commands that move or delete results share: list the results, skip the ones that may not be moved, ask first."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from roar_pipeline.cache.inventory import CacheEntry
 from roar_pipeline.cache.ownership import FAMILIES, obstacle
@@ -10,64 +11,70 @@ from tasks.chain.report import Report
 from tasks.commands.printing import say
 from tasks.runtime.terminal import closure
 
-__all__ = ["agreed", "list_results", "moved", "names_of", "of_whom", "without_left"]
+__all__ = ["confirm", "directory_names", "grid_note", "movable", "print_results", "report_moved"]
 
-_SHOWN = 40
-"""Results of the grid that a list names."""
+_MOST_LISTED = 40
+"""Most results of the grid that a list names."""
 
 
-def names_of(report: Report) -> set[str]:
-    """Return the names of the directories of a grid."""
+def directory_names(report: Report) -> set[str]:
+    """Return the names of the directories of a grid's results."""
     return {task.directory.name for task in closure(report).values()}
 
 
-def without_left(stored: Sequence[CacheEntry], *, deleting: bool = False) -> list[CacheEntry]:
-    """Return what may be moved or deleted; say of the rest why it stays."""
-    reasons = {each.directory: obstacle(each.directory, deleting=deleting) for each in stored}
-    for each in stored:
-        if why := reasons[each.directory]:
-            say(f"Left alone: {each.name}: {why}")
-    return [each for each in stored if not reasons[each.directory]]
+def movable(entries: Sequence[CacheEntry]) -> list[CacheEntry]:
+    """Return the entries that may be moved; print why the others stay."""
+    obstacles = {entry.directory: obstacle(entry.directory) for entry in entries}
+    for entry in entries:
+        if reason := obstacles[entry.directory]:
+            say(f"Left alone: {entry.name}: {reason}")
+    return [entry for entry in entries if not obstacles[entry.directory]]
 
 
-def moved(name: str, count: int, busy: Sequence[CacheEntry]) -> int:
-    """Say what was set aside and what was left; return the exit code.
+def report_moved(name: str, count: int, busy: Sequence[CacheEntry]) -> int:
+    """Print how many results were set aside, and which were not; return the exit code.
 
     Args:
         name: of the entry in the trash.
-        count: results that were to be moved.
-        busy: those of them that were left.
+        count: results to move.
+        busy: the ones that were not moved.
     """
     if count > len(busy):
         say(f"Set aside {count - len(busy)} results. Bring them back with: roar restore {name}")
-    for each in busy:
-        say(f"  left, as somebody is making it or has made it anew: {each.name}")
+    for entry in busy:
+        say(f"  left, as another process is making it or has made it anew: {entry.name}")
     return 1 if busy else 0
 
 
-def list_results(title: str, chosen: Sequence[CacheEntry], own: set[str]) -> None:
-    """Name results: the first of the grid, and all that are another grid's."""
-    counts: Mapping[str, list[CacheEntry]] = {f: [s for s in chosen if s.family == f] for f in FAMILIES}
-    told = ", ".join(f"{len(of_family)} {family}" for family, of_family in counts.items() if of_family)
-    say(f"{title}: {told or 'nothing'}")
-    of_grid = [each for each in chosen if each.directory.name in own]
-    others = [each for each in chosen if each.directory.name not in own]
-    for each in [*of_grid[:_SHOWN], *others]:
-        say(f"  {each.name}{'' if each.manifest else '  (unfinished)'}{of_whom(each, own)}")
-    if len(of_grid) > _SHOWN:
-        say(f"  ... and {len(of_grid) - _SHOWN} more of this grid")
+def print_results(title: str, entries: Sequence[CacheEntry], in_grid: set[str]) -> None:
+    """Print the counts of results per stage and their names: the first of the grid, and all of other grids.
+
+    Args:
+        title: of the list.
+        entries: the results.
+        in_grid: the names of the grid's directories.
+    """
+    counts = Counter(entry.family for entry in entries)
+    summary = ", ".join(f"{counts[family]} {family}" for family in FAMILIES if counts[family])
+    say(f"{title}: {summary or 'nothing'}")
+    of_grid = [entry for entry in entries if entry.directory.name in in_grid]
+    others = [entry for entry in entries if entry.directory.name not in in_grid]
+    for entry in [*of_grid[:_MOST_LISTED], *others]:
+        say(f"  {entry.name}{'' if entry.manifest else '  (unfinished)'}{grid_note(entry, in_grid)}")
+    if len(of_grid) > _MOST_LISTED:
+        say(f"  ... and {len(of_grid) - _MOST_LISTED} more of this grid")
 
 
-def of_whom(stored: CacheEntry, own: set[str]) -> str:
-    """Say that a result is another grid's; nothing of one of the grid."""
-    return "" if stored.directory.name in own else "  (of another grid)"
+def grid_note(entry: CacheEntry, in_grid: set[str]) -> str:
+    """Return the note on a result of another grid; empty for a result of the grid."""
+    return "" if entry.directory.name in in_grid else "  (of another grid)"
 
 
-def agreed(question: str, yes: bool) -> bool:
-    """Ask, unless told to go ahead.
+def confirm(question: str, yes: bool) -> bool:
+    """Ask on the terminal, except with ``yes``; return whether the answer is yes.
 
     Raises:
-        InputError: there is nobody to ask.
+        InputError: standard input is no terminal.
     """
     if yes:
         return True

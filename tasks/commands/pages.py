@@ -1,4 +1,4 @@
-"""``roar pages``: the page of results alone, for browsers on this machine."""
+"""``roar pages``: the page server alone, for browsers on this machine."""
 
 import argparse
 
@@ -9,18 +9,18 @@ from tasks.configuration.settings import settings
 __all__ = ["COMMAND"]
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--port", type=whole(0, 65535), help="of 127.0.0.1; 0: any free one (default: [execution] page_port)"
+        "--port", type=whole(0, 65535), help="on 127.0.0.1; 0: any free port (default: [execution] page_port)"
     )
 
 
-def _run(given: argparse.Namespace) -> int:
-    from tasks.web.server import serve  # and Tornado with it, which no other command needs
+def _run(arguments: argparse.Namespace) -> int:
+    from tasks.web.server import serve  # imports Tornado, which no other command needs
 
-    with grid_of(given.options) as report:
-        serve(report, settings().execution.page_port if given.port is None else given.port)
+    with grid_of(arguments.options) as report:
+        serve(report, settings().execution.page_port if arguments.port is None else arguments.port)
     return 0
 
 
-COMMAND = Command("pages", "Show the grid, its results and its report in the browser.", _arguments, _run)
+COMMAND = Command("pages", "Show the grid, its results and its report in the browser.", _add_arguments, _run)

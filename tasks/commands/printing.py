@@ -1,4 +1,4 @@
-"""How commands write to the terminal, or to a file or pipe."""
+"""Output of commands to a terminal, a file or a pipe."""
 
 import sys
 
@@ -8,16 +8,16 @@ from rich.markup import escape
 __all__ = ["console", "note", "say"]
 
 _PIPE_WIDTH = 200
-"""Characters of a line where the output is no terminal."""
+"""Width of a line in characters where the output is no terminal."""
 
 
 def console() -> Console:
-    """Return where to write: a terminal with its width and colors, or plain lines."""
+    """Return the console of standard output: a terminal's width and colors, or plain lines."""
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, no_color=True, highlight=False)
 
 
 def note(out: Console, text: str) -> None:
-    """Write plain text as it is, however long its lines are."""
+    """Write plain text without wrapping its lines."""
     out.print(escape(text), soft_wrap=True, highlight=False)
 
 

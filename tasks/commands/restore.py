@@ -1,4 +1,4 @@
-"""``roar restore``: what was set aside, back in its place."""
+"""``roar restore``: bring back the results that were set aside."""
 
 import argparse
 
@@ -12,17 +12,21 @@ from tasks.configuration.settings import data_folder
 __all__ = ["COMMAND", "restore"]
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="as invalidate named it (default: the latest); list: show all")
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options):
-        return restore(given.name)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options):
+        return restore(arguments.name)
 
 
 def restore(name: str | None) -> int:
-    """Bring back what was set aside, by name or the latest; without anything in the trash, say so."""
+    """Bring back the results of an entry of the trash, by name or the latest; ``list`` prints the entries.
+
+    Raises:
+        InputError: the trash has no such entry.
+    """
     entries = trash.list_trash(data_folder())
     if name == "list":
         for entry in entries:
@@ -30,13 +34,13 @@ def restore(name: str | None) -> int:
         return 0
     chosen = [entry for entry in entries if name in (None, entry.name)]
     if not chosen:
-        known = ", ".join(entry.name for entry in entries) or "none"
-        raise InputError(f"There is nothing set aside{f' as {name}' if name else ''}. Known: {known}.")
-    back, left = trash.restore(data_folder(), chosen[-1])
-    say(f"Brought back {len(back)} results ({chosen[-1].reason}).")
-    for each, why in left.items():
-        say(f"  left in the trash: {each}: {why}")
+        names = ", ".join(entry.name for entry in entries) or "none"
+        raise InputError(f"There is nothing set aside{f' as {name}' if name else ''}. Known: {names}.")
+    restored, skipped = trash.restore(data_folder(), chosen[-1])
+    say(f"Brought back {len(restored)} results ({chosen[-1].reason}).")
+    for result, reason in skipped.items():
+        say(f"  left in the trash: {result}: {reason}")
     return 0
 
 
-COMMAND = Command("restore", "Bring back what was set aside.", _arguments, _run)
+COMMAND = Command("restore", "Bring back results that were set aside.", _add_arguments, _run)

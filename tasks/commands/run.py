@@ -1,4 +1,4 @@
-"""``roar run``: the grid's report, beside other runs if need be, and its table at the end."""
+"""``roar run``: compute the grid's report and print its table."""
 
 import argparse
 import contextlib
@@ -19,52 +19,54 @@ from tasks.runtime.terminal import closure
 __all__ = ["COMMAND", "INTERRUPTED", "interruptible", "run"]
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+"""The exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
 _AGAIN_SECONDS = 3.0
-"""What is cleaned up after Ctrl-C takes less."""
+"""Seconds until a Ctrl-C is raised again; cleaning up takes less."""
 _NOT_RUN = 25
-"""Luigi's exit code where something that is needed was not made."""
+"""Luigi's exit code where a task did not run."""
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=whole(1), default=cores, help="tasks at a time (default: one per core)")
-    parser.add_argument("--partial", action="store_true", help="if some results fail, report on those that there are")
+    parser.add_argument("--partial", action="store_true", help="if some results fail, report on the others")
 
 
 def run(workers: int, options: list[str], *, partial: bool) -> int:
-    """Compute the report; return 0 if it is there, else Luigi's exit code.
+    """Compute the report; return 0 if it is complete, else Luigi's exit code.
 
     Args:
         workers: tasks at a time.
-        options: further ones for Luigi.
-        partial: where something fails, report on what there is.
+        options: further options for Luigi.
+        partial: if some results fail, report on the others.
     """
     central = any(option.startswith("--scheduler-") for option in options)
-    given = [*([] if central else ["--local-scheduler"]), "--workers", str(workers), *options]
-    with grid_of(given) as report:
+    options = [*([] if central else ["--local-scheduler"]), "--workers", str(workers), *options]
+    with grid_of(options) as report:
         if report.complete():
-            shown = len({task.fingerprint for task in report.requires()})
-            sys.stdout.write(f"Nothing to do: the report is done, and so are the {shown} results that it shows.\n")
-            _show(report)
+            count = len({task.fingerprint for task in report.requires()})
+            sys.stdout.write(f"Nothing to do: the report is done, and so are the {count} results that it shows.\n")
+            _print_table(report)
             return 0
     try:
         with interruptible():
-            return _made(given, partial=partial)
+            return _compute(options, partial=partial)
     except KeyboardInterrupt:
-        for process in multiprocessing.active_children():  # a signal in the midst of a fork is lost
+        for process in multiprocessing.active_children():  # a process that was just forked has lost the signal
             process.terminate()
-        sys.stderr.write(f"\nStopped. {_how_far(given)} What is done is kept: run the same command again to go on.\n")
+        sys.stderr.write(
+            f"\nStopped. {_done_count(options)} What is done is kept: run the same command again to go on.\n"
+        )
         return INTERRUPTED
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the body, have Ctrl-C be a KeyboardInterrupt here, and end forked processes without a word.
+    """Within the body, Ctrl-C raises KeyboardInterrupt in this process and ends forked processes silently.
 
-    A terminal sends the signal to all of them, and one that was forked a moment ago would print a traceback. Here it
-    may come in the midst of a fork, where Python prints and drops all exceptions (``os.register_at_fork``): it is not
-    printed, and raised again until the body has ended.
+    A terminal sends the signal to all processes, and a process that was just forked would print a traceback. In this
+    process the signal may arrive during a fork, where Python prints and drops all exceptions
+    (``os.register_at_fork``): the exception is not printed, and is raised again until the body has ended.
     """
     own, print_dropped = os.getpid(), sys.unraisablehook
 
@@ -90,34 +92,34 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _made(given: list[str], *, partial: bool) -> int:
-    code = _luigi(given)
-    with grid_of(given) as report:
+def _compute(options: list[str], *, partial: bool) -> int:
+    code = _luigi(options)
+    with grid_of(options) as report:
         if report.complete():
-            _show(report)
+            _print_table(report)
             return 0
     sys.stderr.write(
         "Not everything could be made, see above and `roar status`. What is done is kept: mend it and run again.\n"
     )
     if partial:
-        _report_partly([*given, "--partial"])
+        _report_partly([*options, "--partial"])
     return code or _NOT_RUN
 
 
-def _report_partly(given: list[str]) -> None:
-    if _luigi(given) == 0:
-        with grid_of(given) as report:
-            _show(report)
+def _report_partly(options: list[str]) -> None:
+    if _luigi(options) == 0:
+        with grid_of(options) as report:
+            _print_table(report)
 
 
-def _how_far(given: list[str]) -> str:
-    with grid_of(given) as report:
+def _done_count(options: list[str]) -> str:
+    with grid_of(options) as report:
         tasks = closure(report).values()
         done = sum((task.directory / MANIFEST).exists() for task in tasks)
         return f"{done} of {len(tasks)} results are done."
 
 
-def _show(report: Report) -> None:
+def _print_table(report: Report) -> None:
     sys.stdout.write(f"\n{report.table_path.read_text(encoding='utf-8')}\nReport: {report.path}\n")
 
 
@@ -131,7 +133,7 @@ def _luigi(options: list[str]) -> int:
 
 COMMAND = Command(
     "run",
-    "Compute the report with all that it is built on, and print its table.",
-    _arguments,
-    lambda given: run(given.workers, given.options, partial=given.partial),
+    "Compute the report with everything that it is built on, and print its table.",
+    _add_arguments,
+    lambda arguments: run(arguments.workers, arguments.options, partial=arguments.partial),
 )

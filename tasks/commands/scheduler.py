@@ -1,4 +1,4 @@
-"""``roar scheduler``: luigid with this project's settings, and the page server beside it, on loopback."""
+"""``roar scheduler``: luigid with this project's settings, and the page server, both on loopback."""
 
 import argparse
 import contextlib
@@ -25,29 +25,29 @@ from tasks.runtime.resources import resources_of_machine
 __all__ = ["COMMAND", "serve"]
 
 _HOST = "127.0.0.1"
-"""Neither server asks for a password: they are for this machine alone, and for who tunnels to it."""
+"""Neither server has a password: only this machine, and tunnels to it, may connect."""
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=whole(1, 65535), default=SCHEDULER_PORT, help="luigid's (default: %(default)s)")
-    parser.add_argument("--page-port", type=whole(1, 65535), help="of the results (default: [execution] page_port)")
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=whole(1, 65535), default=SCHEDULER_PORT, help="of luigid (default: %(default)s)")
+    parser.add_argument("--page-port", type=whole(1, 65535), help="of the page server (default: [execution] page_port)")
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
-        return serve(report, given.port, given.page_port or settings().execution.page_port)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
+        return serve(report, arguments.port, arguments.page_port or settings().execution.page_port)
 
 
 def serve(report: Report, port: int, page_port: int) -> int:
-    """Run both servers until SIGINT or SIGTERM; return 0 if they ran.
+    """Run both servers until SIGINT or SIGTERM; return 0 if they ran until then.
 
     Raises:
-        InputError: a port cannot be had.
+        InputError: a port is not available.
     """
     if port == page_port:
-        raise InputError(f"Both servers cannot have port {port}: give --port or --page-port another one.")
+        raise InputError(f"The servers cannot share port {port}: give --port or --page-port another port.")
     for number in (port, page_port):
         _require_free(number)
     folder = data_folder()
@@ -68,21 +68,19 @@ def serve(report: Report, port: int, page_port: int) -> int:
             say(f"From elsewhere: ssh -L {port}:{_HOST}:{port} -L {page_port}:{_HOST}:{page_port} <this machine>")
             while not stopping and all(server.is_alive() for server in servers):
                 time.sleep(0.2)
-            gone = [server.name for server in servers if not stopping and not server.is_alive()]
+            ended = [server.name for server in servers if not stopping and not server.is_alive()]
         finally:
             _stop(servers)
-    if gone:
-        sys.stderr.write(
-            f"{' and '.join(gone)} ended by itself; see above. Start both again: what runs waits for it.\n"
-        )
-    return 1 if gone else 0
+    if ended:
+        sys.stderr.write(f"{' and '.join(ended)} ended by itself; see above. Start both again: runs wait for it.\n")
+    return 1 if ended else 0
 
 
 def _options(port: int, page_port: int) -> str:
-    """Return what a run must be told to find both servers."""
+    """Return the options by which a run finds both servers."""
     scheduler = "" if port == SCHEDULER_PORT else f" --scheduler-port {port}"
-    usual = settings().execution.page_port
-    return scheduler + ("" if page_port == usual else f" --execution-page-port {page_port}")
+    default = settings().execution.page_port
+    return scheduler + ("" if page_port == default else f" --execution-page-port {page_port}")
 
 
 def _require_free(port: int) -> None:
@@ -94,13 +92,13 @@ def _require_free(port: int) -> None:
             probe.bind((_HOST, port))
         except OSError as error:
             raise InputError(
-                f"Port {port} of {_HOST} cannot be had ({error.strerror}): is a scheduler running already? "
-                "Choose others with --port and --page-port."
+                f"Port {port} of {_HOST} is not available ({error.strerror}): is a scheduler running already? "
+                "Choose other ports with --port and --page-port."
             ) from error
 
 
 def _luigid(folder: Path, port: int) -> None:
-    """Be luigid: its state under the data folder, so that a restart knows what there was."""
+    """Run luigid; its state lies in the data folder, and survives a restart."""
     die_with_parent()
     config = get_config()
     for name, amount in resources_of_machine().items():
@@ -112,7 +110,7 @@ def _luigid(folder: Path, port: int) -> None:
 
 def _pages(report: Report, port: int, scheduler_port: int) -> None:
     die_with_parent()
-    get_config().set("core", "scheduler_port", str(scheduler_port))  # for the commands that they show
+    get_config().set("core", "scheduler_port", str(scheduler_port))  # for the commands that the pages show
     from tasks.web.server import serve as serve_pages
 
     serve_pages(report, port)
@@ -120,25 +118,25 @@ def _pages(report: Report, port: int, scheduler_port: int) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[list[int]]:
-    """Yield a list that SIGINT and SIGTERM add themselves to."""
-    got: list[int] = []
+    """Yield a list to which SIGINT and SIGTERM are added when they arrive."""
+    received: list[int] = []
 
-    def note(number: int, _: object) -> None:
-        got.append(number)
+    def record(number: int, _: object) -> None:
+        received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield got
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _wait_for(servers: list[multiprocessing.context.ForkProcess], ports: tuple[int, int], stopping: list[int]) -> None:
-    """Wait until both answer, or until they are to stop.
+    """Wait until both servers answer, or until a signal stops them.
 
     Raises:
-        InputError: one of them ended, or does not answer.
+        InputError: a server ended, or does not answer in time.
     """
     deadline = time.monotonic() + _START_SECONDS
     for server, port in zip(servers, ports, strict=True):
@@ -154,7 +152,7 @@ def _answers(port: int) -> bool:
 
 
 def _stop(servers: list[multiprocessing.context.ForkProcess]) -> None:
-    """Ask the servers to end (luigid writes its state then), and end those that do not."""
+    """Terminate the servers, so that luigid writes its state; kill a server that does not end in time."""
     for server in servers:
         if server.is_alive() and server.pid:
             os.kill(server.pid, signal.SIGTERM)
@@ -168,7 +166,7 @@ def _stop(servers: list[multiprocessing.context.ForkProcess]) -> None:
 
 COMMAND = Command(
     "scheduler",
-    "Start luigid and the page of results on 127.0.0.1, until somebody interrupts.",
-    _arguments,
+    "Start luigid and the page of results on 127.0.0.1, until Ctrl-C.",
+    _add_arguments,
     _run,
 )

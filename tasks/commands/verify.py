@@ -1,4 +1,4 @@
-"""``roar verify``: results compared with their manifests."""
+"""``roar verify``: compare results with their manifests, and set damaged results aside."""
 
 import argparse
 import os
@@ -11,53 +11,53 @@ from roar_pipeline.cache import inventory
 from tasks.chain.report import Report
 from tasks.chain.survey import grid_of
 from tasks.commands.command_line import Command, add_yes
-from tasks.commands.moving import agreed, moved, names_of, of_whom, without_left
+from tasks.commands.moving import confirm, directory_names, grid_note, movable, report_moved
 from tasks.commands.printing import say
 from tasks.configuration.settings import data_folder
 
 __all__ = ["COMMAND", "verify"]
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--full", action="store_true", help="contents (sha256), not only sizes")
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--full", action="store_true", help="compare contents (sha256), not only sizes")
     parser.add_argument("--repair", action="store_true", help="set aside what is damaged")
     add_yes(parser)
 
 
-def _run(given: argparse.Namespace) -> int:
-    with grid_of(given.options) as report:
-        return verify(report, full=given.full, repair=given.repair, yes=given.yes)
+def _run(arguments: argparse.Namespace) -> int:
+    with grid_of(arguments.options) as report:
+        return verify(report, full=arguments.full, repair=arguments.repair, yes=arguments.yes)
 
 
 def verify(report: Report, *, full: bool, repair: bool, yes: bool) -> int:
-    """Compare every result with its manifest; name what is damaged, and set just that aside on request.
+    """Compare every result with its manifest, list the damaged ones, and set these aside on request.
 
     Returns:
-        0 if all is whole or mended, 1 if something is damaged.
+        0 if no result is damaged or all damaged ones were set aside, 1 otherwise.
     """
-    stored = inventory.scan(data_folder())
-    finished = sum(each.manifest is not None for each in stored)
+    entries = inventory.scan(data_folder())
+    finished = sum(entry.manifest is not None for entry in entries)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("verifying", total=len(stored))
+        bar = progress.add_task("verifying", total=len(entries))
         workers = os.cpu_count() or 1
-        faults = inventory.verify(stored, full=full, workers=workers, advance=lambda: progress.advance(bar))
-    what = "contents and sizes" if full else "sizes and shapes"
+        faults = inventory.verify(entries, full=full, workers=workers, advance=lambda: progress.advance(bar))
+    scope = "contents and sizes" if full else "sizes and shapes"
     if not faults:
-        say(f"{finished} results are whole ({what}). {len(stored) - finished} are unfinished.")
+        say(f"{finished} results are whole ({scope}). {len(entries) - finished} are unfinished.")
         return 0
-    damaged = [each for each in stored if each.directory in faults]
-    own = names_of(report)
-    for each in damaged:
-        say(f"{each.name}: {'; '.join(faults[each.directory])}{of_whom(each, own)}")
-    say(f"{len(damaged)} of {finished} results are damaged ({what}).")
+    damaged = [entry for entry in entries if entry.directory in faults]
+    in_grid = directory_names(report)
+    for entry in damaged:
+        say(f"{entry.name}: {'; '.join(faults[entry.directory])}{grid_note(entry, in_grid)}")
+    say(f"{len(damaged)} of {finished} results are damaged ({scope}).")
     if not repair:
-        say("Set just these aside with --repair, and run again: they will be made anew.")
+        say("Set only these aside with --repair, and run again: they will be made anew.")
         return 1
-    damaged = without_left(damaged)
-    if not damaged or not agreed("Set them aside?", yes):
+    damaged = movable(damaged)
+    if not damaged or not confirm("Set them aside?", yes):
         return 1
     name, busy = inventory.move_to_trash(data_folder(), damaged, "verify --repair", damaged=True)
-    return moved(name, len(damaged), busy)
+    return report_moved(name, len(damaged), busy)
 
 
-COMMAND = Command("verify", "Compare results with their manifests, and repair what is damaged.", _arguments, _run)
+COMMAND = Command("verify", "Compare results with their manifests, and repair what is damaged.", _add_arguments, _run)

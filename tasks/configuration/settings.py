@@ -26,9 +26,9 @@ from tasks.startup.before_luigi import BAD_INPUT
 __all__ = [
     "BAD_INPUT",
     "SCHEDULER_PORT",
+    "configured_value",
     "data_folder",
     "families",
-    "filed",
     "folder",
     "overrides",
     "scheduler_options",
@@ -129,12 +129,12 @@ def overrides() -> list[str]:
     for name, section in _SECTIONS.items():
         own = section()
         for key, parameter in section.get_params():
-            if getattr(own, key) != filed(name, key, parameter):
+            if getattr(own, key) != configured_value(name, key, parameter):
                 options.append(f"--{name}-{key.replace('_', '-')}={getattr(own, key)}")
     return options
 
 
-def filed(section: str, key: str, parameter: luigi.Parameter) -> Any:
+def configured_value(section: str, key: str, parameter: luigi.Parameter) -> Any:
     """Return a parameter's value without the command line: from the configuration files, else its default."""
     if get_config().has_option(section, key):
         return parameter.normalize(parameter.parse(get_config().get(section, key)))

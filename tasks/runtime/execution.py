@@ -28,7 +28,6 @@ from tasks.configuration.settings import data_folder, settings
 from tasks.runtime.failures import TRANSIENT, failure_text
 from tasks.runtime.gpus import claim_gpu
 from tasks.runtime.processes import die_with_parent, limit_threads
-from tasks.runtime.terminal import leave_terminal
 
 __all__ = ["StageCall", "TaskFailedError", "import_libraries", "open_cache", "run"]
 
@@ -39,7 +38,7 @@ _IMPORTS = (
     "roar_pipeline.networks.classifiers",
     "roar_pipeline.networks.distillation",
     "roar_pipeline.attribution.dumping",
-    "roar_pipeline.evaluation.metrics",
+    "roar_pipeline.evaluation.prediction_metrics",
     "roar_pipeline.evaluation.localization",
     "roar_pipeline.report.build",
     "roar_pipeline.report.figures.training",
@@ -143,11 +142,10 @@ def _text(specs: ResultSpec | Mapping[str, ResultSpec], error: Exception) -> str
 
 
 def _set_up_process() -> None:
-    """Make a forked process end with its parent, and leave the terminal to it."""
+    """Make a forked process end with its parent, and leave Ctrl-C to it."""
     if multiprocessing.parent_process() is not None:
         die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        leave_terminal()
         gc.freeze()  # a garbage collection would copy the memory that is shared with Luigi's process
     limit_threads(settings().execution.threads)
 

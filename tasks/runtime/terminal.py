@@ -22,7 +22,7 @@ from roar_pipeline.cache.manifests import MANIFEST, read_manifest
 from roar_pipeline.cache.states import duration
 from tasks.runtime.protocols import ResultTask, Task
 
-__all__ = ["Monitor", "closure", "leave_terminal", "progress_text", "seconds_left"]
+__all__ = ["Monitor", "closure", "progress_text", "seconds_left"]
 
 _LOOK_SECONDS = 0.5
 _LIKE = 5
@@ -73,15 +73,6 @@ class Monitor:
         rest = f", about {duration(remaining)} left" if self._waiting and remaining is not None else ""
         elapsed = duration(time.monotonic() - self._started)
         _log.info("[%d/%d] %s: %.1f s (%s elapsed%s)", done, total, task.title, seconds, elapsed, rest)
-
-
-def leave_terminal() -> None:
-    """Make a forked process write to the plain streams: the bars, and their lock, belong to its parent."""
-    bars = sys.stderr
-    sys.stdout, sys.stderr = (getattr(stream, "rich_proxied_file", stream) for stream in (sys.stdout, sys.stderr))
-    for handler in _log.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is bars:
-            handler.setStream(sys.stderr)
 
 
 class _Bars:

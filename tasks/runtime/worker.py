@@ -35,6 +35,7 @@ from tasks.runtime.grouping import GroupedScheduler
 from tasks.runtime.refusals import no_task
 from tasks.runtime.resources import resources_of_machine, shortages
 from tasks.runtime.terminal import Monitor, progress_text
+from tasks.startup import streams
 
 __all__ = ["install"]
 
@@ -267,4 +268,5 @@ class _Factory(luigi.interface._WorkerSchedulerFactory):
 
 def install() -> None:
     """Make ``luigi`` on the command line use this worker; Luigi has no public hook for that."""
+    streams.renew_after_forks()
     luigi.interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]

@@ -1,17 +1,19 @@
 """Standard output and error that may be closed, ASCII only, on a full disk, or a pipe whose reader has ended."""
 
 import errno
+import functools
 import io
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roar_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["open_closed", "outcome", "protect"]
+__all__ = ["open_closed", "outcome", "protect", "renew_after_forks"]
 
 
 class _Output(io.FileIO):
@@ -37,6 +39,8 @@ class _Output(io.FileIO):
 
 
 _protected: dict[str, _Output] = {}
+_inherited: list[Any] = []
+"""Streams of a forked process's parent. They are never closed: closing one would wait for its lock."""
 
 
 def open_closed() -> None:
@@ -64,11 +68,43 @@ def protect(*, is_strict: bool = False) -> None:
         stream = getattr(sys, name)
         stream.flush()
         output = _protected[name] = _Output(descriptor, is_strict=is_strict and name == "stdout")
-        is_line_buffered = name == "stderr" or is_strict or output.isatty()
-        text = io.TextIOWrapper(
-            io.BufferedWriter(output), stream.encoding, "backslashreplace", line_buffering=is_line_buffered
-        )
+        setattr(sys, name, _text(output, stream.encoding, name == "stderr" or is_strict or output.isatty()))
+
+
+def _text(output: _Output, encoding: str, is_line_buffered: bool) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(output), encoding, "backslashreplace", line_buffering=is_line_buffered)
+
+
+@functools.cache
+def renew_after_forks() -> None:
+    """Give every process that is forked from now on standard streams of its own, and the loggers these.
+
+    A stream has a lock. If a thread of the parent writes at the moment of the fork, such as the one that shows the
+    progress, the child inherits the lock as taken, and its first flush would wait forever. The bars of the terminal,
+    with a lock and a thread of their own, stay the parent's likewise.
+    """
+    os.register_at_fork(after_in_child=_renew)
+
+
+def _renew() -> None:
+    renewed: dict[int, io.TextIOWrapper] = {}
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        inherited = getattr(sys, name)
+        _inherited.append(inherited)
+        stream = getattr(inherited, "rich_proxied_file", inherited)
+        text = _text(_Output(descriptor), getattr(stream, "encoding", None) or "utf-8", is_line_buffered=True)
+        renewed |= {id(inherited): text, id(stream): text}
         setattr(sys, name, text)
+    for handler in _handlers():
+        if id(handler.stream) in renewed:
+            handler.stream = renewed[id(handler.stream)]  # setStream would flush the inherited one
+
+
+def _handlers() -> list[logging.StreamHandler[Any]]:
+    """Return the handlers of all loggers that write to a stream."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    handlers = [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
+    return [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
 
 
 def outcome(code: int, lost: int) -> int:

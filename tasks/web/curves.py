@@ -10,7 +10,7 @@ from roar_pipeline.report.labels import METRICS
 __all__ = ["HEIGHT", "WIDTH", "Panel", "panels"]
 
 WIDTH, HEIGHT = 380, 170
-"""Of the area between the axes, in units of the drawing."""
+"""Size of the area between the axes, in units of the drawing."""
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -20,13 +20,13 @@ class Panel:
 
     title: str
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
-    """Name and points (x, y)."""
+    """Name and points (x, y) of every curve."""
     x_ticks: Sequence[tuple[float, str]]
     y_ticks: Sequence[tuple[float, str]]
 
 
 def panels(history: Any) -> list[Panel]:
-    """Return training loss and, where it was measured, validation scores by epoch.
+    """Return the curves over the epochs: the training loss, and the validation scores if there are any.
 
     Args:
         history: rows of epoch, loss and validation, as of ``metrics.json``; anything else gives no panel.
@@ -53,32 +53,32 @@ def _percent(value: Any) -> Any:
 
 
 def _panel(title: str, series: Mapping[str, Iterable[tuple[float, Any]]], top: float | None = None) -> Panel:
-    known = {name: [(x, y) for x, y in points if _is_number(y)] for name, points in series.items()}
-    known = {name: points for name, points in known.items() if points}
-    xs = [x for points in known.values() for x, _ in points]
-    ys = [y for points in known.values() for _, y in points]
+    curves = {name: [(x, y) for x, y in points if _is_number(y)] for name, points in series.items()}
+    curves = {name: points for name, points in curves.items() if points}
+    xs = [x for points in curves.values() for x, _ in points]
+    ys = [y for points in curves.values() for _, y in points]
     if not xs:
         return Panel(title, (), (), ())
     left, right = min(xs), max(max(xs), min(xs) + 1)
     bottom: float = min(0.0, *ys)
     ceiling: float = top or max(*ys, 1e-9)
 
-    def across(x: float) -> float:
+    def horizontal(x: float) -> float:
         return round(WIDTH * (x - left) / (right - left), 1)
 
-    def down(y: float) -> float:
+    def vertical(y: float) -> float:
         return round(HEIGHT * (ceiling - y) / (ceiling - bottom), 1)
 
     return Panel(
         title,
-        [(name, [(across(x), down(y)) for x, y in points]) for name, points in known.items()],
-        [(across(x), f"{x:g}") for x in _ticks(left, max(xs), 8) if x == int(x)],
-        [(down(y), f"{y:g}") for y in _ticks(bottom, ceiling, 5)],
+        [(name, [(horizontal(x), vertical(y)) for x, y in points]) for name, points in curves.items()],
+        [(horizontal(x), f"{x:g}") for x in _ticks(left, max(xs), 8) if x == int(x)],
+        [(vertical(y), f"{y:g}") for y in _ticks(bottom, ceiling, 5)],
     )
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round numbers from low to high, about so many."""
+    """Return the multiples of a round step from low to high, at most ``most + 1``."""
     span = max(high - low, 1e-9)
     power = 10 ** math.floor(math.log10(span / most))
     step = next(factor * power for factor in _STEPS if factor * power * most >= span)

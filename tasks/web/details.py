@@ -1,4 +1,4 @@
-"""What the page of one result shows. Every file is read below the folder of results, whatever links say."""
+"""The contents of a result's page. Only files below the folder of results are read, wherever links lead."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,46 +17,47 @@ from tasks.web.curves import Panel, panels
 from tasks.web.safety import is_below, open_below, read_end, read_json_below
 from tasks.web.watch import DIGITS, Snapshot
 
-__all__ = ["Details", "Item", "find", "picture_names", "read_details"]
+__all__ = ["Details", "Item", "find_item", "picture_names", "read_details"]
 
-_OUTSIDE = "not of this grid"
-_HEAD = 1 << 16
-"""Bytes of a log in which its command is looked for."""
-_AGAIN = "again, alone: "
-_APART = ("fingerprint", "identity", "files", "versions")
-"""Keys of a manifest that the page shows apart from the others."""
+_OUTSIDE = "not part of this grid"
+_LOG_HEAD = 1 << 16
+"""Bytes at the start of a log that are searched for its command."""
+_COMMAND_MARK = "again, alone: "
+"""Text before the command in a log."""
+_SEPARATE_KEYS = ("fingerprint", "identity", "files", "versions")
+"""Keys of a manifest that the page shows separately."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A result that somebody asks for: of the grid, or another one of the cache."""
+    """A result that a request names: one of the grid, or another one of the cache."""
 
     directory: Path
     fingerprint: str
-    """Empty where an unfinished result does not tell."""
+    """Empty if an unfinished result has not recorded it."""
     manifest: Mapping[str, Any] | None
     entry: Entry | None
-    """Of the grid."""
+    """The result in the grid; None if it is not part of the grid."""
 
     @property
     def digits(self) -> str:
-        """What stands in addresses."""
+        """The first digits of the fingerprint, which addresses use."""
         return self.fingerprint[:DIGITS] or self.directory.name[-DIGITS:]
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The result's name for people."""
         return str(self.entry.task.title) if self.entry else _title_of(self.directory)
 
     @property
     def state(self) -> State:
-        """Of the grid as it was seen last, of others as it is."""
+        """The state: in the grid that of the snapshot, elsewhere the present one."""
         return self.entry.state if self.entry else state_of(self.directory, self.fingerprint)
 
     def file(self, name: str) -> Path | None:
         """Return the path of a file that the manifest names; None for any other name, and for folders."""
-        known = (self.manifest or {}).get("files", {}).get(name)
-        if not isinstance(known, dict) or "count" in known or name != Path(name).name:
+        record = (self.manifest or {}).get("files", {}).get(name)
+        if not isinstance(record, dict) or "count" in record or name != Path(name).name:
             return None
         return self.directory / name
 
@@ -67,7 +68,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Details:
-    """A result, ready to be shown."""
+    """The contents of a result's page."""
 
     item: Item
     state: State
@@ -76,23 +77,25 @@ class Details:
     identity: Mapping[str, str]
     """Parameters and settings."""
     inputs: Sequence[tuple[str, str, str | None]]
-    """Digits, title and state of what it is built on; without a state there is no page."""
-    made: Mapping[str, Any]
+    """Digits, title and state of every input; state None if the input has no page."""
+    provenance: Mapping[str, Any]
+    """Time, host, versions and duration of the computation."""
     files: Sequence[tuple[str, str, bool]]
-    """Name, size, and whether it can be had."""
+    """Name, size, and whether the file can be downloaded."""
     pictures: Sequence[str]
     panels: Sequence[Panel]
-    measured: Mapping[str, str]
+    scores: Mapping[str, str]
+    """Scores and audits as text, by name."""
     logs: Sequence[int]
     """Numbers of all attempts that have a log."""
     attempt: int | None
-    """Whose log is shown."""
+    """Number of the attempt whose log the page shows."""
     log: str
-    """Its end."""
+    """The end of that log."""
 
 
-def find(root: Path, snapshot: Snapshot, address: str) -> Item | None:
-    """Return the result with this fingerprint, or these first digits of one; None if there is none below the root."""
+def find_item(root: Path, snapshot: Snapshot, address: str) -> Item | None:
+    """Return the result below the root with this fingerprint, or with these first digits; None if none has it."""
     digits = address[:DIGITS]
     entry = snapshot.entries.get(digits)
     directory = entry.task.directory if entry else snapshot.others.get(digits)
@@ -111,14 +114,15 @@ def find(root: Path, snapshot: Snapshot, address: str) -> Item | None:
 
 
 def read_details(root: Path, snapshot: Snapshot, item: Item, attempt: int | None = None) -> Details:
-    """Gather what the page shows, with the end of the log of an attempt (None: of the newest).
+    """Read the contents of a result's page, with the end of an attempt's log (None: the newest attempt's).
 
     Raises:
-        FileNotFoundError: there is no log of this attempt.
+        FileNotFoundError: the attempt has no log.
     """
     logs = item.logs()
-    shown = attempt if attempt is not None else next(reversed(logs), None)
-    if attempt is not None and attempt not in logs:
+    if attempt is None:
+        attempt = next(reversed(logs), None)
+    elif attempt not in logs:
         raise FileNotFoundError(f"{item.directory} has no log of attempt {attempt}.")
     state = item.state
     note = read_json_below(root, item.directory / attempts.ATTEMPT) or {}
@@ -133,19 +137,19 @@ def read_details(root: Path, snapshot: Snapshot, item: Item, attempt: int | None
         command=item.entry.task.command() if item.entry else note.get("command") or _command_in_log(root, item),
         identity={key: text_of(value) for key, value in flattened(identity).items()},
         inputs=[_input(snapshot, fingerprint) for fingerprint in identity.get("inputs", ())],
-        made=_made(item.manifest),
+        provenance=_provenance(item.manifest),
         files=[(name, *_size(item, name)) for name in (item.manifest or {}).get("files", {})],
         pictures=[name for name in picture_names(item) if not (curves and name == "curves.png")],
         panels=curves,
-        measured=dict(_measured(metrics)),
+        scores=dict(_scores(metrics)),
         logs=list(logs),
-        attempt=shown,
-        log="" if shown is None else _end_of(root, logs[shown]),
+        attempt=attempt,
+        log="" if attempt is None else _read_log_end(root, logs[attempt]),
     )
 
 
-def _end_of(root: Path, log: Path) -> str:
-    """Return the end of a log; nothing of one that is not to be had."""
+def _read_log_end(root: Path, log: Path) -> str:
+    """Return the end of a log; empty if it is no file below the root."""
     try:
         with open_below(root, log) as file:
             return read_end(file)
@@ -154,7 +158,7 @@ def _end_of(root: Path, log: Path) -> str:
 
 
 def _history_so_far(root: Path, item: Item) -> list[Any]:
-    """Return the history of a training that is not done, or was not when its process ended."""
+    """Return the history of an unfinished training."""
     note = read_json_below(root, item.directory / attempts.PROGRESS)
     history = note.get("history") if isinstance(note, dict) else None
     return history if isinstance(history, list) else []
@@ -179,11 +183,10 @@ def _input(snapshot: Snapshot, fingerprint: str) -> tuple[str, str, str | None]:
     return digits, "gone", None
 
 
-def _made(manifest: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return when, where, by what and how long a result was made."""
+def _provenance(manifest: Mapping[str, Any] | None) -> dict[str, str]:
     if manifest is None:
         return {}
-    facts = {key: text_of(value) for key, value in manifest.items() if key not in _APART}
+    facts = {key: text_of(value) for key, value in manifest.items() if key not in _SEPARATE_KEYS}
     if isinstance(manifest.get("seconds"), (int, float)):
         facts["seconds"] = f"{manifest['seconds']} ({duration(manifest['seconds'])})"
     facts |= {name: str(version) for name, version in manifest.get("versions", {}).items()}
@@ -193,12 +196,13 @@ def _made(manifest: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _size(item: Item, name: str) -> tuple[str, bool]:
-    entry = (item.manifest or {})["files"][name]
-    size = f"{entry.get('bytes', 0):,} bytes"
-    return (f"{entry['count']:,} files, {size}", False) if "count" in entry else (size, item.file(name) is not None)
+    """Return the size of a file or folder as text, and whether it can be downloaded."""
+    record = (item.manifest or {})["files"][name]
+    size = f"{record.get('bytes', 0):,} bytes"
+    return (f"{record['count']:,} files, {size}", False) if "count" in record else (size, item.file(name) is not None)
 
 
-def _measured(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield scores in percent, then the audits as they are stored."""
     test = metrics.get("test")
     for key, name in METRICS.items():
@@ -208,21 +212,21 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield key.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def _numbers(found: Any) -> dict[str, int | float]:
-    if not isinstance(found, dict):
+def _numbers(values: Any) -> dict[str, int | float]:
+    if not isinstance(values, dict):
         return {}
-    return {k: v for k, v in found.items() if type(v) in (int, float) and k not in ("percent", "seed")}
+    return {k: v for k, v in values.items() if type(v) in (int, float) and k not in ("percent", "seed")}
 
 
 def _command_in_log(root: Path, item: Item) -> str | None:
-    """Return the command that the newest log gives for this result; a log may be of several."""
+    """Return this result's command from its newest log, which several results may share."""
     for log in reversed(item.logs().values()):
         try:
             with open_below(root, log) as file:
-                lines = file.read(_HEAD).decode(errors="replace").splitlines()
+                lines = file.read(_LOG_HEAD).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return None
         for line, following in itertools.pairwise(lines):
-            if f"{item.directory.name} (" in line and _AGAIN in following:
-                return following.partition(_AGAIN)[2]
+            if f"{item.directory.name} (" in line and _COMMAND_MARK in following:
+                return following.partition(_COMMAND_MARK)[2]
     return None

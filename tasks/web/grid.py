@@ -1,4 +1,4 @@
-"""The grid as people look at it: blocks of one method and direction, models down, percentages across."""
+"""The layout of the grid's page: a block per method and direction, a row per model, a column per percentage."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,23 +18,23 @@ _CLEAN = "Clean"
 _CONTROLS = "Clean and controls"
 _ENDS = {0: _CLEAN, 100: "Nothing visible"}
 _LINE = 10
-"""Squares of a cell side by side, at most."""
+"""Squares of a cell side by side at most."""
 _WIDE = 12
-"""Squares of a row, up to which there is room to write values into them."""
+"""Squares of a row at most, if values are to fit into them."""
 
 
 @dataclass(frozen=True)
 class Square:
-    """A result as a square."""
+    """A square that stands for a result."""
 
     digits: str
     run: str
-    """What tells it from the others of its cell, or its title."""
+    """Seeds of a cell's run, or the parameters of another stage's result."""
 
 
 @dataclass
 class Block:
-    """A table of squares: name of a row to percentage to its runs."""
+    """A table of squares: ``rows[name][percent]`` holds a square per run."""
 
     title: str
     direction: str
@@ -54,28 +54,28 @@ class Block:
 
     @property
     def is_wide(self) -> bool:
-        """Whether values can be written into the squares."""
+        """Whether values fit into the squares."""
         return all(sum(map(len, cells.values())) <= _WIDE for cells in self.rows.values())
 
     @property
     def squares(self) -> list[Square]:
-        """All of them."""
+        """The squares of all cells."""
         return [square for cells in self.rows.values() for of_cell in cells.values() for square in of_cell]
 
 
 def blocks(cells: Iterable[Retrain]) -> list[Block]:
-    """Set cells in order; per direction the controls come first, and the cells of all curves with the first of them."""
+    """Return the blocks of these cells, sorted by direction, controls first; shared cells are in the first block."""
     cells = sorted(cells, key=lambda cell: (cell.longer, cell.explained_seed, cell.seed))
     order = {"remove": 0, "keep": 1}
     directions = sorted({cell.direction for cell in cells if not cell.is_shared}, key=lambda name: order[name])
     grouped: dict[tuple[str, str], Block] = {}
     for cell in sorted(cells, key=lambda cell: (not cell.is_shared, MethodName.parse(cell.method).needs_model)):
         method = MethodName.parse(cell.method)
-        beside = cell.is_shared or method.is_control
+        of_model = not (cell.is_shared or method.is_control)
         direction = directions[0] if cell.is_shared and directions else cell.direction
-        title = _CONTROLS if beside else method.unshuffled.title
+        title = method.unshuffled.title if of_model else _CONTROLS
         block = grouped.setdefault((direction, title), Block(title, direction))
-        block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell, beside)))
+        block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell, of_model=of_model)))
     return sorted(grouped.values(), key=lambda block: order[block.direction])
 
 
@@ -88,19 +88,19 @@ def _row(cell: Retrain) -> str:
     return f"{name}{shuffled}" + (f", {cell.longer} x epochs" if cell.longer > 1 else "")
 
 
-def _run(cell: Retrain, beside: bool) -> str:
-    if beside or cell.explained_seed == cell.seed:
-        return f"seed {cell.seed}"
-    return f"model seed {cell.explained_seed}, seed {cell.seed}"
+def _run(cell: Retrain, *, of_model: bool) -> str:
+    if of_model and cell.explained_seed != cell.seed:
+        return f"model seed {cell.explained_seed}, seed {cell.seed}"
+    return f"seed {cell.seed}"
 
 
 def layout_digest(cells: Iterable[Retrain]) -> str:
-    """Return what another grid does not have."""
+    """Return a digest of the cells, which differs between grids."""
     return hashlib.sha256("".join(cell.fingerprint for cell in cells).encode()).hexdigest()[:DIGITS]
 
 
 def label(run: str, facts: Mapping[str, Any]) -> str:
-    """Say in a few words how it is with a result: ``seed 0: done, F1 83.8 %``."""
+    """Return a run with its state: ``seed 0: done, mAP 83.8 %``."""
     text = f"{run}: {facts['state']}"
     if facts.get("score") is not None:
         text += f", mAP {100 * facts['score']:.1f} %"
@@ -110,7 +110,7 @@ def label(run: str, facts: Mapping[str, Any]) -> str:
 
 
 def stages(snapshot: Snapshot) -> Sequence[dict[str, Any]]:
-    """Return name, count of each state, sum, and squares of every stage; the cells' squares are in the blocks."""
+    """Return family, results by state, total, and squares of every stage; the cells' squares are in the blocks."""
     counts = snapshot.counts
     squares: dict[str, list[Square]] = {family: [] for family in FAMILIES}
     for digits, facts in snapshot.facts.items():
@@ -121,7 +121,7 @@ def stages(snapshot: Snapshot) -> Sequence[dict[str, Any]]:
         {
             "family": family,
             "counts": [counts[family].get(kind, 0) for kind in KINDS],
-            "all": sum(counts[family].values()),
+            "total": sum(counts[family].values()),
             "squares": squares[family],
         }
         for family in FAMILIES

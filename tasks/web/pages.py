@@ -1,4 +1,4 @@
-"""What the pages share: the watch over the grid, the templates, and the threads that read and draw."""
+"""The state that all request handlers share: the grid's watch, the templates, and the threads that read and draw."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,57 +13,57 @@ from tasks.web.watch import Snapshot, Watch
 __all__ = ["Pages"]
 
 _FRESH_SECONDS = 2.0
-"""A snapshot is this old at most when somebody gets it, but for the time it takes to make one."""
+"""Age up to which a snapshot answers another request."""
 
 T = TypeVar("T")
 
 
 class Pages:
-    """What the handlers share. Files are read and pages written in threads: the loop never waits."""
+    """The shared state. Files are read and pages drawn in threads, so that the event loop never blocks."""
 
     def __init__(self, report: Report) -> None:
         self.watch = Watch(report)
         self.templates = Templates()
         self.painter = Painter(self.templates, self.watch)
-        self._looking = ThreadPoolExecutor(1, "pages-look")
-        self._working = ThreadPoolExecutor(2, "pages-work")
+        self._watch_thread = ThreadPoolExecutor(1, "pages-watch")
+        self._threads = ThreadPoolExecutor(2, "pages-work")
         self._latest: tuple[float, Snapshot, Drawing] | None = None
-        self._coming: asyncio.Future[tuple[Snapshot, Drawing]] | None = None
+        self._pending: asyncio.Future[tuple[Snapshot, Drawing]] | None = None
 
     async def snapshot(self) -> Snapshot:
         """Return the state of the grid."""
-        return (await self._now())[0]
+        return (await self._current())[0]
 
     async def drawing(self) -> Drawing:
         """Return the page of the grid in parts."""
-        return (await self._now())[1]
+        return (await self._current())[1]
 
-    async def _now(self) -> tuple[Snapshot, Drawing]:
-        """Look, unless that was done a moment ago; nothing is looked at while nobody asks."""
+    async def _current(self) -> tuple[Snapshot, Drawing]:
+        """Return the latest snapshot if it is fresh, else a new one; simultaneous requests share it."""
         if self._latest and asyncio.get_running_loop().time() - self._latest[0] < _FRESH_SECONDS:
             return self._latest[1:]
-        if self._coming is None:
-            self._coming = asyncio.ensure_future(self._look())
-        return await asyncio.shield(self._coming)
+        if self._pending is None:
+            self._pending = asyncio.ensure_future(self._update())
+        return await asyncio.shield(self._pending)
 
-    async def _look(self) -> tuple[Snapshot, Drawing]:
+    async def _update(self) -> tuple[Snapshot, Drawing]:
         loop = asyncio.get_running_loop()
         try:
-            snapshot, drawing = await loop.run_in_executor(self._looking, self._look_and_draw)
+            snapshot, drawing = await loop.run_in_executor(self._watch_thread, self._snapshot_and_drawing)
             self._latest = (loop.time(), snapshot, drawing)
             return snapshot, drawing
         finally:
-            self._coming = None
+            self._pending = None
 
-    def _look_and_draw(self) -> tuple[Snapshot, Drawing]:
-        snapshot = self.watch.look()
+    def _snapshot_and_drawing(self) -> tuple[Snapshot, Drawing]:
+        snapshot = self.watch.snapshot()
         return snapshot, self.painter.draw(snapshot)
 
-    async def work(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def run_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._working, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def close(self) -> None:
-        """Let the threads end."""
-        self._looking.shutdown(wait=False, cancel_futures=True)
-        self._working.shutdown(wait=False, cancel_futures=True)
+        """Stop the threads after their present calls."""
+        self._watch_thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)

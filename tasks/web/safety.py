@@ -1,4 +1,4 @@
-"""Answering strangers: by the machine's own name alone, and with nothing outside one folder, wherever links lead."""
+"""Checks of requests (this machine's own names and pages only) and of paths (one folder only, links resolved)."""
 
 import json
 import os
@@ -10,27 +10,27 @@ from typing import Any, BinaryIO
 
 __all__ = ["is_below", "is_own_host", "is_own_page", "open_below", "read_end", "read_json_below"]
 
-_END = 1 << 14
+_LOG_END = 1 << 14
 """Bytes of a log that a page shows."""
 
 _HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 def is_own_host(host: str | None) -> bool:
-    """Tell whether a request's Host header names this machine's loopback; a request without one comes from no browser.
+    """Return whether a request's Host header names this machine's loopback, or is missing (no browser omits it).
 
-    Under any other name another site could have led a browser here (DNS rebinding).
+    Under any other name, another site could have led a browser here (DNS rebinding).
     """
     return host is None or _HOSTS.fullmatch(host) is not None
 
 
 def is_own_page(method: str, path: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a request comes from a page of the server that it is for, or from no page at all.
+    """Return whether a request comes from a page of this server, or from no page.
 
-    A page of any other origin can have a browser send requests here, and luigid takes commands by GET, too. Browsers
-    name the origin in ``Origin``, or in ``Sec-Fetch-Site`` how it relates to the server (W3C, Fetch Metadata Request
-    Headers). Other clients send neither. A link on another page may open what only shows something: ``/`` and
-    ``/static/``.
+    A page of another origin can make a browser send requests here, and luigid accepts commands by GET, too. Browsers
+    send the page's origin as ``Origin``, or its relation to the server as ``Sec-Fetch-Site`` (W3C, Fetch Metadata
+    Request Headers). Other clients send neither. Links on other pages may open ``/`` and ``/static/``, which change
+    nothing.
     """
     origin = headers.get("Origin")
     if origin is not None and origin.partition("://")[2].lower() != headers.get("Host", "").lower():
@@ -42,7 +42,7 @@ def is_own_page(method: str, path: str, headers: Mapping[str, str]) -> bool:
 
 
 def is_below(root: Path, path: Path) -> bool:
-    """Tell whether a path, links followed, is below a folder (itself without links) or is that folder."""
+    """Return whether a path with its links resolved is in a folder, or is that folder; ``root`` is resolved already."""
     try:
         return path.resolve().is_relative_to(root)
     except (OSError, RuntimeError, ValueError):
@@ -53,13 +53,13 @@ def open_below(root: Path, path: Path) -> BinaryIO:
     """Open a plain file for reading.
 
     Raises:
-        FileNotFoundError: there is none, or it is not below the folder, links followed.
+        FileNotFoundError: there is no such file, or its path with links resolved is not in the folder.
     """
     refusal = FileNotFoundError(f"{path} is no plain file below {root}.")
     if not is_below(root, path):
         raise refusal
     try:
-        # A pipe would wait for its writer for good; a link at this place now was none a moment ago.
+        # O_NONBLOCK: a pipe blocks until it has a writer. O_NOFOLLOW: a link may have replaced the file since.
         descriptor = os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         raise refusal from None
@@ -70,7 +70,7 @@ def open_below(root: Path, path: Path) -> BinaryIO:
 
 
 def read_json_below(root: Path, path: Path) -> Any:
-    """Read a JSON file; None where there is none below the folder, or half of one."""
+    """Read a JSON file; None if there is none below the folder, or it is incomplete."""
     try:
         with open_below(root, path) as file:
             return json.loads(file.read())
@@ -79,10 +79,10 @@ def read_json_below(root: Path, path: Path) -> Any:
 
 
 def read_end(file: BinaryIO) -> str:
-    """Return the last whole lines of a text, up to 16 KiB, and say where others come before them."""
-    start = max(0, os.fstat(file.fileno()).st_size - _END)
+    """Return the last whole lines of a text, up to 16 KiB, below a note if the text is longer."""
+    start = max(0, os.fstat(file.fileno()).st_size - _LOG_END)
     file.seek(start)
-    content = file.read(_END)
+    content = file.read(_LOG_END)
     if not start:
         return content.decode(errors="replace")
     _, newline, lines = content.partition(b"\n")

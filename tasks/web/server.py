@@ -1,8 +1,8 @@
-"""The server: GET and HEAD, from this machine alone, of a grid, its results and its report.
+"""The web server of a grid, its results and its report: GET and HEAD, from this machine only.
 
-Addresses: ``/`` (the grid), ``/changes?since=<revision>`` (what of its page has changed), ``/task/<digits>`` (a result,
-by its fingerprint or the first 12 digits; below it ``log/<number>``, ``files/<name>``),
-``/report``, ``/others`` (results that are not of the grid).
+Addresses: ``/`` (the grid), ``/changes?since=<revision>`` (the changed parts of its page), ``/task/<digits>`` (a
+result, by its fingerprint or the first 12 digits; below it ``log/<number>``, ``files/<name>``), ``/report``,
+``/others`` (results outside the grid).
 """
 
 import asyncio
@@ -29,29 +29,29 @@ _log = logging.getLogger("roar")
 
 
 def application(pages: Pages) -> tornado.web.Application:
-    """Return what answers requests."""
+    """Return the web application."""
     return tornado.web.Application(
         [(pattern, handler, {"pages": pages}) for pattern, handler in handlers.ROUTES],
-        default_handler_class=handlers.Nothing,
+        default_handler_class=handlers.NotFound,
         default_handler_args={"pages": pages},
         compress_response=True,
-        log_function=_quiet,
+        log_function=_log_nothing,
     )
 
 
-def _quiet(handler: tornado.web.RequestHandler) -> None:
-    """Keep requests out of the log; what goes wrong in one is logged by Tornado."""
+def _log_nothing(handler: tornado.web.RequestHandler) -> None:
+    """Keep requests out of the log; Tornado logs their errors elsewhere."""
 
 
 def serve(report: Report, port: int) -> None:
     """Serve the pages of a report's grid on 127.0.0.1 until SIGINT or SIGTERM; call it in the main thread.
 
     Args:
-        report: whose options are in force (``survey.grid_of``).
-        port: to listen at; 0 takes any free one. The address is logged.
+        report: the report, with its options in force (``survey.grid_of``).
+        port: the port to listen on; 0 takes any free one. The address is logged.
 
     Raises:
-        InputError: the port cannot be had.
+        InputError: the port is not available.
     """
     asyncio.run(_serve(report, port))
 
@@ -62,22 +62,22 @@ def _listen(port: int) -> list[socket.socket]:
     try:
         return tornado.netutil.bind_sockets(port, _HOST, socket.AF_INET)
     except OSError as error:
-        why = "somebody else has it" if error.errno == errno.EADDRINUSE else str(error)
-        raise InputError(f"The pages cannot be at {_HOST}:{port}: {why}. Give another port, or 0 for any.") from None
+        reason = "the port is in use" if error.errno == errno.EADDRINUSE else str(error)
+        raise InputError(f"The pages cannot be at {_HOST}:{port}: {reason}. Give another port, or 0 for any.") from None
 
 
 async def _serve(report: Report, port: int) -> None:
-    loop, asked_to_stop = asyncio.get_running_loop(), asyncio.Event()
-    # Before anybody can connect: who sees that the port answers may ask for the end.
+    loop, stop_event = asyncio.get_running_loop(), asyncio.Event()
+    # Before the port is open: once it answers, its user may send a signal.
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked_to_stop.set)
+        loop.add_signal_handler(number, stop_event.set)
     sockets = _listen(port)
     pages = await loop.run_in_executor(None, Pages, report)
     server = tornado.httpserver.HTTPServer(application(pages), max_body_size=_LARGEST_BODY)
     server.add_sockets(sockets)
     _log.info("Pages: http://%s:%d/", *sockets[0].getsockname())
     try:
-        await asked_to_stop.wait()
+        await stop_event.wait()
     finally:
         server.stop()
         await server.close_all_connections()

@@ -1,4 +1,4 @@
-"""The pages as HTML. Whatever comes from data, settings or logs is escaped."""
+"""The HTML templates of the pages; text from data, settings and logs is escaped."""
 
 import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["STATIC", "Templates"]
 STATIC = {
     path.name: path.read_bytes() for path in sorted((Path(__file__).parent / "static").iterdir()) if path.is_file()
 }
-"""Style, script and icon by name."""
+"""Style, script and icon by file name."""
 
 
 class Templates:

@@ -1,7 +1,7 @@
-"""The present state of a whole grid, found out often and cheaply.
+"""The present state of a whole grid, cheap enough to be taken every two seconds.
 
-What a grid consists of is worked out once. A result is looked at closely only if its files have changed since, which
-their sizes and times tell; what is being made is looked at every time.
+The tasks of the grid are collected once. A result is inspected again only if a size or time of its files has changed,
+or if it is running.
 """
 
 import os
@@ -30,14 +30,14 @@ from tasks.web.safety import is_below, read_json_below
 __all__ = ["DIGITS", "Snapshot", "Watch", "last_line"]
 
 DIGITS = 12
-"""Of a fingerprint, in addresses and in the names of directories."""
+"""Number of digits of a fingerprint in addresses and in names of directories."""
 _ADDRESS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 _SETTLED_SECONDS = 2.0
-"""A file that changed more recently may change again without its time telling."""
+"""A file that changed more recently may change again without another time stamp."""
 _FOLDER_SECONDS = 60.0
-"""Results that hold folders are looked at closely this often: no time of one place tells of a change below it."""
+"""Interval of inspection of results that hold folders: a folder's time does not show changes deep below it."""
 _EXPLAINED = ("running", "failed", "interrupted", "damaged")
-"""States whose reason the pages tell at once."""
+"""States whose reason the grid's page shows."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Snapshot:
 
     survey: Survey
     facts: Mapping[str, Mapping[str, Any]]
-    """By the first digits of the fingerprint: family, title, state, and where there is one: why (one line), share
-    (done of the work, 0..1), score (0..1, mAP over classes), command (makes it alone, unless it is done or missing)."""
+    """By the first digits of the fingerprint: family, title, state; of a done result its score (0..1, mAP over classes)
+    if it has one; of ``_EXPLAINED`` states why (one line), share (of the work, 0..1) and command (makes it alone)."""
     changed: Mapping[str, int]
     """The revision in which these facts changed last."""
     revision: int
     others: Mapping[str, Path]
-    """Directories of results that are not of this grid, by the digits."""
+    """Directories of the results outside the grid, by their digits."""
 
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
@@ -61,53 +61,53 @@ class Snapshot:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many results of each stage are in which state."""
-        found: dict[str, Counter[str]] = {family: Counter() for family in FAMILIES}
+        """The number of results by family and state."""
+        counts: dict[str, Counter[str]] = {family: Counter() for family in FAMILIES}
         for facts in self.facts.values():
-            found[facts["family"]][facts["state"]] += 1
-        return {family: dict(counts) for family, counts in found.items() if counts}
+            counts[facts["family"]][facts["state"]] += 1
+        return {family: dict(of_family) for family, of_family in counts.items() if of_family}
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What was found when a result was last looked at closely."""
+class _Inspection:
+    """The outcome of the latest inspection of a result."""
 
     state: State
     score: float | None
     names: tuple[str, ...]
-    """Files that were looked at."""
-    stamp: Sequence[Any]
-    """Of the directory and these files."""
-    until: float
-    """When it must be looked at again in any case, seconds of the epoch."""
+    """The files that were inspected."""
+    stamps: Sequence[Any]
+    """The stamps of the directory and of these files."""
+    expires: float
+    """Time at which the outcome becomes invalid even if no stamp changes, seconds of the epoch."""
 
 
 class Watch:
-    """Everything that a report is built on, watched. One thread at a time may ask."""
+    """The state of everything that a report is built on. Not thread-safe."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.data = data_folder()
         self.runs = (self.data / RUNS).resolve()
         self.boot = uuid.uuid4().hex[:8]
-        """Tells this watch's revisions from those of another."""
-        found = closure(report).values()
-        self.tasks = sorted(found, key=lambda task: (FAMILIES.index(task.task_family), task.title))
+        """Distinguishes this watch's revisions from those of another server."""
+        tasks = closure(report).values()
+        self.tasks = sorted(tasks, key=lambda task: (FAMILIES.index(task.task_family), task.title))
         self.cells = [task for task in report.requires() if isinstance(task, Retrain)]
-        self._shown = frozenset(task.fingerprint for task in report.requires())
+        self._reported = frozenset(task.fingerprint for task in report.requires())
         self._titles = {task.fingerprint: task.title for task in self.tasks}
-        self._seen: dict[str, _Seen] = {}
+        self._inspections: dict[str, _Inspection] = {}
         self._commands: dict[str, str] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._changed: dict[str, int] = {}
         self._revision = 0
 
-    def look(self) -> Snapshot:
-        """Return the state of everything now."""
+    def snapshot(self) -> Snapshot:
+        """Return the present state of all results."""
         entries = [Entry(task, self._state(task)) for task in self.tasks]
         done = {entry.task.fingerprint for entry in entries if entry.state.kind == "done"}
-        if not self._shown <= done:
-            entries = [_without_stale(entry) for entry in entries]
+        if not self._reported <= done:
+            entries = [_with_stale_report(entry) for entry in entries]
         self._revision += 1
         for entry in entries:
             digits = entry.task.fingerprint[:DIGITS]
@@ -119,30 +119,30 @@ class Watch:
         return Snapshot(survey, dict(self._facts), dict(self._changed), self._revision, self._others())
 
     def _state(self, task: StageTask) -> State:
-        seen = self._seen.get(task.fingerprint)
-        if seen is None or time.time() > seen.until or _stamp(task.directory, seen.names) != seen.stamp:
-            seen = self._seen[task.fingerprint] = self._look_at(task)
-        return seen.state
+        last = self._inspections.get(task.fingerprint)
+        if last is None or time.time() > last.expires or _stamps(task.directory, last.names) != last.stamps:
+            last = self._inspections[task.fingerprint] = self._inspect(task)
+        return last.state
 
-    def _look_at(self, task: StageTask) -> _Seen:
+    def _inspect(self, task: StageTask) -> _Inspection:
         now = time.time()
         try:
             state = state_of(task.directory, task.fingerprint, full=task.is_end_product)
         except OSError as error:
-            return _Seen(State("damaged", f"cannot be read: {error}"), None, (), (), now)
+            return _Inspection(State("damaged", f"cannot be read: {error}"), None, (), (), now)
         files = (state.manifest or {}).get("files", {})
         score = self._score(task.directory) if state.kind == "done" and "metrics.json" in files else None
-        names = (MANIFEST, *(name for name, entry in files.items() if "count" not in entry))
-        stamp = _stamp(task.directory, names)
-        settled = max((changed for *_, changed in filter(None, stamp)), default=0) / 1e9 < now - _SETTLED_SECONDS
-        until = now + _FOLDER_SECONDS if len(names) < 1 + len(files) else float("inf")
-        return _Seen(
-            replace(state, manifest=None), score, names, stamp, until if settled and state.kind != "running" else now
-        )
+        names = (MANIFEST, *(name for name, record in files.items() if "count" not in record))
+        stamps = _stamps(task.directory, names)
+        is_settled = max((changed for *_, changed in filter(None, stamps)), default=0) / 1e9 < now - _SETTLED_SECONDS
+        expires = now + _FOLDER_SECONDS if len(names) < 1 + len(files) else float("inf")
+        if state.kind == "running" or not is_settled:
+            expires = now
+        return _Inspection(replace(state, manifest=None), score, names, stamps, expires)
 
     def _score(self, directory: Path) -> float | None:
-        measured = read_json_below(self.runs, directory / "metrics.json")
-        score = measured.get("test", {}).get(LEADING[0]) if isinstance(measured, dict) else None
+        metrics = read_json_below(self.runs, directory / "metrics.json")
+        score = metrics.get("test", {}).get(LEADING[0]) if isinstance(metrics, dict) else None
         return round(score, 4) if isinstance(score, float) else None
 
     def _facts_of(self, entry: Entry) -> dict[str, Any]:
@@ -153,50 +153,50 @@ class Watch:
             if fingerprint not in self._commands:
                 self._commands[fingerprint] = entry.task.command()
             facts["command"] = self._commands[fingerprint]
-        elif (score := self._seen[fingerprint].score) is not None:
+        elif (score := self._inspections[fingerprint].score) is not None:
             facts["score"] = score
         return facts
 
     def _others(self) -> dict[str, Path]:
-        found = {}
+        others = {}
         for family in FAMILIES:
             if is_below(self.runs, self.runs / family):
-                for name, place in _folders(self.data / RUNS / family):
+                for name, path in _folders(self.data / RUNS / family):
                     digits = name.rpartition("__")[2]
                     if _ADDRESS.fullmatch(digits) and digits not in self._facts:
-                        found[digits] = Path(place)
-        return found
+                        others[digits] = Path(path)
+        return others
 
 
 def last_line(text: str) -> str:
-    """Return the last line of a reason, which of an error is what went wrong."""
+    """Return the last line of a reason: of a traceback, the error."""
     return next(iter(reversed(text.strip().splitlines())), "")
 
 
-def _without_stale(entry: Entry) -> Entry:
+def _with_stale_report(entry: Entry) -> Entry:
     is_stale = entry.family == "Report" and entry.state.kind == "done"
     return replace(entry, state=STALE) if is_stale else entry
 
 
-def _stamp(directory: Path, names: Sequence[str]) -> list[tuple[int, int, int] | None]:
-    """Return inode, size and time (ns) of a directory and of files in it; None for what is not there."""
-    found: list[tuple[int, int, int] | None] = []
+def _stamps(directory: Path, names: Sequence[str]) -> list[tuple[int, int, int] | None]:
+    """Return inode, size and time (ns) of a directory and of files in it; None for those that do not exist."""
+    stamps: list[tuple[int, int, int] | None] = []
     for path in (str(directory), *(f"{directory}/{name}" for name in names)):
         try:
             stat = os.stat(path)  # noqa: PTH116, thousands of them, every two seconds
         except OSError:
-            found.append(None)
+            stamps.append(None)
         else:
-            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        if found[0] is None:
+            stamps.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        if stamps[0] is None:
             break
-    return found
+    return stamps
 
 
 def _folders(directory: Path) -> list[tuple[str, str]]:
-    """Return name and path of a folder's own folders, links left out."""
+    """Return name and path of a folder's subfolders, without links."""
     try:
         with os.scandir(directory) as entries:
-            return sorted((each.name, each.path) for each in entries if each.is_dir(follow_symlinks=False))
+            return sorted((entry.name, entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []

@@ -239,7 +239,7 @@ def test_notes_that_hold_something_else_stop_nothing(copied: Results, ask: Ask) 
             (cell / f"partial-{name}.json").write_text(json.dumps(value))
     assert ask("status", "Retrain").count("failed ") == 2
     ask("gc")
-    for entry in Survey(tasks.Report()).of("Retrain"):
+    for entry in Survey(tasks.Report()).entries_of("Retrain"):
         if entry.task.directory in cells[:2]:
             entry.task.run()
             assert entry.task.complete()

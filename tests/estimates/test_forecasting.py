@@ -126,18 +126,18 @@ def test_results_of_other_stages_tell_this_machines_pace() -> None:
     work = {"teacher": reference_seconds("FineTuneTeacher", teacher, scope)}
     work["cell"] = reference_seconds("Retrain", cell, scope)
     guess = estimate(need, {}, scope, "cpu")
-    assert (guess.seconds, guess.like) == (work["cell"], 0)
+    assert (guess.seconds, guess.similar) == (work["cell"], 0)
     slow = {"FineTuneTeacher": [manifest(teacher, 3 * work["teacher"])]}
     scaled = estimate(need, slow, scope, "cpu")
     assert scaled.seconds == pytest.approx(3 * work["cell"])
-    assert (scaled.like, scaled.scaled, scaled.from_others) == (1, True, True)
-    assert estimate(need, slow, scope, "cuda").like == 0, "what a CPU took says nothing of a GPU"
+    assert (scaled.similar, scaled.scaled, scaled.from_others) == (1, True, True)
+    assert estimate(need, slow, scope, "cuda").similar == 0, "what a CPU took says nothing of a GPU"
     other = training("Retrain", dataclasses.replace(settings, retrain=dataclasses.replace(settings.retrain, epochs=2)))
     nearer = {**slow, "Retrain": [manifest(other, 2 * reference_seconds("Retrain", other, scope))]}
     assert estimate(need, nearer, scope, "cpu").seconds == pytest.approx(2 * work["cell"])
     same = {**nearer, "Retrain": [*nearer["Retrain"], manifest(cell, 42.0)]}
     exact = estimate(need, same, scope, "cpu")
-    assert (exact.seconds, exact.like, exact.scaled, exact.from_others) == (42.0, 1, False, False)
+    assert (exact.seconds, exact.similar, exact.scaled, exact.from_others) == (42.0, 1, False, False)
 
 
 def test_a_models_file_holds_its_parameters() -> None:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.evaluation.bootstrap import image_counts, resampled_metrics
 
 SUMMARY = """
@@ -42,9 +42,9 @@ def test_every_resample_is_evaluated_as_its_images_are(tied, chunk, monkeypatch)
     undefined = 0
     for b, column in enumerate(counts.T.astype(int)):
         rows = np.repeat(np.arange(25), column)
-        expected = metrics.evaluate(labels[rows], scores[rows], 0.5)
+        expected = prediction_metrics.evaluate(labels[rows], scores[rows], 0.5)
         undefined += expected["per_class"][2] is None
-        expected["f1_tuned"] = metrics.f1_samples(labels[rows], scores[rows], 0.3)
+        expected["f1_tuned"] = prediction_metrics.f1_samples(labels[rows], scores[rows], 0.3)
         assert {key: values[b] for key, values in resampled.items()} == pytest.approx(
             {key: expected[key] for key in ("map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned")},
             abs=1e-12,
@@ -55,7 +55,7 @@ def test_every_resample_is_evaluated_as_its_images_are(tied, chunk, monkeypatch)
 def test_the_images_themselves_give_their_metrics():
     labels, scores = some_predictions(200)
     resampled = resampled_metrics(labels, scores, np.ones((200, 1)), f1_threshold=0.4)
-    expected = metrics.evaluate(labels, scores, 0.4)
+    expected = prediction_metrics.evaluate(labels, scores, 0.4)
     assert set(resampled) == set(expected) - {"per_class", "f1_tuned"}
     assert {key: values.item() for key, values in resampled.items()} == pytest.approx(
         {key: expected[key] for key in resampled}
@@ -97,7 +97,7 @@ def test_resamples_depend_on_the_seed_alone():
 def test_the_bootstrap_variance_of_a_mean_is_that_of_theory():
     """Of a mean over images: the images' variance (divisor N) over N, up to the noise of 4,000 resamples (2.2 %)."""
     labels, scores = some_predictions(400)
-    values = metrics.per_image_f1(labels, scores, 0.5)
+    values = prediction_metrics.per_image_f1(labels, scores, 0.5)
     resampled = resampled_metrics(labels, scores, image_counts(400, 4000), f1_threshold=0.5)["f1_samples"]
     assert resampled.var(ddof=1) == pytest.approx(values.var() / 400, rel=0.09)
 

@@ -11,7 +11,7 @@ import torch
 from roar_pipeline import config, stages
 from roar_pipeline.cache.resumable import Group, dump
 from roar_pipeline.datasets import images, scenes
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks.batches import batch_of, make_inputs, with_removal
 from roar_pipeline.removal.fills import FILLS
@@ -79,7 +79,7 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
     scores = np.load(tmp_path / "cell" / "scores.npy")
     labels = images.read_split(images_path, "test").labels
     threshold = measured["tuned_threshold"]
-    assert measured["test"] == metrics.evaluate(labels, scores, 0.5, threshold)
+    assert measured["test"] == prediction_metrics.evaluate(labels, scores, 0.5, threshold)
     assert measured["removal"]["asked_percent"] == 30
     # The same network on validation images that have lost 30 %, by hand.
     from roar_pipeline.networks import classifiers, training
@@ -89,7 +89,7 @@ def test_a_cell_scores_test_images_at_the_threshold_of_its_validation_images(
     levels = read_levels(telling_levels, "validation").levels
     model = classifiers.load(tmp_path / "cell" / "model.pt")
     validation = training.predict(model, with_removal(inputs, levels, 30, "remove"))
-    assert threshold == metrics.best_f1_threshold(held.labels, validation)
+    assert threshold == prediction_metrics.best_f1_threshold(held.labels, validation)
 
 
 def test_at_100_percent_every_image_looks_alike_and_at_0_no_level_has_a_say(tmp_path: Path, images_path: Path) -> None:

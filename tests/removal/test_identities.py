@@ -10,7 +10,7 @@ import torch
 from roar_pipeline.config import Dataset, Retrain, Scenes
 from roar_pipeline.datasets.images import read_info, read_split
 from roar_pipeline.datasets.scenes import CLASSES
-from roar_pipeline.evaluation.metrics import f1_samples
+from roar_pipeline.evaluation.prediction_metrics import f1_samples
 from roar_pipeline.networks import batches, training, vgg
 from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.removal.ranking import removal_levels

@@ -1,63 +1,41 @@
-"""Files of removal levels: what is ranked, the same bytes, what is read."""
+"""Files of removal levels: ranking, bytes and reading."""
 
 from dataclasses import replace
 
 import h5py
 import numpy as np
-import pytest
 from support.stores import BATCH, CLASSES, HEIGHT, TEST, TRAIN, WIDTH, digest, dump_some, some_masks, splits
 
 from roar_pipeline.attribution.controls import random as random_control
 from roar_pipeline.attribution.map_store import read_rows
 from roar_pipeline.cache.resumable import Group, dump
 from roar_pipeline.datasets.images import Split
-from roar_pipeline.errors import InputError
 from roar_pipeline.removal.audits import object_shares, tied_shares, total_variation
 from roar_pipeline.removal.level_store import read_all_levels, read_levels, write_levels
 from roar_pipeline.removal.ranking import donors, removal_levels
 from roar_pipeline.seeds import derived_seed
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda path: read_levels(path, "test"),
-        read_all_levels,
-        lambda path: write_levels(path.with_name("levels.h5"), path, 0, splits()),
-    ],
-)
-def test_foreign_files_are_refused(tmp_path, read):
-    (tmp_path / "text.h5").write_text("not a store")
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file.create_group("train")
-    for name in ("text.h5", "other.h5"):
-        with pytest.raises(InputError, match=rf"{name} does not hold what {name} should .*Remove its folder and rerun"):
-            read(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="missing"):
-        read(tmp_path / "missing.h5")
-    assert not (tmp_path / "levels.h5").exists()
-
-
-def test_levels_are_those_of_each_map_alone(tmp_path):
+def test_the_levels_of_an_image_depend_on_its_map_alone(tmp_path):
     maps_path = dump_some(tmp_path)
     write_levels(tmp_path / "levels.h5", maps_path, 7, splits(*some_masks()))
     for name in ("train", "test", "validation"):
         source = "train" if name == "train" else "test"
-        found, rows = read_levels(tmp_path / "levels.h5", name), read_rows(maps_path, source)
-        wanted = [removal_levels(m, i, 7) for m, i in zip(rows.maps, rows.ids, strict=True)]
-        assert found.ids == rows.ids
-        assert found.levels.dtype == np.uint8
-        np.testing.assert_array_equal(found.levels, wanted)
-        np.testing.assert_array_equal(found.total_variation, [total_variation(m) for m in rows.maps])
+        levels, rows = read_levels(tmp_path / "levels.h5", name), read_rows(maps_path, source)
+        expected = [removal_levels(m, i, 7) for m, i in zip(rows.maps, rows.ids, strict=True)]
+        assert levels.ids == rows.ids
+        assert levels.levels.dtype == np.uint8
+        np.testing.assert_array_equal(levels.levels, expected)
+        np.testing.assert_array_equal(levels.total_variation, [total_variation(m) for m in rows.maps])
         for direction in ("remove", "keep"):
             shares = np.mean([tied_shares(m, direction) for m in rows.maps], axis=0)
-            np.testing.assert_allclose(found.tied_shares[direction], shares, atol=1e-12)
+            np.testing.assert_allclose(levels.tied_shares[direction], shares, atol=1e-12)
             if name != "train":
                 segmentation, rows_ = some_masks()
-                objects = object_shares(found.levels[rows_], segmentation, direction)
-                np.testing.assert_array_equal(found.object_shares[direction], objects)
+                objects = object_shares(levels.levels[rows_], segmentation, direction)
+                np.testing.assert_array_equal(levels.object_shares[direction], objects)
             else:
-                assert np.isnan(found.object_shares[direction]).all()
+                assert np.isnan(levels.object_shares[direction]).all()
 
 
 def test_a_split_under_two_names_is_ranked_and_read_once(levels_path):
@@ -68,7 +46,7 @@ def test_a_split_under_two_names_is_ranked_and_read_once(levels_path):
     np.testing.assert_array_equal(levels["train"].levels, read_levels(levels_path, "train").levels)
 
 
-def test_shuffled_levels_are_those_of_another_images_map(tmp_path):
+def test_shuffled_levels_rank_another_images_map(tmp_path):
     maps_path = dump_some(tmp_path)
     for path, seed in (("a.h5", 5), ("again.h5", 5), ("b.h5", 6)):
         write_levels(tmp_path / path, maps_path, 7, splits(), shuffle_seed=seed)
@@ -77,8 +55,8 @@ def test_shuffled_levels_are_those_of_another_images_map(tmp_path):
         levels, rows = read_levels(tmp_path / "a.h5", name), read_rows(maps_path, name)
         sources = donors(len(rows.ids), derived_seed(5, "shuffled", name))
         assert not (sources == np.arange(len(rows.ids))).any()
-        wanted = [removal_levels(rows.maps[s], i, 7) for s, i in zip(sources, rows.ids, strict=True)]
-        np.testing.assert_array_equal(levels.levels, wanted)
+        expected = [removal_levels(rows.maps[s], i, 7) for s, i in zip(sources, rows.ids, strict=True)]
+        np.testing.assert_array_equal(levels.levels, expected)
         assert np.isnan(levels.explained_as_labels)
 
 
@@ -90,7 +68,7 @@ def test_levels_have_the_same_bytes_twice(tmp_path, levels_path):
 
 
 def test_levels_take_a_byte_per_pixel(tmp_path):
-    """The original code keeps a float32 map of three channels."""
+    """The original code stores a float32 map of three channels."""
     for count in (100, 200):
         ids = [f"{n}" for n in range(count)]
         columns = {"maps": ((48, 48), "f4"), "explained": ((CLASSES,), "u1")}
@@ -111,20 +89,20 @@ def test_levels_take_a_byte_per_pixel(tmp_path):
 
 
 def test_ranking_the_random_control_is_ranking_constant_maps(tmp_path):
-    """Identity 3, through the files."""
+    """Identity 3 of ``test_ranking``, through the files."""
     ids = {"train": TRAIN, "test": TEST}
 
     def levels_of(name, maps_of):
         directory = tmp_path / name
         directory.mkdir()
         columns = {"maps": ((HEIGHT, WIDTH), "f4"), "explained": ((CLASSES,), "u1")}
-        given = {n: Group(len(i), {"ids": i}, columns) for n, i in ids.items()}
+        groups = {n: Group(len(i), {"ids": i}, columns) for n, i in ids.items()}
 
         def columns_of(group, rows):
-            chosen = ids[group][rows]
-            return {"maps": maps_of(chosen), "explained": np.zeros((len(chosen), CLASSES), np.uint8)}
+            batch_ids = ids[group][rows]
+            return {"maps": maps_of(batch_ids), "explained": np.zeros((len(batch_ids), CLASSES), np.uint8)}
 
-        dump(directory / "maps.h5", name, given, BATCH, columns_of, {})
+        dump(directory / "maps.h5", name, groups, BATCH, columns_of, {})
         write_levels(directory / "levels.h5", directory / "maps.h5", 3, splits())
         return directory / "levels.h5"
 

@@ -532,7 +532,7 @@ def test_nothing_to_show_is_refused(done: set[str]) -> None:
     with pytest.raises(InputError, match=r"not even the images are prepared .* Run Report without --partial"):
         look()
     done.add(folder(tasks.PrepareImages()))
-    with pytest.raises(InputError, match="of the 4 models, 5 localizations and 16 cells asked for none is done"):
+    with pytest.raises(InputError, match="of the grid's 4 models, 5 localizations and 16 cells none is done"):
         look()
     done |= {folder(task) for task in tasks.Report().requires() if isinstance(task, tasks.FineTuneTeacher)}
     assert len(look().requires()) == 3

@@ -12,7 +12,7 @@ from support.grid_results import write_grid, write_images
 
 from roar_pipeline import config
 from roar_pipeline.datasets import images, scenes
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.report.grid import full_labels, group_cells, is_above_clean
 from roar_pipeline.report.inputs import LocalizationInput
 from roar_pipeline.report.labels import METRICS, method_label, model_label
@@ -265,8 +265,8 @@ def test_f1_at_the_reports_threshold_comes_from_the_scores(tmp_path, images_path
     overview = gather(inputs, test, scenes.CLASSES)
     cell = overview.grid.clean[0]
     scores = np.load(cell.directory / "scores.npy")
-    assert cell.test["f1_samples"] == metrics.f1_samples(test.labels, scores, 0.9)
-    assert cell.test["f1_tuned"] == metrics.f1_samples(test.labels, scores, cell.tuned_threshold)
+    assert cell.test["f1_samples"] == prediction_metrics.f1_samples(test.labels, scores, 0.9)
+    assert cell.test["f1_tuned"] == prediction_metrics.f1_samples(test.labels, scores, cell.tuned_threshold)
 
 
 def localized(root, model, seed, scores, auc):

@@ -12,7 +12,7 @@ import numpy as np
 
 from roar_pipeline import config
 from roar_pipeline.datasets import images, scenes
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.evaluation.localization import localize
 from roar_pipeline.methods import MethodName
 from roar_pipeline.removal.level_store import write_levels
@@ -164,7 +164,7 @@ def _write_cell(
         "percent": percent,
         "direction": direction,
         "seed": seed,
-        "test": metrics.evaluate(split.labels, scores, 0.5, TUNED),
+        "test": prediction_metrics.evaluate(split.labels, scores, 0.5, TUNED),
         "tuned_threshold": TUNED,
         "history": [{"epoch": 1, "loss": 0.5}],
         "removal": None if method is None else removal,
@@ -183,7 +183,7 @@ def _write_model(root: Path, split: images.Split, model: str, seed: int) -> Mode
     path.parent.mkdir()
     scores = _scores(split, 4.0, model, seed)
     np.save(path.parent / "scores.npy", scores)
-    test = metrics.evaluate(split.labels, scores, 0.5, TUNED)
+    test = prediction_metrics.evaluate(split.labels, scores, 0.5, TUNED)
     path.write_text(json.dumps({"test": test, "tuned_threshold": TUNED, "parameters": 12345, "history": []}))
     return ModelInput(model, seed, path)
 

@@ -1,4 +1,4 @@
-"""Both servers of ``roar scheduler``, for tests, and waiting for what they are to show."""
+"""Both servers of ``roar scheduler``, for tests, and a wait for a named condition."""
 
 import contextlib
 import json
@@ -28,16 +28,19 @@ def moody(model, images, image_index, class_index):
         raise ValueError("the planted failure")
     return torch.rand(len(image_index), *images.shape[2:], generator=torch.Generator().manual_seed(0))
 """
-"""A method of one's own that fails while there is a file ``broken`` beside it."""
+"""A user's method that fails while a file ``broken`` lies beside it."""
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float = 120, *, every: float = 0.05) -> Any:
-    """Wait until a condition holds, asking ``every`` so many seconds; return what it came to."""
+def until(what: str, condition: Callable[[], Any], seconds: float = 120, *, interval: float = 0.05) -> Any:
+    """Call ``condition`` every ``interval`` seconds until its value is true, and return the value.
+
+    Fails with ``what`` after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(every)
-    return found
+        time.sleep(interval)
+    return value
 
 
 def free_ports() -> tuple[int, int]:
@@ -51,35 +54,36 @@ def free_ports() -> tuple[int, int]:
 class Servers:
     """Both servers of a workplace, which can be killed and started again on the same ports."""
 
-    place: Workplace
+    workplace: Workplace
     ports: tuple[int, int] = field(default_factory=free_ports)
     process: "subprocess.Popen[str] | None" = None
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """The lines printed at the start."""
     runs: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
-        """What the servers have complained of."""
-        return self.place.folder / "servers.log"
+        """File of the servers' standard error."""
+        return self.workplace.folder / "servers.log"
 
     def start(self) -> None:
         words = ("scheduler", "--port", str(self.ports[0]), "--page-port", str(self.ports[1]))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tasks", *words],
-                cwd=self.place.folder,
-                env=self.place.environment(),
+                cwd=self.workplace.folder,
+                env=self.workplace.environment(),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 start_new_session=True,
             )
         assert self.process.stdout is not None
-        self.said = [self.process.stdout.readline() for _ in range(3)]
-        assert all(self.said), self.log.read_text()
+        self.lines = [self.process.stdout.readline() for _ in range(3)]
+        assert all(self.lines), self.log.read_text()
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal to all (SIGKILL) or the parent; return the exit code."""
+        """Send SIGKILL to all processes, or another signal to the parent; return the exit code."""
         assert self.process is not None
         if number == signal.SIGKILL:
             os.killpg(self.process.pid, number)
@@ -97,26 +101,26 @@ class Servers:
         return dict(self.ask("task_list", status=status, upstream_status=""))
 
     def luigi(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a run on this scheduler; it is ended with the servers at the latest."""
-        return self.run_in(self.place, *arguments)
+        """Start a run on this scheduler; it ends with the servers at the latest."""
+        return self.run_in(self.workplace, *arguments)
 
-    def run_in(self, place: Workplace, *arguments: str) -> "subprocess.Popen[str]":
-        """Start one of another workplace."""
-        self.runs.append(place.start(*arguments, scheduler=("--scheduler-port", str(self.ports[0]))))
+    def run_in(self, workplace: Workplace, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a run of another workplace on this scheduler."""
+        self.runs.append(workplace.start(*arguments, scheduler=("--scheduler-port", str(self.ports[0]))))
         return self.runs[-1]
 
 
 @contextlib.contextmanager
-def running(place: Workplace, **sections: dict[str, object]) -> Iterator[Servers]:
-    """Start both servers in a workplace with these settings, and end them in any case."""
-    found = Servers(place)
-    execution = {"page_port": found.ports[1], **SMALL["execution"]}
-    place.configure(**sections, execution=execution)
-    found.start()
+def running(workplace: Workplace, **sections: dict[str, object]) -> Iterator[Servers]:
+    """Start both servers in a workplace with these settings; end them and their runs afterwards."""
+    servers = Servers(workplace)
+    execution = {"page_port": servers.ports[1], **SMALL["execution"]}
+    workplace.configure(**sections, execution=execution)
+    servers.start()
     try:
-        yield found
+        yield servers
     finally:
-        for process in filter(None, (*found.runs, found.process)):
+        for process in filter(None, (*servers.runs, servers.process)):
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

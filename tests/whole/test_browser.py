@@ -233,11 +233,11 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     until("the command is on the clipboard", lambda: results.copied() == command)
 
     # Run, it makes that, and both pages say so; the grid without being loaded again.
-    (servers.place.folder / "broken").unlink()
-    counts = servers.place.counts()
-    code, output = servers.place.shell(results.copied())
+    (servers.workplace.folder / "broken").unlink()
+    counts = servers.workplace.counts()
+    code, output = servers.workplace.shell(results.copied())
     assert code == 0, output
-    assert servers.place.counts() == counts | {"DumpMaps": counts["DumpMaps"] + 1}
+    assert servers.workplace.counts() == counts | {"DumpMaps": counts["DumpMaps"] + 1}
     until("the page has seen the success", lambda: "model=teacher" not in results.text("#attention"))
     luigid.tasks('&statuses=["DONE"]')
 

@@ -30,7 +30,7 @@ def scratch(place: Workplace, family: str, name: str) -> Callable[[], list[Path]
 def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable[[], list[Path]], delay: float) -> bool:
     """Start a task, SIGKILL its Luigi process ``delay`` seconds after work has begun; tell whether it was still on."""
     process = place.start(*arguments)
-    until("work has begun or is over", lambda: begun() or process.poll() is not None, every=0.005)
+    until("work has begun or is over", lambda: begun() or process.poll() is not None, interval=0.005)
     time.sleep(delay)  # to a random moment of the work
     alive = process.poll() is None
     family = psutil.Process(process.pid).children(recursive=True) if alive else []
@@ -118,7 +118,7 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     """Of a batch too: several methods at once."""
     copy_without(family, undisturbed(arguments), workplace)
     process = workplace.start(*arguments)
-    until("work has begun", scratch(workplace, family, begun), every=0.005)
+    until("work has begun", scratch(workplace, family, begun), interval=0.005)
     below = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.communicate(timeout=20)

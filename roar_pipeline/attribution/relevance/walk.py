@@ -30,7 +30,7 @@ METHODS = {
     "lrp": "excitation",
     "rap": "rap",
 }
-"""Method to its signal. LRP is |score| times the signal of EBP, taken further down."""
+"""Signal of each method. LRP is |score| times the signal of EBP, taken further down."""
 
 _COARSE = {"gradcam", "ebp"}
 """Methods that read the signal at ``layer``; the others read it at the image."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from roar_pipeline.evaluation import metrics
+from roar_pipeline.evaluation.map_metrics import summarize_pairs
 from roar_pipeline.report.inputs import LocalizationInput, Run
 from roar_pipeline.report.results import LocalizedMaps
 from roar_pipeline.report.statistics import inference
@@ -88,7 +88,7 @@ def _summaries(maps: LocalizedMaps, predicted: Mapping[int, set[tuple[str, int]]
             chosen.append((seed, "common", np.array([pair in common for pair in maps.pairs], dtype=bool)))
     rows = []
     for of_seed, over, keep in chosen:
-        means = metrics.summarize_pairs(maps.auc, maps.pointing, keep)
+        means = summarize_pairs(maps.auc, maps.pointing, keep)
         rows.append(Localization(maps.model, maps.method, of_seed, over, zero_maps=maps.zero_maps, **means))
     return rows
 

@@ -1,12 +1,12 @@
-// Keeps a page up to date: the server draws, and here its parts are fetched and taken over in place.
+// Keeps a page up to date: fetches the parts that the server has drawn, and updates the page's elements in place.
 "use strict";
 
 const SECONDS = 2.5;
-const one = (selector, root = document) => root.querySelector(selector);
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const follow = one("#follow"), log = one("#log"), tip = one("#tip"), line = one("#line");
+const query = (selector, root = document) => root.querySelector(selector);
+const queryAll = (selector, root = document) => [...root.querySelectorAll(selector)];
+const follow = query("#follow"), log = query("#log"), tip = query("#tip"), statusLine = query("#line");
 let { source, layout } = document.body.dataset;
-let tag = "", timer = 0, busy = false;
+let tag = "", timer = 0, isUpdating = false;
 
 async function refresh() {
   const headers = tag ? { "If-None-Match": tag } : {};
@@ -17,15 +17,15 @@ async function refresh() {
   if (page.body.dataset.layout !== layout) return location.reload();
   source = page.body.dataset.source;
   tag = answer.headers.get("ETag") ?? "";
-  for (const part of all("[data-part]", page)) {
-    // A log that nobody follows stays as it is being read.
-    if (part.id !== "log" || follow.checked) become(document.getElementById(part.id), part);
+  for (const part of queryAll("[data-part]", page)) {
+    // The log stays unchanged unless its reader follows it.
+    if (part.id !== "log" || follow.checked) morph(document.getElementById(part.id), part);
   }
   scrollLog();
 }
 
-// Makes a node what the server has drawn, in place: what has the focus, is selected or scrolled stays so.
-function become(old, drawn) {
+// Changes a node in place to equal a drawn one, so that focus, selection and scroll positions stay.
+function morph(old, drawn) {
   if (old.isEqualNode(drawn)) return;
   if (old.nodeName !== drawn.nodeName || old.id !== drawn.id) return old.replaceWith(drawn);
   if (!old.attributes) return void (old.data = drawn.data);
@@ -36,60 +36,61 @@ function become(old, drawn) {
   const children = [...drawn.childNodes], ids = children.map((child) => child.id);
   for (const child of [...old.children]) if (child.id && !ids.includes(child.id)) child.remove();
   children.forEach((child, index) => {
-    const at = old.childNodes[index];
-    if (at && (!child.id || child.id === at.id)) become(at, child);
-    else old.insertBefore(child, at ?? null);
+    const present = old.childNodes[index];
+    if (present && (!child.id || child.id === present.id)) morph(present, child);
+    else old.insertBefore(child, present ?? null);
   });
   while (old.childNodes.length > children.length) old.lastChild.remove();
 }
 
-async function turn() {
+async function update() {
   clearTimeout(timer);
-  if (busy || document.hidden) return;
-  busy = true;
-  const lost = await refresh().then(() => false, () => true);
-  // Only a change of connection is worth reading aloud.
-  line.setAttribute("aria-live", lost === line.classList.contains("lost") ? "off" : "polite");
-  line.classList.toggle("lost", lost);
-  line.textContent = lost ? "no connection" : `as of ${new Date().toLocaleTimeString()}`;
-  busy = false;
-  timer = setTimeout(turn, SECONDS * 1000);
+  if (isUpdating || document.hidden) return;
+  isUpdating = true;
+  const isOffline = await refresh().then(() => false, () => true);
+  // Screen readers announce only a change of the connection.
+  statusLine.setAttribute("aria-live", isOffline === statusLine.classList.contains("offline") ? "off" : "polite");
+  statusLine.classList.toggle("offline", isOffline);
+  statusLine.textContent = isOffline ? "no connection" : `as of ${new Date().toLocaleTimeString()}`;
+  isUpdating = false;
+  timer = setTimeout(update, SECONDS * 1000);
 }
 
 function scrollLog() {
   if (follow?.checked) log.scrollTop = log.scrollHeight;
 }
 
-// Of the squares of a table one takes part in tabbing; arrows lead to the others.
-function walk(event) {
+// One square of a table is in the tab order; arrow keys move the focus to the others.
+function moveFocus(event) {
   if (event.key === "Escape") tip.hidden = true;
   if (!event.target.matches("a.sq") || event.altKey || event.ctrlKey || event.metaKey) return;
-  const squares = all("a.sq", event.target.closest("table")), at = squares.indexOf(event.target);
-  const to = {
-    ArrowRight: () => squares[at + 1], ArrowLeft: () => squares[at - 1], Home: () => squares[0], End: () => squares.at(-1),
+  const squares = queryAll("a.sq", event.target.closest("table")), index = squares.indexOf(event.target);
+  const next = {
+    ArrowRight: () => squares[index + 1], ArrowLeft: () => squares[index - 1],
     ArrowDown: () => nearest(squares, event.target, 1), ArrowUp: () => nearest(squares, event.target, -1),
+    Home: () => squares[0], End: () => squares.at(-1),
   }[event.key]?.();
-  if (!to) return;
+  if (!next) return;
   event.preventDefault();
-  to.focus();
+  next.focus();
 }
 
 // The nearest square of the line below (1) or above (-1).
-function nearest(squares, from, sign) {
-  const here = from.getBoundingClientRect();
+function nearest(squares, origin, sign) {
+  const start = origin.getBoundingClientRect();
   const distances = squares.map((square) => {
-    const there = square.getBoundingClientRect(), down = sign * (there.top - here.top);
-    return down < 4 ? Infinity : down * 1000 + Math.abs(there.left - here.left);
+    const { top, left } = square.getBoundingClientRect(), down = sign * (top - start.top);
+    return down < 4 ? Infinity : down * 1000 + Math.abs(left - start.left);
   });
   const least = Math.min(...distances);
   return least < Infinity ? squares[distances.indexOf(least)] : undefined;
 }
 
-function point({ target, type }) {
+function showTip({ target, type }) {
   const square = target.closest?.("a.sq");
   tip.hidden = !square;
   if (!square) return;
-  if (type === "focusin") all("a.sq", square.closest("table")).forEach((each) => (each.tabIndex = each === square ? 0 : -1));
+  if (type === "focusin") for (const other of queryAll("a.sq", square.closest("table"))) other.tabIndex = other === square ? 0 : -1;
   if (square.title) square.setAttribute("aria-label", square.title); // instead of the browser's own tip
   square.removeAttribute("title");
   const row = [square.closest("table").dataset.block, square.closest("td").dataset.cell, square.ariaLabel];
@@ -99,10 +100,10 @@ function point({ target, type }) {
   tip.style.top = `${bottom + 6 + tip.offsetHeight < innerHeight ? bottom + 6 : top - tip.offsetHeight - 6}px`;
 }
 
-function showAlone(button) {
-  const on = button.getAttribute("aria-pressed") !== "true";
-  for (const each of all(".legend button")) each.setAttribute("aria-pressed", on && each === button);
-  for (const part of all(".state-of")) part.dataset.only = on ? button.dataset.kind : "all";
+function filterByState(button) {
+  const isOn = button.getAttribute("aria-pressed") !== "true";
+  for (const other of queryAll(".legend button")) other.setAttribute("aria-pressed", isOn && other === button);
+  for (const part of queryAll(".state-of")) part.dataset.only = isOn ? button.dataset.kind : "all";
 }
 
 async function copy(button) {
@@ -115,12 +116,12 @@ async function copy(button) {
 
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button");
-  if (button) (button.matches(".copy") ? copy : showAlone)(button);
+  if (button) (button.matches(".copy") ? copy : filterByState)(button);
 });
 if (tip) {
-  for (const table of all(".state-of table, table.state-of")) all("a.sq", table).forEach((each, at) => (each.tabIndex = at ? -1 : 0));
-  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, point);
-  document.addEventListener("keydown", walk);
+  for (const table of queryAll(".state-of table, table.state-of")) queryAll("a.sq", table).forEach((square, index) => (square.tabIndex = index ? -1 : 0));
+  for (const type of ["mouseover", "focusin"]) document.addEventListener(type, showTip);
+  document.addEventListener("keydown", moveFocus);
   document.addEventListener("scroll", () => (tip.hidden = true), { passive: true });
 }
 if (follow) {
@@ -130,6 +131,6 @@ if (follow) {
   scrollLog();
 }
 if (source) {
-  document.addEventListener("visibilitychange", turn);
-  turn();
+  document.addEventListener("visibilitychange", update);
+  update();
 }

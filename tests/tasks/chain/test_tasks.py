@@ -1,4 +1,4 @@
-"""Identity, and what a task requires, without running anything."""
+"""Identities and requirements of tasks, without running them."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def cell(**changes: object) -> tasks.Retrain:
         ("scenes", "seed", 1),
     ],
 )
-def test_what_changes_a_number_changes_the_fingerprint(
+def test_a_setting_that_changes_results_changes_the_fingerprint(
     configure: Configure, section: str, key: str, value: object
 ) -> None:
     before = cell()
@@ -77,13 +77,13 @@ def test_what_changes_a_number_changes_the_fingerprint(
         ("teacher", "milestones", "3"),
     ],
 )
-def test_what_changes_no_number_does_not(configure: Configure, section: str, key: str, value: object) -> None:
+def test_a_setting_that_changes_no_result_does_not(configure: Configure, section: str, key: str, value: object) -> None:
     identity = cell().fingerprint
     configure(section, **{key: value})
     assert cell().fingerprint == identity
 
 
-def test_a_raised_version_changes_all_that_is_built_on_it(
+def test_a_raised_version_changes_all_results_built_on_it(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell_before, images_before = cell().fingerprint, tasks.PrepareImages().fingerprint
@@ -151,7 +151,7 @@ def test_seeds_are_paired_or_crossed(configure: Configure) -> None:
 
 
 def work_of_a_survey(seeds: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int, int]:
-    """Return the results of a grid, and how often its survey parsed settings, looked for inputs and made a task."""
+    """Return the numbers of results of a grid, and of its survey's calls to parse settings, get inputs, make a task."""
     counts = dict.fromkeys(("parse", "requires", "tasks"), 0)
 
     def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
@@ -181,15 +181,15 @@ def test_the_work_on_a_grid_grows_with_its_results_and_no_faster(
     few, many = (work_of_a_survey(seeds, monkeypatch) for seeds in (3, 24))
     assert many[0] > 7 * few[0]
     assert few[1] == many[1] <= 2, "the settings are parsed once, not for every seed"
-    for results, _, requires, made in (few, many):
+    for results, _, requires, tasks_made in (few, many):
         assert requires <= 1.1 * results + 10, "the inputs of a result are looked up once"
-        assert made <= 3.5 * results + 20, "a result's own task, and those of its inputs"
+        assert tasks_made <= 3.5 * results + 20, "a result's own task, and those of its inputs"
 
 
 def test_a_report_is_its_grid_from_file_or_command_line(configure: Configure) -> None:
-    given = tasks.Report(percents="30, 50", models="teacher").fingerprint
+    fingerprint = tasks.Report(percents="30, 50", models="teacher").fingerprint
     configure("grid", percents="30, 50", models="teacher")
-    assert tasks.Report().fingerprint == given
+    assert tasks.Report().fingerprint == fingerprint
 
 
 def test_a_moved_data_set_is_the_same_and_a_changed_one_is_not(configure: Configure, tmp_path: Path) -> None:
@@ -219,13 +219,13 @@ def test_kept_photographs_are_part_of_the_images_and_none_are_not(configure: Con
 
 
 def test_cells_are_not_batched(configure: Configure) -> None:
-    """A process for each costs next to nothing, see benchmarks/scheduler.py."""
+    """A process per cell costs next to nothing, see benchmarks/scheduler.py."""
     assert not cell().batchable
     assert tasks.DumpMaps(model="sswa", method="gradcam").batchable
 
 
-def test_what_a_stage_s_process_gets_is_plain_data(configure: Configure) -> None:
-    """Of every family of the grid: it survives pickling, and holds no task."""
+def test_a_stage_call_is_plain_data(configure: Configure) -> None:
+    """The call of every family survives pickling, and contains no task."""
     calls = {task.task_family: task.call() for task in terminal.closure(tasks.Report(partial=False)).values()}
     assert calls.keys() == set(FAMILIES)
     for family, call in calls.items():
@@ -245,7 +245,7 @@ def test_python_callers_get_the_same_checks(configure: Configure) -> None:
         tasks.Report(models="sswa, sswa/4")
 
 
-def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure, tmp_path: Path) -> None:
+def test_seconds_left_follow_the_finished_tasks_of_the_family(configure: Configure, tmp_path: Path) -> None:
     done, waiting = cell(percent=10), [cell(percent=p) for p in (20, 30, 40)]
     assert terminal.seconds_left([done, *waiting], [done, *waiting], 2) is None
     done.directory.mkdir(parents=True)
@@ -255,7 +255,7 @@ def test_time_left_is_what_waits_at_the_pace_of_its_family(configure: Configure,
     assert terminal.seconds_left([done, *waiting], waiting, 2) == pytest.approx(15)
 
 
-def test_gpu_places(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
+def test_gpu_slots(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert gpus.visible_gpus() == ["3", "5"]
     assert tasks.Retrain(percent=0).resources["gpu"] == 1
@@ -311,11 +311,11 @@ def test_methods_are_batched_and_each_has_its_own_identity(configure: Configure)
     assert [name for name in before if before[name] != after[name]] == ["vargrad"]
 
 
-def test_each_function_of_ones_own_has_a_process_of_its_own(configure: Configure) -> None:
-    """What it does to the process, such as to a library's functions, reaches no other method."""
-    own = "support.dumped:fails_of_the_last_class"
-    methods = ("gradcam", own, "lrp", f"{own}+blur", "sobel", "random")
-    processes = [("gradcam", "lrp"), (own, f"{own}+blur"), ("sobel",), ("random",)]
+def test_a_custom_function_has_a_process_of_its_own(configure: Configure) -> None:
+    """Its side effects, such as on a library's functions, reach no other method."""
+    custom = "support.dumped:fails_of_the_last_class"
+    methods = ("gradcam", custom, "lrp", f"{custom}+blur", "sobel", "random")
+    processes = [("gradcam", "lrp"), (custom, f"{custom}+blur"), ("sobel",), ("random",)]
     several = tasks.DumpMaps(model="sswa", method=methods, seed=0)
     assert [task.method for task in several.requires()] == processes
     assert all(task.requires()[0] == tasks.PrepareImages() for task in several.requires())
@@ -338,10 +338,6 @@ def test_a_control_with_a_variant_is_a_control(configure: Configure) -> None:
     blurred = cell(model="teacher", method="sobel+blur")
     assert blurred.directory.name.startswith("method=sobel+blur,percent=50")
     assert not any(isinstance(t, tasks.FineTuneTeacher) for t in terminal.closure(blurred).values())
-
-
-def names(of: list[object], kind: type) -> list[str]:
-    return sorted(t.directory.name.split("__")[0] for t in of if isinstance(t, kind))  # type: ignore[attr-defined]
 
 
 def test_controls_probes_and_longer_cells_of_the_grid(configure: Configure) -> None:
@@ -387,17 +383,17 @@ def test_longer_training_is_the_recipe_with_more_epochs(configure: Configure) ->
 
 
 def test_random_is_drawn_for_every_seed_and_other_controls_are_not(configure: Configure) -> None:
-    at_random = [tasks.RankPixels(method="random", seed=seed) for seed in (0, 1)]
-    assert at_random[0].fingerprint != at_random[1].fingerprint
-    assert at_random[0].arguments()["tie_seed"] != at_random[1].arguments()["tie_seed"]
-    maps = [ranking.deps()[1] for ranking in at_random]
-    assert maps[0].arguments()["tie_seed"] == at_random[0].arguments()["tie_seed"]
-    assert cell(model="none", method="random", seed=1).deps()[1].fingerprint == at_random[1].fingerprint
+    random = [tasks.RankPixels(method="random", seed=seed) for seed in (0, 1)]
+    assert random[0].fingerprint != random[1].fingerprint
+    assert random[0].arguments()["tie_seed"] != random[1].arguments()["tie_seed"]
+    maps = [ranking.deps()[1] for ranking in random]
+    assert maps[0].arguments()["tie_seed"] == random[0].arguments()["tie_seed"]
+    assert cell(model="none", method="random", seed=1).deps()[1].fingerprint == random[1].fingerprint
     center = [tasks.RankPixels(method="center", seed=seed) for seed in (0, 1)]
     assert center[0].fingerprint == center[1].fingerprint
     assert center[0].arguments() == center[1].arguments()
-    explained = [tasks.RankPixels(model="sswa", method="gradcam", seed=seed) for seed in (0, 1)]
-    assert explained[0].arguments()["tie_seed"] != explained[1].arguments()["tie_seed"]
+    gradcam = [tasks.RankPixels(model="sswa", method="gradcam", seed=seed) for seed in (0, 1)]
+    assert gradcam[0].arguments()["tie_seed"] != gradcam[1].arguments()["tie_seed"]
 
 
 def test_shuffled_pixels_are_ranked_by_the_methods_own_maps(configure: Configure) -> None:
@@ -411,16 +407,16 @@ def test_shuffled_pixels_are_ranked_by_the_methods_own_maps(configure: Configure
         tasks.EvaluateLocalization(model="sswa", method="gradcam+shuffled")
 
 
-def test_nothing_is_probed_where_masks_tell_nothing(configure: Configure) -> None:
+def test_masks_that_do_not_depend_on_the_image_are_not_probed(configure: Configure) -> None:
     for changes in ({"method": "random"}, {"method": "center"}, {"method": "gradcam+shuffled"}, {"percent": 100}):
-        given = {"model": "sswa", "method": "gradcam", "percent": 50, **changes}
+        parameters = {"model": "sswa", "method": "gradcam", "percent": 50, **changes}
         with pytest.raises(InputError, match="There is nothing to probe"):
-            tasks.ProbeMasks(**given)
+            tasks.ProbeMasks(**parameters)
 
 
 def test_the_cell_that_shows_nothing_belongs_to_all_curves(configure: Configure) -> None:
-    nothing = cell(percent=100)
-    assert nothing.fingerprint == tasks.Retrain(percent=100).fingerprint
-    assert nothing.directory.name.startswith("percent=100,seed=0__")
-    assert nothing.arguments()["levels_path"] is None
-    assert nothing.fingerprint != tasks.Retrain(percent=0).fingerprint
+    invisible = cell(percent=100)
+    assert invisible.fingerprint == tasks.Retrain(percent=100).fingerprint
+    assert invisible.directory.name.startswith("percent=100,seed=0__")
+    assert invisible.arguments()["levels_path"] is None
+    assert invisible.fingerprint != tasks.Retrain(percent=0).fingerprint

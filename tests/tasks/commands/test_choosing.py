@@ -1,4 +1,4 @@
-"""Which results ``--where`` chooses."""
+"""The results that ``invalidate --where`` chooses."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.commands import invalidate
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write manifests of cells: two students, three percentages."""
     monkeypatch.setattr(invalidate, "data_folder", lambda: tmp_path)
-    monkeypatch.setattr(invalidate, "names_of", lambda report: set())
+    monkeypatch.setattr(invalidate, "directory_names", lambda report: set())
     for model in ("sswa/4", "ewa/4"):
         for percent in (30, 50, 70):
             name = f"model={model.replace('/', '-')},percent={percent}__{percent:012}"
@@ -27,14 +27,14 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chosen(capsys: pytest.CaptureFixture[str], *where: str) -> list[str]:
-    """Return the results that a grid of none of them would set aside, without their digits."""
+    """Return the labels of the results that would be set aside; none is of the grid."""
     assert invalidate.invalidate(Report(), "Retrain", where, downstream=False, dry_run=True, yes=True) == 0
     lines = capsys.readouterr().out.splitlines()
     return sorted(line.strip().removeprefix("Retrain/").partition("__")[0] for line in lines if "Retrain/" in line)
 
 
 @pytest.mark.parametrize(
-    ("where", "names"),
+    ("where", "expected"),
     [
         (
             ["percent=30", "percent=70"],
@@ -46,12 +46,12 @@ def chosen(capsys: pytest.CaptureFixture[str], *where: str) -> list[str]:
         (["percent=50", "model=sswa", "retrain.lr=0.1"], ["model=sswa-4,percent=50"]),
     ],
 )
-def test_values_of_a_key_are_alternatives_and_keys_hold_together(
-    where: list[str], names: list[str], capsys: pytest.CaptureFixture[str]
+def test_any_value_of_a_key_and_all_keys_must_match(
+    where: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert chosen(capsys, *where) == names
+    assert chosen(capsys, *where) == expected
 
 
-def test_a_setting_that_none_has(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="No result of Retrain is like that"):
+def test_a_value_that_no_result_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="No result of Retrain meets these conditions"):
         chosen(capsys, "retrain.lr=0.1", "retrain.lr=0.2", "percent=31")

@@ -1,4 +1,4 @@
-"""The command ``roar``: its help, its mistakes, and Luigi's options among a command's own arguments."""
+"""The command ``roar``: help, refused command lines, Ctrl-C, and Luigi's options among a command's own arguments."""
 
 import itertools
 import multiprocessing
@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from support.in_process import python_m_tasks
+from support.servers import until
 from support.workplace import Workplace
 
 from tasks.__main__ import COMMANDS, GROUPS
@@ -38,7 +39,7 @@ LUIGIS = [["--seeds", "0,1"], ["--retrain-lr=0.02"], ["--local-scheduler"]]
 OPTIONS = ["--seeds=0,1", "--retrain-lr=0.02", "--local-scheduler"]
 
 
-def test_every_command_is_known_here() -> None:
+def test_these_tests_cover_every_command() -> None:
     assert OWN.keys() == COMMANDS.keys()
 
 
@@ -50,20 +51,20 @@ def test_luigi_s_options_stand_before_between_and_after_a_command_s_own(name: st
     for first, *others in itertools.permutations(LUIGIS):
         rest = [*itertools.chain(*others)]
         for words in ([*first, *rest, *own], [*own, *first, *rest], [*first, *own, *rest]):
-            given = parse(command, words)
-            assert sorted(given.options) == sorted(OPTIONS), words
-            assert {**vars(given), "options": []} == vars(alone), words
+            arguments = parse(command, words)
+            assert sorted(arguments.options) == sorted(OPTIONS), words
+            assert {**vars(arguments), "options": []} == vars(alone), words
 
 
 @pytest.mark.parametrize("name", ["status", "restore"])
 def test_an_option_s_value_is_not_taken_for_the_argument(name: str) -> None:
     for words in (["--seeds", "0,1"], ["--seeds=0,1"]):
-        given = parse(COMMANDS[name], words)
-        assert given.options == ["--seeds=0,1"]
-        assert getattr(given, "family", None) is getattr(given, "name", None) is None
+        arguments = parse(COMMANDS[name], words)
+        assert arguments.options == ["--seeds=0,1"]
+        assert getattr(arguments, "family", None) is getattr(arguments, "name", None) is None
 
 
-def test_what_nobody_knows_is_left_to_luigi(tmp_path: Path) -> None:
+def test_unknown_options_go_to_luigi_which_refuses_them(tmp_path: Path) -> None:
     assert parse(COMMANDS["status"], ["--bogus=1", "--seeds", "0"]).options == ["--seeds=0", "--bogus=1"]
     answer = python_m_tasks(tmp_path, "status", "--bogus=1")
     assert answer.code == BAD_INPUT
@@ -84,9 +85,9 @@ def test_help_lists_the_commands_by_what_people_want_to_do(workplace: Workplace)
     assert code == 0
     assert output.startswith("usage: roar <command>")
     for title, group in GROUPS.items():
-        listed = output.split(f"{title}:\n")[1].split("\n\n")[0].splitlines()
-        assert [line.split()[0] for line in listed] == [command.name for command in group]
-        assert all(re.fullmatch(r"  \w+ +[A-Z].*\.", line) for line in listed)
+        lines = output.split(f"{title}:\n")[1].split("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in lines] == [command.name for command in group]
+        assert all(re.fullmatch(r"  \w+ +[A-Z].*\.", line) for line in lines)
     assert "reached" not in output
     assert workplace.run(sys.executable, "-m", "tasks", "-h") == (
         0,
@@ -95,7 +96,7 @@ def test_help_lists_the_commands_by_what_people_want_to_do(workplace: Workplace)
 
 
 @pytest.mark.parametrize("words", [(), ("mend",), ("Report",), ("--seeds", "0")])
-def test_a_mistaken_command_is_answered_with_those_that_there_are(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_an_unknown_command_is_refused_with_the_list_of_commands(tmp_path: Path, words: tuple[str, ...]) -> None:
     answer = python_m_tasks(tmp_path, *words)
     assert answer.code == BAD_INPUT
     assert answer.output.startswith("usage: python -m tasks <command>")
@@ -103,14 +104,14 @@ def test_a_mistaken_command_is_answered_with_those_that_there_are(tmp_path: Path
     assert "reached" not in answer.output
 
 
-def test_both_spellings_do_the_same(workplace: Workplace) -> None:
+def test_both_spellings_of_the_command_do_the_same(workplace: Workplace) -> None:
     answers = [workplace.run(*command, "status") for command in ([ROAR], [sys.executable, "-m", "tasks"])]
     assert answers[0] == answers[1]
     assert answers[0][0] == 0
     assert workplace.run(ROAR, "status", "--help")[1].startswith("usage: roar status [-h]")
 
 
-def test_a_process_that_was_forked_a_moment_ago_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_ends_a_process_that_was_just_forked_silently(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with interruptible():
         context = multiprocessing.get_context("fork")
@@ -127,11 +128,11 @@ def test_a_process_that_was_forked_a_moment_ago_ends_without_a_word(capfd: pytes
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_in_the_midst_of_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     class Dropping:
-        def __del__(self) -> None:  # what is raised here is dropped, as it is in a function that a fork calls
+        def __del__(self) -> None:  # Python drops exceptions of __del__, as of functions that a fork calls
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
+            time.sleep(0.1)  # until the signal's handler has raised here
 
     class Failing:
         def __del__(self) -> None:
@@ -144,18 +145,15 @@ def test_ctrl_c_in_the_midst_of_a_fork_is_not_lost(monkeypatch: pytest.MonkeyPat
         assert dropped.call_count == 1
         Dropping()
         assert dropped.call_count == 1  # and nothing is printed
-        time.sleep(20)
+        time.sleep(20)  # until the exception is raised again
         pytest.fail("the interruption was lost")
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
-def test_ctrl_c_says_how_far_the_run_is_and_that_it_goes_on(workplace: Workplace) -> None:
+def test_ctrl_c_prints_how_many_results_are_done_and_how_to_go_on(workplace: Workplace) -> None:
     process = workplace.popen(ROAR, "run", "--workers", "2", "--teacher-epochs", "20000")
-    deadline = time.monotonic() + 120
     runs = workplace.folder / "data/runs"
-    while not list(runs.glob("FineTuneTeacher/*/partial-progress.json")):  # the teacher is being trained
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until("the teacher trains", lambda: list(runs.glob("FineTuneTeacher/*/partial-progress.json")))
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     done = len(list(runs.glob("*/*/manifest.json")))

@@ -1,4 +1,4 @@
-"""``roar scheduler``: luigid and the page of results, what they show, and a restart in mid-run."""
+"""``roar scheduler``: luigid and the page of results, their pages, and a restart during a run."""
 
 import json
 import re
@@ -22,34 +22,34 @@ TEACHER = ("FineTuneTeacher", "--teacher-epochs", "400")
 
 @pytest.fixture
 def servers(workplace: Workplace) -> Iterator[Servers]:
-    with running(workplace) as found:
-        yield found
+    with running(workplace) as started:
+        yield started
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_both_listen_on_loopback_alone_and_stop_cleanly(servers: Servers, number: signal.Signals) -> None:
     assert servers.process is not None
     port, page = servers.ports
-    assert f"http://127.0.0.1:{port} " in servers.said[0]
-    assert f"http://127.0.0.1:{page} " in servers.said[1]
-    assert f"ssh -L {port}:127.0.0.1:{port} -L {page}:127.0.0.1:{page}" in servers.said[2]
+    assert f"http://127.0.0.1:{port} " in servers.lines[0]
+    assert f"http://127.0.0.1:{page} " in servers.lines[1]
+    assert f"ssh -L {port}:127.0.0.1:{port} -L {page}:127.0.0.1:{page}" in servers.lines[2]
     family = psutil.Process(servers.process.pid).children(recursive=True)
     listening = [c for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
     assert {(c.laddr.ip, c.laddr.port) for c in listening} == {("127.0.0.1", port), ("127.0.0.1", page)}
     names = {resource["name"]: resource["num_total"] for resource in servers.ask("resource_list")}
     assert names["memory_mb"] > 500
     assert servers.end(number) == 0
-    _, left = psutil.wait_procs(family, timeout=5)
-    assert not left
-    assert (servers.place.folder / "data/luigid-state.json").is_file()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+    assert (servers.workplace.folder / "data/luigid-state.json").is_file()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_knows_what_there_was(servers: Servers, number: signal.Signals) -> None:
+def test_a_restarted_luigid_knows_its_tasks(servers: Servers, number: signal.Signals) -> None:
     run = servers.luigi("GenerateScenes")
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
-    ended, state = time.time(), servers.place.folder / "data/luigid-state.json"
+    ended, state = time.time(), servers.workplace.folder / "data/luigid-state.json"
     if number == signal.SIGKILL:
         until("luigid has stored its state", lambda: state.exists() and state.stat().st_mtime > ended, 20)
     servers.end(number)
@@ -69,41 +69,41 @@ def test_a_server_that_ends_by_itself_is_named(servers: Servers) -> None:
 @pytest.mark.parametrize(
     ("ports", "message"),
     [
-        (("{taken}", "1"), "Port {taken} of 127.0.0.1 cannot be had"),
+        (("{taken}", "1"), "Port {taken} of 127.0.0.1 is not available"),
         (("70000", "{free}"), "give a whole number from 1 to 65,535, not '70000'"),
-        (("{free}", "{free}"), "Both servers cannot have port {free}"),
+        (("{free}", "{free}"), "The servers cannot share port {free}"),
     ],
 )
-def test_ports_that_cannot_be_had_are_named(servers: Servers, ports: tuple[str, str], message: str) -> None:
-    known = {"taken": servers.ports[0], "free": free_ports()[0]}
-    one, other = (port.format(**known) for port in ports)
+def test_a_port_that_is_not_available_is_refused(servers: Servers, ports: tuple[str, str], message: str) -> None:
+    numbers = {"taken": servers.ports[0], "free": free_ports()[0]}
+    one, other = (port.format(**numbers) for port in ports)
     words = ("scheduler", "--port", one, "--page-port", other)
-    code, output = servers.place.run(sys.executable, "-m", "tasks", *words)
+    code, output = servers.workplace.run(sys.executable, "-m", "tasks", *words)
     assert code == 40
-    assert message.format(**known) in output
+    assert message.format(**numbers) in output
     assert "Traceback" not in output
 
 
-def test_the_command_that_is_printed_leads_to_both() -> None:
+def test_the_printed_command_names_both_ports_unless_default() -> None:
     assert _options(8082, 8083) == ""
     assert _options(1, 2) == " --scheduler-port 1 --execution-page-port 2"
 
 
 @pytest.fixture
 def dialog(tmp_path: Path) -> Callable[[str | None], tuple[str, object]]:
-    """What follows ``luigi --module`` in the dialog of a failure that a run has told the scheduler so."""
+    """From a failure's message to what follows ``luigi --module`` in the scheduler's dialog."""
 
-    def shown(told: str | None) -> tuple[str, object]:
+    def fetch(message: str | None) -> tuple[str, object]:
         scheduler = StoredScheduler(tmp_path / "state.json")
-        known = {"family": "roar.RankPixels", "module": "tasks.chain.explanations", "params": {"model": "teacher"}}
-        scheduler.add_task(worker="w", task_id="t", status="FAILED", expl=told, **known)
+        task = {"family": "roar.RankPixels", "module": "tasks.chain.explanations", "params": {"model": "teacher"}}
+        scheduler.add_task(worker="w", task_id="t", status="FAILED", expl=message, **task)
         answer = scheduler.fetch_error("t")
         return f"{answer['taskModule']} {answer['taskFamily']}", answer["taskParams"]
 
-    return shown
+    return fetch
 
 
-def test_the_dialog_s_own_command_is_the_run_s(dialog: Callable[[str | None], tuple[str, object]]) -> None:
+def test_the_dialog_names_the_command_of_the_message(dialog: Callable[[str | None], tuple[str, object]]) -> None:
     text = "RankPixels failed: so it is\n  again: {}luigi --module tasks RankPixels --model=sswa --maps-batch=3"
     assert dialog(json.dumps(text.format(""))) == ("tasks RankPixels --model=sswa --maps-batch=3", None)
     command, params = dialog(json.dumps(text.format("LUIGI_CONFIG_PATH=a.cfg ")))
@@ -111,14 +111,14 @@ def test_the_dialog_s_own_command_is_the_run_s(dialog: Callable[[str | None], tu
     assert params is None
 
 
-@pytest.mark.parametrize("told", [None, "null", '""', "no JSON", "3"])
-def test_a_dialog_without_a_reason_names_the_family(
-    told: str | None, dialog: Callable[[str | None], tuple[str, object]]
+@pytest.mark.parametrize("message", [None, "null", '""', "no JSON", "3"])
+def test_a_dialog_without_a_message_names_the_family(
+    message: str | None, dialog: Callable[[str | None], tuple[str, object]]
 ) -> None:
-    assert dialog(told) == ("tasks.chain.explanations RankPixels", {"model": "teacher"})
+    assert dialog(message) == ("tasks.chain.explanations RankPixels", {"model": "teacher"})
 
 
-def test_no_scheduler_is_one_message(workplace: Workplace) -> None:
+def test_a_missing_scheduler_is_one_message(workplace: Workplace) -> None:
     command = (str(BIN / "luigi"), "--module", "tasks", "GenerateScenes", "--scheduler-port", "9")
     code, output = workplace.run(*command)
     assert code == 40
@@ -126,46 +126,45 @@ def test_no_scheduler_is_one_message(workplace: Workplace) -> None:
     assert "Traceback" not in output
 
 
-def test_progress_shows_and_a_killed_scheduler_costs_nothing(servers: Servers) -> None:
+def test_progress_is_shown_and_a_run_survives_a_killed_scheduler(servers: Servers) -> None:
     run = servers.luigi(*TEACHER)
 
-    def shown() -> Any:
+    def task_with_progress() -> Any:
         running = servers.tasks("RUNNING").values()
         own = (task for task in running if task["name"] == "roar.FineTuneTeacher")
         return next((t for t in own if t["progress_percentage"] and "images/s" in (t["status_message"] or "")), None)
 
-    task = until("the teacher's progress shows", shown)
+    task = until("the scheduler shows the teacher's progress", task_with_progress)
     assert re.search(r"epoch \d+/400, loss [\d.]+, [\d,]+ images/s, [\d:]+ left", task["status_message"])
     assert task["resources_running"]["memory_mb"] > 0
     first = task["progress_percentage"]
-    until("the bar has moved", lambda: (now := shown()) and now["progress_percentage"] > first)
+    until("the bar has moved", lambda: (now := task_with_progress()) and now["progress_percentage"] > first)
     servers.end(signal.SIGKILL)
-    (servers.place.folder / "data/luigid-state.json").unlink(missing_ok=True)
-    time.sleep(1)
+    (servers.workplace.folder / "data/luigid-state.json").unlink(missing_ok=True)
+    time.sleep(1)  # the run calls in vain and retries
     servers.start()
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
-    assert servers.place.counts()["FineTuneTeacher"] == 1
-    assert len(list(servers.place.results("FineTuneTeacher")[0].glob("log/*"))) == 1
+    assert servers.workplace.counts()["FineTuneTeacher"] == 1
+    assert len(list(servers.workplace.results("FineTuneTeacher")[0].glob("log/*"))) == 1
 
 
-def test_a_failure_s_dialog_holds_the_reason_and_the_command_that_mends_it(
+def test_a_failure_s_dialog_has_the_reason_and_the_command_that_runs_it_again(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(servers.place.folder))
-    (servers.place.folder / "my_maps.py").write_text(MOODY, encoding="utf-8")
-    (servers.place.folder / "broken").touch()
+    monkeypatch.setenv("PYTHONPATH", str(servers.workplace.folder))
+    (servers.workplace.folder / "my_maps.py").write_text(MOODY, encoding="utf-8")
+    (servers.workplace.folder / "broken").touch()
     run = servers.luigi("DumpMaps", "--model", "teacher", "--method", "my_maps:moody,gradcam")
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 30, output
     assert "Traceback" not in output
     ((task_id, task),) = servers.tasks("FAILED").items()
     assert task["name"] == "roar.DumpMaps"
-    shown = servers.ask("fetch_error", task_id=task_id)
-    told = json.loads(shown["error"])
-    assert "the planted failure" in told
-    command = told.splitlines()[-1].removeprefix("  again: ")
-    (servers.place.folder / "broken").unlink()
-    before = servers.place.counts()
-    assert servers.place.shell(command)[0] == 0
-    assert {k: n - before[k] for k, n in servers.place.counts().items() if n != before[k]} == {"DumpMaps": 1}
+    message = json.loads(servers.ask("fetch_error", task_id=task_id)["error"])
+    assert "the planted failure" in message
+    command = message.splitlines()[-1].removeprefix("  again: ")
+    (servers.workplace.folder / "broken").unlink()
+    before = servers.workplace.counts()
+    assert servers.workplace.shell(command)[0] == 0
+    assert {k: n - before[k] for k, n in servers.workplace.counts().items() if n != before[k]} == {"DumpMaps": 1}

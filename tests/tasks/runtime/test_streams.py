@@ -131,3 +131,34 @@ def test_another_error_is_named(
     streams._protected["stdout"].error = OSError(errno.ENOSPC, "No space left on device")
     assert streams.outcome(code, 40) == expected
     assert "cannot be written: No space left on device" in capsys.readouterr().err
+
+
+WHILE_A_THREAD_WRITES = """
+import fcntl, logging, os, sys, termios, threading, time
+import tasks
+
+reader, writer = os.pipe()
+os.dup2(writer, 2)
+full = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+threading.Thread(target=sys.stderr.write, args=("x" * 2 * full,), daemon=True).start()
+while int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder) < full:
+    time.sleep(.01)  # until the thread waits for a reader, and holds the stream's lock
+
+child = os.fork()
+if not child:
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    logging.getLogger("roar").warning("a line")
+    os._exit(7)
+deadline = time.monotonic() + 20
+while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
+    time.sleep(.01)  # until the child has ended
+os.write(1, b"%d" % os.waitstatus_to_exitcode(ended[1]))
+os.kill(child, 9) if not ended[0] else None
+os._exit(0)
+"""
+
+
+def test_a_process_forked_while_a_thread_writes_can_write(place: Workplace) -> None:
+    command = "env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", WHILE_A_THREAD_WRITES
+    assert place.run(*command)[1] == "7"

@@ -1,4 +1,4 @@
-"""luigid's state is data that nobody else can have written, and it answers to this machine's own names alone."""
+"""luigid's state is data that only its user can have written, and it answers to this machine's own names only."""
 
 import http.client
 import json
@@ -18,21 +18,21 @@ from tasks.web.luigid import STATE_FILE, StoredScheduler
 from tasks.web.safety import is_own_host, is_own_page
 
 
-def busy(path: Path) -> StoredScheduler:
+def busy_scheduler(path: Path) -> StoredScheduler:
     """A scheduler with tasks of many kinds, two workers and a batcher."""
     scheduler = StoredScheduler(path)
     scheduler.add_worker("w", [("workers", 2), ("host", "here")])
     scheduler.add_task_batcher("w", "roar.Retrain", ["percent"], 3)
     scheduler.add_task_batcher("w", "roar.DumpMaps", ["method"])
-    known: dict[str, Any] = {
+    common: dict[str, Any] = {
         "family": "roar.Retrain",
         "module": "tasks.chain.retraining",
         "resources": {"memory_mb": 1},
     }
-    scheduler.add_task(worker="w", task_id="done", status=DONE, params={"seed": "0"}, **known)
-    scheduler.add_task(worker="w", task_id="failed", status=FAILED, expl='"no luck ü"', deps=["done"], **known)
-    scheduler.add_task(worker="w", task_id="next", deps=["done"], priority=2.5, accepts_messages=True, **known)
-    scheduler.add_task(worker="v", task_id="later", deps=["next", "failed"], tracking_url="http://x", **known)
+    scheduler.add_task(worker="w", task_id="done", status=DONE, params={"seed": "0"}, **common)
+    scheduler.add_task(worker="w", task_id="failed", status=FAILED, expl='"no luck ü"', deps=["done"], **common)
+    scheduler.add_task(worker="w", task_id="next", deps=["done"], priority=2.5, accepts_messages=True, **common)
+    scheduler.add_task(worker="v", task_id="later", deps=["next", "failed"], tracking_url="http://x", **common)
     assert scheduler.get_work(worker="w")["task_id"] == "next"
     scheduler.set_task_progress_percentage("next", 40)
     scheduler.set_task_status_message("next", "epoch 4/10")
@@ -44,17 +44,16 @@ def plain(state: Any) -> Any:
     """Return tasks, workers and batchers as comparable data."""
     tasks, workers, batchers = state
 
-    def of(thing: Any) -> dict[str, Any]:
-        values = {key: sorted(v, key=str) if isinstance(v, set) else v for key, v in vars(thing).items()}
-        return values | ({"tasks": sorted(t.id for t in thing.tasks)} if "tasks" in values else {})
+    def attributes(item: Any) -> dict[str, Any]:
+        values = {key: sorted(v, key=str) if isinstance(v, set) else v for key, v in vars(item).items()}
+        return values | ({"tasks": sorted(t.id for t in item.tasks)} if "tasks" in values else {})
 
-    shown = {key: of(task) for key, task in tasks.items()}, {key: of(worker) for key, worker in workers.items()}
-    return *shown, batchers
+    return {k: attributes(task) for k, task in tasks.items()}, {k: attributes(w) for k, w in workers.items()}, batchers
 
 
-def test_the_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    """As a pickle of it would, which is code to whoever reads it."""
-    before = busy(tmp_path / STATE_FILE)
+def test_a_restored_state_equals_the_stored_one(tmp_path: Path) -> None:
+    """It equals the state after pickling, too, which Luigi uses and which runs code when it is read."""
+    before = busy_scheduler(tmp_path / STATE_FILE)
     before.dump()
     after = StoredScheduler(tmp_path / STATE_FILE)
     after.load()
@@ -69,7 +68,7 @@ def test_the_state_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 class Planted:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,16 +109,16 @@ def test_a_damaged_state_is_set_aside_with_one_message(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / STATE_FILE
-    busy(path).dump()
+    busy_scheduler(path).dump()
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    refused(path, capsys, "")
+    check_refusal(path, capsys, "")
 
 
 def test_a_pickle_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / STATE_FILE
     path.write_bytes(pickle.dumps(Planted(tmp_path / "ran")))
     path.chmod(0o600)
-    refused(path, capsys, "")
+    check_refusal(path, capsys, "")
     assert not (tmp_path / "ran").exists()
 
 
@@ -128,7 +127,7 @@ def test_a_state_that_others_can_have_written_is_not_read(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / STATE_FILE
-    busy(path).dump()
+    busy_scheduler(path).dump()
     if kind.endswith("may write"):
         path.chmod(0o620 if kind.startswith("group") else 0o602)
     elif kind == "another's":
@@ -142,11 +141,11 @@ def test_a_state_that_others_can_have_written_is_not_read(
         path.unlink()
         path.mkdir() if kind == "folder" else os.mkfifo(path)
     words = {"another's": "it belongs to user", "link": "symbolic links", "folder": "directory", "pipe": "no regular"}
-    refused(path, capsys, words.get(kind, "others may write it: its mode is 6"))
+    check_refusal(path, capsys, words.get(kind, "others may write it: its mode is 6"))
 
 
-def refused(path: Path, capsys: pytest.CaptureFixture[str], words: str) -> None:
-    """Check that a state is set aside, that one line says so, and that a new one is written in its place."""
+def check_refusal(path: Path, capsys: pytest.CaptureFixture[str], words: str) -> None:
+    """Check that a state's file is renamed, that one line says so, and that a new state can be stored and restored."""
     scheduler = StoredScheduler(path)
     capsys.readouterr()
     scheduler.load()

@@ -64,23 +64,23 @@ class Server:
             return b"".join(iter(lambda: line.recv(65536), b""))
 
 
-def start(place: Workplace, *options: str) -> Server:
+def start(workplace: Workplace, *options: str) -> Server:
     process = subprocess.Popen(
         [sys.executable, "-m", "tasks", "pages", "--port", "0", *options],
-        cwd=place.folder,
-        env=place.environment(),
+        cwd=workplace.folder,
+        env=workplace.environment(),
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if found := re.fullmatch(r"Pages: http://[\d.]+:(\d+)/\n", line):
-            return Server(process, int(found[1]))
+        if match := re.fullmatch(r"Pages: http://[\d.]+:(\d+)/\n", line):
+            return Server(process, int(match[1]))
     raise AssertionError(line)
 
 
 def stop(server: Server, number: int = signal.SIGTERM) -> None:
-    """Stop the server, which must have had nothing to complain of."""
+    """Stop the server, which must have logged no request and no error."""
     server.process.send_signal(number)
     _, errors = server.process.communicate(timeout=20)
     assert server.process.returncode == 0, errors
@@ -89,16 +89,16 @@ def stop(server: Server, number: int = signal.SIGTERM) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """A copy of the chain in which something is wrong with some results; their digits by what it is."""
+    """A copy of the chain with some results in other states; their digits and directories by state."""
 
-    place: Workplace
+    workplace: Workplace
     digits: dict[str, str]
     directories: dict[str, Path]
 
 
 @pytest.fixture(scope="module")
 def chain(pristine: Workplace) -> Workplace:
-    """The small chain, to be read."""
+    """The small chain, which tests only read."""
     return pristine
 
 
@@ -106,13 +106,13 @@ def chain(pristine: Workplace) -> Workplace:
 def planted(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     folder = tmp_path_factory.mktemp("pages") / "copy"
     shutil.copytree(chain.folder, folder, ignore=shutil.ignore_patterns("trash"))
-    place = Workplace(folder)
-    place.configure()
+    workplace = Workplace(folder)
+    workplace.configure()
     outside = folder / "outside"
     outside.mkdir()
     (outside / "secret.txt").write_text(SECRET)
     cells = {
-        key: next(d for d in place.results("Retrain") if d.name.startswith(start))
+        key: next(d for d in workplace.results("Retrain") if d.name.startswith(start))
         for key, start in {
             "failed": "method=gradcam,model=teacher,model_seed=0,percent=30",
             "interrupted": "method=gradcam,model=teacher,model_seed=0,percent=60",
@@ -122,7 +122,7 @@ def planted(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "done": "percent=0,seed=0",
         }.items()
     }
-    (cells["damaged"],) = place.results("DistillStudent")
+    (cells["damaged"],) = workplace.results("DistillStudent")
     (cells["damaged"] / "model.pt").write_bytes(b"")
     for key in ("failed", "interrupted", "running"):
         manifest = json.loads((cells[key] / "manifest.json").read_text())
@@ -135,14 +135,14 @@ def planted(chain: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Itera
     progress = {"share": 0.25, "text": "epoch 1/4", "seconds_left": 12, "updated": 1e9, "history": history}
     (cells["running"] / "partial-progress.json").write_text(json.dumps(progress))
     shutil.rmtree(cells["missing"])
-    plant_links(cells["linked"], outside, place.folder / "data/runs/Retrain")
+    plant_links(cells["linked"], outside, workplace.folder / "data/runs/Retrain")
     with (cells["running"] / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Planted(place, {key: d.name[-12:] for key, d in cells.items()}, cells)
+        yield Planted(workplace, {key: d.name[-12:] for key, d in cells.items()}, cells)
 
 
 def plant_links(cell: Path, outside: Path, family: Path) -> None:
-    """Leave ways out of the data folder: in a result, as a result, and in a manifest."""
+    """Plant links that lead out of the data folder: in a result, as a result, and in a manifest."""
     size = (cell / "scores.npy").stat().st_size
     (outside / "scores.npy").write_bytes(SECRET.encode().ljust(size))
     (cell / "scores.npy").unlink()
@@ -179,7 +179,7 @@ def plant_links(cell: Path, outside: Path, family: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(planted: Planted) -> Iterator[Server]:
-    started = start(planted.place)
+    started = start(planted.workplace)
     yield started
     stop(started)
 
@@ -199,16 +199,16 @@ class Square:
 def squares(page: str) -> dict[str, Square]:
     """Return the squares of the grid's page, or of a part of it, by their digits."""
     details = r'title="([^"]*)"(?: data-share="(\d+)")?(?: data-why="([^"]*)")?>([^<]*)'
-    found = re.findall(rf'<a href="/task/(\w{{12}})" class="sq (\w+)" {details}</a>', page)
-    assert len(found) == page.count('" class="sq ') == len({digits for digits, *_ in found})
-    return {digits: Square(*map(html.unescape, values)) for digits, *values in found}
+    matches = re.findall(rf'<a href="/task/(\w{{12}})" class="sq (\w+)" {details}</a>', page)
+    assert len(matches) == page.count('" class="sq ') == len({digits for digits, *_ in matches})
+    return {digits: Square(*map(html.unescape, values)) for digits, *values in matches}
 
 
 def part(page: str, name: str) -> str:
-    """Return the HTML of a part of the grid's page, as text: an element with this id."""
-    found = re.search(rf'<(\w+) id="{name}"[^>]*data-part.*?</\1>', page, re.DOTALL)
-    assert found is not None, name
-    return html.unescape(found[0])
+    """Return the HTML of the part with this id, unescaped."""
+    match = re.search(rf'<(\w+) id="{name}"[^>]*data-part.*?</\1>', page, re.DOTALL)
+    assert match is not None, name
+    return html.unescape(match[0])
 
 
 def parts(page: str) -> set[str]:
@@ -216,48 +216,48 @@ def parts(page: str) -> set[str]:
 
 
 def source(page: str) -> str:
-    """Return the address that a page asks for what is new."""
+    """Return the address at which a page asks for changes."""
     return html.unescape(re.search(r'data-source="([^"]*)"', page)[1])  # type: ignore[index]
 
 
 def counts(page: str) -> dict[str, dict[str, int]]:
-    """Return how many results of each stage are in which state, by the table of stages."""
+    """Return the numbers of results by family and state, as in the table of stages."""
     rows = re.findall(r'<tr><th scope="row">(\w+)</th><td>(\d+)</td>(.*?)</tr>', part(page, "stages"))
-    found = {family: dict(re.findall(r'<td class="(\w+)">(\d+)</td>', cells)) for family, _, cells in rows}
-    numbers = {family: {kind: int(number) for kind, number in kinds.items()} for family, kinds in found.items()}
-    assert {family: int(every) for family, every, _ in rows} == {f: sum(kinds.values()) for f, kinds in numbers.items()}
+    texts = {family: dict(re.findall(r'<td class="(\w+)">(\d+)</td>', cells)) for family, _, cells in rows}
+    numbers = {family: {kind: int(number) for kind, number in kinds.items()} for family, kinds in texts.items()}
+    assert {family: int(total) for family, total, _ in rows} == {f: sum(kinds.values()) for f, kinds in numbers.items()}
     return numbers
 
 
 def test_the_grid_shows_every_result_once_with_its_state(server: Server, planted: Planted) -> None:
     page = server.ask("/").text
-    shown = squares(page)
-    assert {key: shown[digits].state for key, digits in planted.digits.items()} == {
+    by_digits = squares(page)
+    assert {key: by_digits[digits].state for key, digits in planted.digits.items()} == {
         key: key for key in planted.digits
     } | {"linked": "done"}
     assert counts(page)["Retrain"] == {"done": 4, "running": 1, "failed": 1, "interrupted": 1, "missing": 1}
     assert counts(page)["Report"] == {"missing": 1}
-    assert sum(count for kinds in counts(page).values() for count in kinds.values()) == len(shown) == 22
-    done = [square.state for square in shown.values()].count("done")
+    assert sum(count for kinds in counts(page).values() for count in kinds.values()) == len(by_digits) == 22
+    done = [square.state for square in by_digits.values()].count("done")
     assert f"{done} of 22 results done" in part(page, "sum")
     assert f">1 failed, {100 * done // 22} % – " in part(page, "title")
     assert f'<rect class="done" x="0" width="{done}" height="1"/>' in part(page, "sum")
     assert part(page, "count-done") == f'<span id="count-done" data-part>{done}</span>'
-    measured = json.loads((planted.directories["done"] / "metrics.json").read_text())["test"]["map_classes"]
-    score = f"{100 * measured:.1f}"
-    clean = shown[planted.digits["done"]]
+    map_classes = json.loads((planted.directories["done"] / "metrics.json").read_text())["test"]["map_classes"]
+    score = f"{100 * map_classes:.1f}"
+    clean = by_digits[planted.digits["done"]]
     assert (clean.title, clean.text, clean.why) == (f"seed 0: done, mAP {score} %", score, "")
-    running = shown[planted.digits["running"]]
+    running = by_digits[planted.digits["running"]]
     assert (running.title, running.share, running.text) == ("seed 0: running, 25 %", "2", "")
     assert "epoch 1/4, about 00:12 left" in running.why
-    assert shown[planted.digits["failed"]].why == f"ValueError: {SCRIPT}"
-    assert "model.pt has 0 bytes" in shown[planted.digits["damaged"]].why
+    assert by_digits[planted.digits["failed"]].why == f"ValueError: {SCRIPT}"
+    assert "model.pt has 0 bytes" in by_digits[planted.digits["damaged"]].why
     assert re.findall(r"<caption>(.*?) <span", page) == ["Clean and controls", "Grad-CAM"]
     assert part(page, "tally-1") == '<span id="tally-1" data-part>0 of 4</span>'
     assert SCRIPT not in page
 
 
-def test_what_runs_and_what_needs_a_look_is_listed(server: Server, planted: Planted) -> None:
+def test_running_and_failed_results_are_listed(server: Server, planted: Planted) -> None:
     page = server.ask("/").text
     (item,) = re.findall(r"<li.*?</li>", part(page, "running"))
     assert f'href="/task/{planted.digits["running"]}"' in item
@@ -272,7 +272,7 @@ def test_what_runs_and_what_needs_a_look_is_listed(server: Server, planted: Plan
     assert '<p class="more" hidden>' in part(page, "attention")
 
 
-def test_only_what_has_changed(server: Server, planted: Planted) -> None:
+def test_only_changed_parts_are_sent(server: Server, planted: Planted) -> None:
     page = server.ask("/").text
     latest = source(page)
     assert parts(server.ask(latest).text) == set()
@@ -280,7 +280,7 @@ def test_only_what_has_changed(server: Server, planted: Planted) -> None:
     note = json.loads((directory / "partial-progress.json").read_text())
     (directory / "partial-progress.json").write_text(json.dumps({**note, "share": 0.5}))
     (planted.directories["failed"] / "partial-failure.json").rename(planted.directories["failed"] / "hidden")
-    time.sleep(2.1)  # what was seen last is shown again for two seconds
+    time.sleep(2.1)  # a snapshot is used again for two seconds
     later = server.ask(latest).text
     (planted.directories["failed"] / "hidden").rename(planted.directories["failed"] / "partial-failure.json")
     rows = {name for name in parts(later) if name.startswith("row-")}
@@ -299,7 +299,7 @@ def test_only_what_has_changed(server: Server, planted: Planted) -> None:
     assert squares(server.ask("/").text)[planted.digits["failed"]].state == "failed"
 
 
-def test_what_has_not_changed_is_not_sent(server: Server, planted: Planted) -> None:
+def test_an_unchanged_page_is_not_sent_again(server: Server, planted: Planted) -> None:
     for address in (source(server.ask("/").text), f"/task/{planted.digits['done']}"):
         first = server.ask(address)
         again = server.ask(address, **{"If-None-Match": first.headers["etag"]})
@@ -327,7 +327,7 @@ def test_page_of_a_task(server: Server, planted: Planted, key: str) -> None:
         assert f'<a href="/task/{digits}/files/metrics.json">metrics.json</a>' in page
 
 
-def test_a_task_goes_by_its_whole_fingerprint_too(server: Server, planted: Planted) -> None:
+def test_a_page_by_the_whole_fingerprint(server: Server, planted: Planted) -> None:
     whole = json.loads((planted.directories["done"] / "manifest.json").read_text())["fingerprint"]
     assert server.ask(f"/task/{whole}").code == 200
     assert server.ask(f"/task/{whole[:12]}{'0' * 52}").code == 404
@@ -338,14 +338,14 @@ def test_a_task_goes_by_its_whole_fingerprint_too(server: Server, planted: Plant
 def test_a_result_outside_the_grid_has_a_page(server: Server) -> None:
     assert f'<a href="/task/{EVIL[:12]}">' in server.ask("/others").text
     page = server.ask(f"/task/{EVIL}").text
-    assert "not of the grid" in page
+    assert "not part of the grid" in page
     assert SCRIPT not in page
     assert "&lt;script&gt;" in page
     assert server.ask(f"/task/{EVIL[:12]}/files/ok.txt").body == b"ok"
     assert server.ask(f"/task/{EVIL[:12]}/files/large.bin").body == b"large " * 2_000_000
 
 
-def test_a_reader_may_leave(server: Server) -> None:
+def test_a_client_may_disconnect(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as line:
         line.sendall(f"GET /task/{EVIL[:12]}/files/large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
@@ -353,7 +353,7 @@ def test_a_reader_may_leave(server: Server) -> None:
 
 
 def test_files_and_figures(server: Server, planted: Planted) -> None:
-    (teacher,) = planted.place.results("FineTuneTeacher")
+    (teacher,) = planted.workplace.results("FineTuneTeacher")
     digits = teacher.name[-12:]
     for name, kind in {"curves.png": "image/png", "model.pt": "application/octet-stream"}.items():
         answer = server.ask(f"/task/{digits}/files/{name}")
@@ -361,15 +361,15 @@ def test_files_and_figures(server: Server, planted: Planted) -> None:
         assert answer.headers["content-type"] == kind
         assert ("content-disposition" in answer.headers) == (name == "model.pt")
     assert "Validation, %" in server.ask(f"/task/{digits}").text
-    (report,) = planted.place.results("Report")
+    (report,) = planted.workplace.results("Report")
     page = server.ask(f"/task/{report.name[-12:]}").text
     assert f'src="/task/{report.name[-12:]}/files/roar_f1_samples.png"' in page
 
 
 def test_report_of_another_state_says_so(server: Server, planted: Planted) -> None:
-    (report,) = planted.place.results("Report")
+    (report,) = planted.workplace.results("Report")
     page = server.ask("/report").text
-    assert "The report of this grid is not done</b>: 16 of 21 results are there" in page
+    assert "The report of this grid is not done</b>: 16 of 21 results are done" in page
     address = f"/task/{report.name[-12:]}/files/report.html"
     assert f'<iframe src="{address}"' in page
     answer = server.ask(address)
@@ -445,10 +445,10 @@ def test_head_of_files_and_logs(server: Server, planted: Planted) -> None:
         assert int(head.headers["content-length"]) == len(answer.body), below
 
 
-def test_answers_are_packed(server: Server) -> None:
-    packed = server.ask("/", **{"Accept-Encoding": "gzip"})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert squares(gzip.decompress(packed.body).decode()).keys() == squares(server.ask("/").text).keys()
+def test_answers_are_compressed(server: Server) -> None:
+    answer = server.ask("/", **{"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert squares(gzip.decompress(answer.body).decode()).keys() == squares(server.ask("/").text).keys()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
@@ -538,8 +538,8 @@ def stamp(folder: Path) -> str:
 
 def test_no_request_changes_anything(server: Server, planted: Planted) -> None:
     draw = random.Random(0)
-    before = stamp(planted.place.folder)
-    known = [*ADDRESSES, *(f"/task/{digits}" for digits in planted.digits.values())]
+    before = stamp(planted.workplace.folder)
+    addresses = [*ADDRESSES, *(f"/task/{digits}" for digits in planted.digits.values())]
     parts = [
         "",
         "/log/1",
@@ -553,7 +553,7 @@ def test_no_request_changes_anything(server: Server, planted: Planted) -> None:
     queries = ["since=%00", "since[]=1", "cmd=rm", "_method=DELETE", "attempt=1&attempt=2", "=", "&&&", "%", "a" * 3000]
     methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "LINK"]
     for _ in range(300):
-        path = f"{draw.choice(known)}{draw.choice(parts)}?{draw.choice(queries)}"
+        path = f"{draw.choice(addresses)}{draw.choice(parts)}?{draw.choice(queries)}"
         answer = server.ask(path, draw.choice(methods), draw.choice([None, b"", b"{}", b"x" * 5000]))
         assert answer.code in (200, 400, 404, 405), path
     with contextlib.suppress(ConnectionError):
@@ -566,33 +566,33 @@ def test_no_request_changes_anything(server: Server, planted: Planted) -> None:
     ):
         server.raw(garbage, hang_up=True)
     assert server.ask("/").code == 200
-    assert stamp(planted.place.folder) == before
+    assert stamp(planted.workplace.folder) == before
 
 
-def test_nothing_listens_but_on_this_machine(server: Server) -> None:
+def test_the_server_listens_on_the_loopback_only(server: Server) -> None:
     process = psutil.Process(server.process.pid)
     connections = getattr(process, "net_connections", None) or process.connections
-    listening = {each.laddr for each in connections(kind="all") if each.status == psutil.CONN_LISTEN}
+    listening = {socket.laddr for socket in connections(kind="all") if socket.status == psutil.CONN_LISTEN}
     assert listening == {("127.0.0.1", server.port)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stops_cleanly_with_readers_connected(chain: Workplace, number: int) -> None:
     server = start(chain)
-    waiting = socket.create_connection(("127.0.0.1", server.port))
-    waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-    kept = http.client.HTTPConnection("127.0.0.1", server.port)
-    kept.request("GET", "/report")
-    page = kept.getresponse().read().decode()
+    unfinished = socket.create_connection(("127.0.0.1", server.port))
+    unfinished.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    idle = http.client.HTTPConnection("127.0.0.1", server.port)
+    idle.request("GET", "/report")
+    page = idle.getresponse().read().decode()
     assert "The report of this grid, made" in page
     began = time.monotonic()
     stop(server, number)
     assert time.monotonic() - began < 5
-    kept.close()
-    waiting.close()
+    idle.close()
+    unfinished.close()
 
 
-def test_options_are_the_grid_s_and_mistakes_are_told(workplace: Workplace) -> None:
+def test_pages_take_the_options_of_the_grid_and_refuse_mistakes(workplace: Workplace) -> None:
     server = start(
         workplace, "--percents", "10,20", "--directions", "remove,keep", "--seeds", "0,1", "--methods", "lrp"
     )
@@ -602,7 +602,7 @@ def test_options_are_the_grid_s_and_mistakes_are_told(workplace: Workplace) -> N
         code, output = workplace.run(*command, "--port", str(server.port))
         assert (code, output) == (
             40,
-            f"The pages cannot be at 127.0.0.1:{server.port}: somebody else has it. Give another port, or 0 for any.\n",
+            f"The pages cannot be at 127.0.0.1:{server.port}: the port is in use. Give another port, or 0 for any.\n",
         )
         assert "There is no report yet: 0 of" in server.ask("/report").text
         assert re.search("waits for GenerateScenes", server.ask(f"/task/{next(iter(squares(page)))}").text)

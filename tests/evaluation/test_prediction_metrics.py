@@ -1,27 +1,24 @@
-"""Metrics against scikit-learn, slow loops and closed forms."""
+"""Metrics of predictions against scikit-learn, slow loops and closed forms."""
 
 import itertools
 import time
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from roar_pipeline.errors import InputError
-from roar_pipeline.evaluation.metrics import (
+from roar_pipeline.evaluation.prediction_metrics import (
     average_precision_per_class,
     best_f1_threshold,
     evaluate,
     f1_samples,
-    localization_auc,
     map_classes,
     map_samples,
     map_voc,
     per_image_average_precision,
     per_image_f1,
-    pointing,
     predicted,
-    summarize_pairs,
     voc_average_precision_per_class,
 )
 
@@ -46,10 +43,10 @@ def test_average_precision_equals_scikit_learn(labels, scores):
     assert per_class == pytest.approx([average_precision_score(y, s) for y, s in zip(labels.T, scores.T, strict=True)])
     assert map_classes(labels, scores) == pytest.approx(average_precision_score(labels, scores, average="macro"))
     some = labels.any(axis=1)
-    wanted = [average_precision_score(y, s) for y, s in zip(labels[some], scores[some], strict=True)]
-    assert per_image_average_precision(labels, scores)[some] == pytest.approx(wanted, abs=1e-12)
+    expected = [average_precision_score(y, s) for y, s in zip(labels[some], scores[some], strict=True)]
+    assert per_image_average_precision(labels, scores)[some] == pytest.approx(expected, abs=1e-12)
     assert np.isnan(per_image_average_precision(labels, scores)[~some]).all()
-    assert map_samples(labels, scores) == pytest.approx(np.mean(wanted), abs=1e-12)
+    assert map_samples(labels, scores) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize("positives", ["some", "all", "none"])
@@ -60,31 +57,31 @@ def test_a_single_class_has_every_metric(positives):
     scores = (rng.normal(size=(40, 1)) + present[:, None]).astype(np.float32)
     labels = present[:, None].astype(np.uint8)
     threshold = best_f1_threshold(labels, scores)
-    found = evaluate(labels, scores, tuned_threshold=threshold)
+    values = evaluate(labels, scores, tuned_threshold=threshold)
     average = average_precision_score(present, scores[:, 0]) if present.any() else None
-    assert found["per_class"] == [pytest.approx(average) if present.any() else None]
-    assert found["map_classes"] == found["per_class"][0]
-    assert found["map_samples"] == (1 if present.any() else None)
-    assert found["f1_samples"] == pytest.approx((present & (scores[:, 0] >= 0)).mean())
-    assert found["f1_tuned"] == pytest.approx(present.mean()), "a low enough threshold predicts all"
+    assert values["per_class"] == [pytest.approx(average) if present.any() else None]
+    assert values["map_classes"] == values["per_class"][0]
+    assert values["map_samples"] == (1 if present.any() else None)
+    assert values["f1_samples"] == pytest.approx((present & (scores[:, 0] >= 0)).mean())
+    assert values["f1_tuned"] == pytest.approx(present.mean()), "a low enough threshold predicts all"
     two = np.concatenate([labels, np.zeros_like(labels)], axis=1), np.concatenate([scores, scores * 0 - 9], axis=1)
-    assert found["f1_samples"] == pytest.approx(f1_samples(*two, 0.5)), "a class that is never there adds nothing"
+    assert values["f1_samples"] == pytest.approx(f1_samples(*two, 0.5)), "a class that is never present adds nothing"
 
 
 def average_precision_reference(positive, scores):
     """Walk down the distinct thresholds and add recall steps times precision."""
-    found, total = 0.0, sum(positive)
+    average, total = 0.0, sum(positive)
     recall = 0.0
     for threshold in sorted(set(scores), reverse=True):
         hits = sum(p for p, s in zip(positive, scores, strict=True) if s >= threshold)
-        taken = sum(s >= threshold for s in scores)
-        found += (hits / total - recall) * hits / taken
+        predicted_count = sum(s >= threshold for s in scores)
+        average += (hits / total - recall) * hits / predicted_count
         recall = hits / total
-    return found
+    return average
 
 
 def average_precision(positive, scores):
-    """Ours, of a single class."""
+    """Return our average precision of a single class."""
     return average_precision_per_class(positive[:, None], scores[:, None])[0]
 
 
@@ -103,7 +100,7 @@ def voc_reference(positive, scores):
 
 
 def voc(positive, scores):
-    """Ours, of a single class."""
+    """Return our VOC average precision of a single class."""
     return voc_average_precision_per_class(np.array(positive)[:, None], np.array(scores, float)[:, None])[0]
 
 
@@ -146,8 +143,8 @@ def test_voc_average_precision_is_never_below_scikit_learns(labels, scores):
 def test_average_precision_equals_the_slow_reference(seed):
     rng = np.random.default_rng(seed)
     positive, scores = rng.random(25) < 0.4, rng.integers(0, 9, 25)
-    wanted = average_precision_reference(positive.tolist(), scores.tolist())
-    assert average_precision(positive, scores) == pytest.approx(wanted, abs=1e-12)
+    expected = average_precision_reference(positive.tolist(), scores.tolist())
+    assert average_precision(positive, scores) == pytest.approx(expected, abs=1e-12)
 
 
 def test_average_precision_of_degenerate_cases():
@@ -177,10 +174,10 @@ def test_classes_and_images_without_labels_are_left_out_of_the_means():
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.622])
 def test_f1_equals_scikit_learn(labels, scores, threshold):
     chosen = 1 / (1 + np.exp(-scores.astype(np.float64))) >= threshold
-    wanted = f1_score(labels, chosen, average="samples", zero_division=0)
-    assert f1_samples(labels, scores, threshold) == pytest.approx(wanted, abs=1e-12)
-    each = [f1_score(y, c, zero_division=0) for y, c in zip(labels, chosen, strict=True)]
-    assert per_image_f1(labels, scores, threshold) == pytest.approx(each, abs=1e-12)
+    expected = f1_score(labels, chosen, average="samples", zero_division=0)
+    assert f1_samples(labels, scores, threshold) == pytest.approx(expected, abs=1e-12)
+    per_image = [f1_score(y, c, zero_division=0) for y, c in zip(labels, chosen, strict=True)]
+    assert per_image_f1(labels, scores, threshold) == pytest.approx(per_image, abs=1e-12)
 
 
 def test_f1_of_degenerate_cases():
@@ -191,7 +188,7 @@ def test_f1_of_degenerate_cases():
     assert f1_samples(labels[:0], scores[:0], 0.5) is None
 
 
-def test_what_an_image_without_labels_does_to_each_metric():
+def test_the_effect_of_an_image_without_labels_on_every_metric():
     """A negative of every class in the three over classes, left out of map_samples, 0 in F1 either way."""
     labels, scores = some_predictions()
     labels = labels[labels.any(axis=1)]
@@ -207,7 +204,7 @@ def test_what_an_image_without_labels_does_to_each_metric():
 
 
 def best_threshold_reference(labels, scores):
-    """The highest mean F1 over all thresholds that differ, by trying every one."""
+    """Return the best threshold and its mean F1 by trying all thresholds that differ."""
     probabilities = sorted({0.0, 1.0, *(1 / (1 + np.exp(-scores.astype(float)))).ravel()})
     candidates = [0.5, *((a + b) / 2 for a, b in itertools.pairwise(probabilities))]
     values = [per_image_f1(labels, scores, threshold).mean() for threshold in candidates]
@@ -218,9 +215,9 @@ def best_threshold_reference(labels, scores):
 @pytest.mark.parametrize(("labels", "scores"), PREDICTIONS)
 @pytest.mark.parametrize("shift", [-3, 0, 2])
 def test_the_best_threshold_equals_the_slow_reference(labels, scores, shift):
-    wanted, highest = best_threshold_reference(labels, scores + shift)
+    expected, highest = best_threshold_reference(labels, scores + shift)
     threshold = best_f1_threshold(labels, scores + shift)
-    assert threshold == pytest.approx(wanted, abs=1e-12)
+    assert threshold == pytest.approx(expected, abs=1e-12)
     assert f1_samples(labels, scores + shift, threshold) == pytest.approx(highest, abs=1e-12)
 
 
@@ -234,26 +231,26 @@ def test_the_best_threshold_of_hand_cases():
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "wanted"),
+    ("probabilities", "expected"),
     [([0.9, 0.7, 0.65, 0.3], 0.8), ([0.98, 0.96, 0.6, 0.4], 0.2), ([0.9, 0.4, 0.3, 0.2], 0.5)],
 )
-def test_of_equally_good_thresholds_the_closest_to_half_is_taken(probabilities, wanted):
-    """The first class and the last are there: F1 is 2/3 with one prediction or four, and less between."""
+def test_of_equally_good_thresholds_the_closest_to_half_is_chosen(probabilities, expected):
+    """The first class and the last are present: F1 is 2/3 with one prediction or four, and less between."""
     scores = np.log([[p / (1 - p) for p in probabilities]])
-    assert best_f1_threshold(np.array([[1, 0, 0, 1]]), scores) == pytest.approx(wanted)
+    assert best_f1_threshold(np.array([[1, 0, 0, 1]]), scores) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("wanted", "second", "last"), [(0.8, 0.7, 0.3), (0.2, 0.68, 0.4)])
-def test_rounding_does_not_choose_among_equally_good_thresholds(wanted, second, last):
+@pytest.mark.parametrize(("expected", "second", "last"), [(0.8, 0.7, 0.3), (0.2, 0.68, 0.4)])
+def test_rounding_does_not_choose_among_equally_good_thresholds(expected, second, last):
     """The case above in sixty images with scores a little apart: sums of sixty F1s that are equal but for rounding."""
-    first = 2 * 0.8 - 0.7 if wanted == 0.8 else 0.999
+    first = 2 * 0.8 - 0.7 if expected == 0.8 else 0.999
     probabilities = np.repeat([[first, second, second - 0.05, last]], 60, axis=0)
     apart = np.random.default_rng(0).permuted(np.linspace(0, 1e-5, 240)).reshape(60, 4)
     scores = np.log(probabilities / (1 - probabilities)) + apart
-    assert best_f1_threshold(np.repeat([[1, 0, 0, 1]], 60, axis=0), scores) == pytest.approx(wanted, abs=1e-3)
+    assert best_f1_threshold(np.repeat([[1, 0, 0, 1]], 60, axis=0), scores) == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_best_threshold_where_none_is_better():
+def test_the_best_threshold_of_degenerate_cases():
     labels, scores = some_predictions()
     assert best_f1_threshold(labels[:0], scores[:0]) == 0.5
     assert best_f1_threshold(0 * labels, scores) == 0.5
@@ -287,20 +284,20 @@ def test_the_threshold_is_a_probability():
             predicted(scores, threshold)
 
 
-def test_evaluate_names_what_it_measured_in_plain_numbers():
+def test_evaluate_returns_all_metrics_as_plain_numbers():
     labels, scores = some_predictions()
     labels[:, 4] = 0
-    found = evaluate(labels, scores, 0.5)
-    assert list(found) == ["map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned", "per_class"]
-    assert found["f1_tuned"] is None
+    values = evaluate(labels, scores, 0.5)
+    assert list(values) == ["map_classes", "map_voc", "map_samples", "f1_samples", "f1_tuned", "per_class"]
+    assert values["f1_tuned"] is None
     assert evaluate(labels, scores, 0.5, 0.25)["f1_tuned"] == f1_samples(labels, scores, 0.25)
-    assert found["map_classes"] == map_classes(labels, scores)
-    assert found["map_voc"] == map_voc(labels, scores)
-    assert found["map_samples"] == map_samples(labels, scores)
-    assert found["f1_samples"] == f1_samples(labels, scores, 0.5)
-    assert found["per_class"] == average_precision_per_class(labels, scores)
-    assert found["per_class"][4] is None
-    assert {type(v) for v in [*found["per_class"], *list(found.values())[:4]]} == {float, type(None)}
+    assert values["map_classes"] == map_classes(labels, scores)
+    assert values["map_voc"] == map_voc(labels, scores)
+    assert values["map_samples"] == map_samples(labels, scores)
+    assert values["f1_samples"] == f1_samples(labels, scores, 0.5)
+    assert values["per_class"] == average_precision_per_class(labels, scores)
+    assert values["per_class"][4] is None
+    assert {type(v) for v in [*values["per_class"], *list(values.values())[:4]]} == {float, type(None)}
 
 
 @pytest.mark.parametrize("function", [map_classes, map_voc, map_samples, best_f1_threshold])
@@ -314,120 +311,6 @@ def test_bad_predictions_are_refused(function):
         function(labels, scores)
     with pytest.raises(InputError, match="scores of 2 of 60 images are not finite"):
         f1_samples(labels, scores, 0.5)
-
-
-def some_pair(seed, tied):
-    rng = np.random.default_rng(seed)
-    segmentation = rng.choice(np.array([0, 0, 2, 2, 5, 255], np.uint8), (13, 17))
-    map_ = (rng.normal(size=(13, 17)) + (segmentation == 2)).astype(np.float32)
-    return np.maximum(map_, 0).round(1) if tied else map_, segmentation
-
-
-PAIRS = [some_pair(s, t) for s, t in itertools.product(range(3), [False, True])]
-
-
-@pytest.mark.parametrize(("map_", "segmentation"), PAIRS)
-def test_localization_auc_equals_scikit_learn_and_a_slow_loop(map_, segmentation):
-    inside = segmentation == 2
-    known = segmentation != 255
-    ignored = localization_auc(map_, segmentation, 2, "ignore")
-    assert ignored == pytest.approx(roc_auc_score(inside[known], map_[known]), abs=1e-12)
-    as_background = localization_auc(map_, segmentation, 2, "background")
-    assert as_background == pytest.approx(roc_auc_score(inside.ravel(), map_.ravel()), abs=1e-12)
-    assert ignored != as_background
-    pairs = list(itertools.product(map_[inside].tolist(), map_[known & ~inside].tolist()))
-    wins = sum((a > b) + (a == b) / 2 for a, b in pairs)
-    assert ignored == pytest.approx(wins / len(pairs), abs=1e-12)
-
-
-def pointing_reference(map_, segmentation, class_value, void):
-    best, hits = -np.inf, []
-    for value, pixel in zip(map_.ravel().tolist(), segmentation.ravel().tolist(), strict=True):
-        if pixel == 255 and void == "ignore":
-            continue
-        if value > best:
-            best, hits = value, []
-        if value == best:
-            hits.append(pixel == class_value)
-    return sum(hits) / len(hits)
-
-
-@pytest.mark.parametrize(("map_", "segmentation"), PAIRS)
-@pytest.mark.parametrize("void", ["ignore", "background"])
-@pytest.mark.parametrize("class_value", [2, 5])
-def test_pointing_equals_the_slow_reference(map_, segmentation, void, class_value):
-    for candidate in (map_, map_.round(), -map_):
-        wanted = pointing_reference(candidate, segmentation, class_value, void)
-        assert pointing(candidate, segmentation, class_value, void) == pytest.approx(wanted, abs=1e-15)
-
-
-def test_localization_of_a_perfect_an_inverted_and_a_constant_map():
-    segmentation = np.zeros((6, 6), np.uint8)
-    segmentation[:2] = 4
-    inside = (segmentation == 4).astype(np.float32)
-    assert localization_auc(inside, segmentation, 4, "ignore") == 1.0
-    assert localization_auc(-inside, segmentation, 4, "ignore") == 0.0
-    assert pointing(inside, segmentation, 4, "ignore") == 1.0
-    assert pointing(-inside, segmentation, 4, "ignore") == 0.0
-    for value in (0.0, -3.0):
-        constant = np.full((6, 6), value, np.float32)
-        assert localization_auc(constant, segmentation, 4, "ignore") == 0.5
-        assert pointing(constant, segmentation, 4, "ignore") == pytest.approx(12 / 36)
-
-
-def test_void_is_ignored_or_background():
-    """The map peaks on void: no hit and no miss if void is ignored, a miss if it is background."""
-    map_ = np.array([[3.0, 2.0, 1.0]], np.float32)
-    segmentation = np.array([[255, 1, 0]], np.uint8)
-    assert pointing(map_, segmentation, 1, "ignore") == 1.0
-    assert pointing(map_, segmentation, 1, "background") == 0.0
-    assert localization_auc(map_, segmentation, 1, "ignore") == 1.0
-    assert localization_auc(map_, segmentation, 1, "background") == 0.5
-
-
-@pytest.mark.parametrize(
-    "segmentation", [np.zeros((3, 3)), np.ones((3, 3)), np.full((3, 3), 255), np.array([[1, 255, 1]] * 3)]
-)
-def test_a_class_that_covers_nothing_or_everything_has_no_value(segmentation):
-    map_ = np.arange(9, dtype=np.float32).reshape(3, 3)
-    assert localization_auc(map_, segmentation.astype(np.uint8), 1, "ignore") is None
-    assert pointing(map_, segmentation.astype(np.uint8), 1, "ignore") is None
-
-
-@pytest.mark.parametrize("function", [localization_auc, pointing])
-def test_bad_maps_are_refused(function):
-    map_, segmentation = some_pair(0, False)
-    with pytest.raises(ValueError, match=r"map \(13, 17\) and segmentation \(12, 17\) must have one shape"):
-        function(map_, segmentation[1:], 2, "ignore")
-    with pytest.raises(ValueError, match="void must be ignore or background, got 'skip'"):
-        function(map_, segmentation, 2, "skip")
-    map_[0, 0] = np.nan
-    with pytest.raises(InputError, match="values that are not finite"):
-        function(map_, segmentation, 2, "ignore")
-
-
-def test_pairs_are_summed_up_with_their_counts():
-    auc, point = [0.5, None, 1.0, 0.6], [1.0, None, 0.0, 0.25]
-    found = summarize_pairs(auc, point, [True, True, True, False])
-    assert found == {"auc": 0.75, "pointing": 0.5, "pairs": 2, "undefined": 1}
-    assert {type(v) for v in found.values()} == {float, int}
-    assert summarize_pairs(np.array(auc, float), np.array(point, float), np.ones(4, bool)) == {
-        "auc": pytest.approx(0.7),
-        "pointing": pytest.approx(1.25 / 3),
-        "pairs": 3,
-        "undefined": 1,
-    }
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_without_pairs_there_is_no_mean(count):
-    nothing = {"auc": None, "pointing": None, "pairs": 0, "undefined": 0}
-    assert summarize_pairs([0.5] * count, [1.0] * count, [False] * count) == nothing
-
-
-def test_a_value_missing_from_one_metric_only_is_refused():
-    with pytest.raises(ValueError, match="undefined for the same pairs"):
-        summarize_pairs([None, 1.0], [0.0, 1.0], [True, True])
 
 
 def test_no_warning_on_extreme_scores():

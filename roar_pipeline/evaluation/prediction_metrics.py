@@ -1,9 +1,8 @@
-"""Metrics of predictions and of maps, by scikit-learn wherever it has the metric.
+"""Metrics of predictions: average precision and F1, by scikit-learn wherever it has the metric.
 
 Numpy in, numbers out; None (or NaN in arrays) where a metric is undefined.
 
-Legend: N images, K classes, H x W pixels, P pairs of (image, class present in it). Scores are logits (N, K), labels
-multi-hot (N, K).
+Legend: N images, K classes. Scores are logits (N, K), labels multi-hot (N, K).
 """
 
 from collections.abc import Sequence
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
 
-from roar_pipeline.datasets.masks import VOID
-from roar_pipeline.errors import InputError
 from roar_pipeline.evaluation.checks import checked
 
 __all__ = [
@@ -23,15 +20,13 @@ __all__ = [
     "best_f1_threshold",
     "evaluate",
     "f1_samples",
-    "localization_auc",
     "map_classes",
     "map_samples",
     "map_voc",
+    "mean_of_defined",
     "per_image_average_precision",
     "per_image_f1",
-    "pointing",
     "predicted",
-    "summarize_pairs",
     "voc_average_precision_per_class",
 ]
 
@@ -77,7 +72,7 @@ def map_classes(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 
     None without any such class. VOC's mAP is ``map_voc``.
     """
-    return _mean_of_defined(average_precision_per_class(labels, scores))
+    return mean_of_defined(average_precision_per_class(labels, scores))
 
 
 def map_voc(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
@@ -85,7 +80,7 @@ def map_voc(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 
     None without any such class.
     """
-    return _mean_of_defined(voc_average_precision_per_class(labels, scores))
+    return mean_of_defined(voc_average_precision_per_class(labels, scores))
 
 
 def per_image_average_precision(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
@@ -108,7 +103,7 @@ def map_samples(labels: NDArray[Any], scores: NDArray[Any]) -> float | None:
 
     The official code of Park et al. 2020 calls it mAP.
     """
-    return _mean_of_defined(per_image_average_precision(labels, scores))
+    return mean_of_defined(per_image_average_precision(labels, scores))
 
 
 def predicted(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
@@ -202,7 +197,7 @@ def evaluate(
     """
     per_class = average_precision_per_class(labels, scores)
     return {
-        "map_classes": _mean_of_defined(per_class),
+        "map_classes": mean_of_defined(per_class),
         "map_voc": map_voc(labels, scores),
         "map_samples": map_samples(labels, scores),
         "f1_samples": f1_samples(labels, scores, f1_threshold),
@@ -211,91 +206,7 @@ def evaluate(
     }
 
 
-def localization_auc(
-    map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_value: int, void: str
-) -> float | None:
-    """Return the probability that a pixel of the class has a higher value than another, ties counted half.
-
-    The area under the ROC curve of the map against the class's mask. A constant map has 0.5.
-
-    Args:
-        map_: (H, W), finite.
-        segmentation: (H, W), the class in every pixel, 255 = void.
-        class_value: the value of the class in ``segmentation``: class_index + 1.
-        void: whether void pixels are left out or count as outside.
-
-    Returns:
-        None if no pixel is inside the class, or none outside.
-    """
-    split = _inside_outside(map_, segmentation, class_value, void)
-    if split is None:
-        return None
-    inside, outside = split
-    is_inside = np.repeat([True, False], [inside.size, outside.size])
-    return float(roc_auc_score(is_inside, np.concatenate([inside, outside]).astype(np.float64)))
-
-
-def pointing(map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_value: int, void: str) -> float | None:
-    """Return 1 if the map's maximum lies inside the class's mask, else 0; if tied, the share of it inside.
-
-    Arguments and undefined cases are those of ``localization_auc``. With void ignored, the maximum is that of the other
-    pixels.
-    """
-    split = _inside_outside(map_, segmentation, class_value, void)
-    if split is None:
-        return None
-    inside, outside = split
-    maximum = max(inside.max(), outside.max())
-    hits = np.count_nonzero(inside == maximum)
-    return float(hits / (hits + np.count_nonzero(outside == maximum)))
-
-
-def summarize_pairs(
-    auc: Sequence[Any] | NDArray[np.float64], point: Sequence[Any] | NDArray[np.float64], is_counted: ArrayLike
-) -> dict[str, Any]:
-    """Return the means of AUC and pointing accuracy over some pairs, with their count.
-
-    Args:
-        auc: P values, None or NaN where undefined.
-        point: P values, undefined for the same pairs.
-        is_counted: (P,) bool, the pairs to average over.
-
-    Returns:
-        auc and pointing (None without pairs); pairs: the number of values in the means; undefined: the number of pairs
-        without a value, as their class covers nothing or everything.
-    """
-    rows = np.asarray(is_counted, dtype=bool)
-    aucs = np.asarray(auc, dtype=np.float64)[rows]
-    points = np.asarray(point, dtype=np.float64)[rows]
-    if not np.array_equal(np.isnan(aucs), np.isnan(points)):
-        raise ValueError("auc and point must be undefined for the same pairs")
-    undefined = int(np.isnan(aucs).sum())
-    return {
-        "auc": _mean_of_defined(aucs),
-        "pointing": _mean_of_defined(points),
-        "pairs": aucs.size - undefined,
-        "undefined": undefined,
-    }
-
-
-def _inside_outside(
-    map_: NDArray[np.floating], segmentation: NDArray[np.uint8], class_value: int, void: str
-) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
-    if map_.shape != segmentation.shape:
-        raise ValueError(f"map {map_.shape} and segmentation {segmentation.shape} must have one shape")
-    if void not in ("ignore", "background"):
-        raise ValueError(f"void must be ignore or background, got '{void}'")
-    if not np.isfinite(map_).all():
-        raise InputError(
-            "A map to be localized has values that are not finite: its model's training probably diverged."
-        )
-    is_inside = segmentation == class_value
-    is_outside = ~is_inside if void == "background" else ~is_inside & (segmentation != VOID)
-    inside, outside = map_[is_inside], map_[is_outside]
-    return (inside, outside) if inside.size and outside.size else None
-
-
-def _mean_of_defined(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:
+def mean_of_defined(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:
     """Return the mean of the values without None and NaN; None if there are none."""
     numbers = np.asarray(values, dtype=np.float64)
     defined = numbers[~np.isnan(numbers)]
