@@ -87,15 +87,15 @@ class _Demanding(Protocol):
 def shortages(tasks: Iterable[_Demanding]) -> list[str]:
     """Return a warning per stage that needs more memory than this machine has, for its largest task."""
     usable = resources_of_machine()[MEMORY]
-    most: dict[str, Demand] = {}
+    largest: dict[str, Demand] = {}
     for task in tasks:
         demand = task.demand()
-        if demand.memory_mb > max(usable, most[task.task_family].memory_mb if task.task_family in most else 0):
-            most[task.task_family] = demand
+        if demand.memory_mb > max(usable, largest[task.task_family].memory_mb if task.task_family in largest else 0):
+            largest[task.task_family] = demand
     return [
         f"{family} needs about {demand.memory_mb / 1e3:.1f} GB of memory, and tasks may take {usable / 1e3:.1f} GB on "
         f"this machine: it runs alone, and may be killed. {demand.remedy}"
-        for family, demand in most.items()
+        for family, demand in largest.items()
     ]
 
 
@@ -118,9 +118,9 @@ def teacher_demand() -> Demand:
 
 def student_demand(recipe: config.Student, loss: str) -> Demand:
     """Return the demand of a student's training, with its teacher in memory."""
-    cost, taught_by = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
+    cost, teacher_cost = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
     layer = settings().distillation.layer
-    need = memory.student(data_size(), cost, recipe, loss, layer, taught_by, on_gpu=_on_gpu())
+    need = memory.student(data_size(), cost, recipe, loss, layer, teacher_cost, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [student] batch.")
 
 
@@ -184,9 +184,9 @@ def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
     photographs = 0
     if dataset.root:
         root = Path(dataset.root).expanduser()
-        ids = _listed(root, dataset.train_split)
-        test, validation = (len(_listed(root, split)) for split in (dataset.test_split, dataset.validation_split))
-        masks = len(_listed(root, dataset.segmentation_split, "Segmentation")) if dataset.segmentation_split else 0
+        ids = _read_ids(root, dataset.train_split)
+        test, validation = (len(_read_ids(root, split)) for split in (dataset.test_split, dataset.validation_split))
+        masks = len(_read_ids(root, dataset.segmentation_split, "Segmentation")) if dataset.segmentation_split else 0
         train = len(ids)
         if dataset.train_side:
             photographs = _photograph_bytes(root, ids, dataset.train_side)
@@ -199,7 +199,7 @@ def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
     return Size(train, test, *shape, 0 if is_shared else validation, min(masks, test), photographs)
 
 
-def _listed(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
+def _read_ids(root: Path, split: str, kind: voc.Kind = "Main") -> list[str]:
     """Return a list's images; empty if it cannot be read, which then fails the stage that needs it."""
     try:
         return voc.read_split(root, split, kind)
