@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def start() -> int:
     """Run the command line of ``sys.argv``; return the exit code when all output is written."""
     streams.protect()
-    return streams.outcome(main(), BAD_INPUT)
+    return streams.finish_output(main(), BAD_INPUT)
 
 
 def _code(end: SystemExit) -> int:

@@ -125,26 +125,25 @@ def install_defaults() -> None:
                 get_config().set(section, key, value)
 
 
-def unknown_keys(ours: Parameters) -> list[str]:
-    """Return a mistake for every section and key of the configuration files that nobody reads.
+def unknown_keys(own_sections: Parameters) -> list[str]:
+    """Return a mistake for every unknown section and key of the configuration files.
 
     Args:
-        ours: the project's sections.
+        own_sections: the project's sections.
     """
-    known = {**ours, **_PARAMETERS, "resources": _LOWEST_RESOURCES}
+    known_sections = {**own_sections, **_PARAMETERS, "resources": _LOWEST_RESOURCES}
     mistakes = []
     parser = get_config()
     for section in parser.sections():
         if section in _FREE_SECTIONS:
             continue
-        if section not in known:
-            mistakes.append(f"unknown section [{section}]. Known: {', '.join(known)}.")
+        if section not in known_sections:
+            mistakes.append(f"unknown section [{section}]. Known: {', '.join(known_sections)}.")
             continue
-        keys = {*known[section], *(_other_names(section) if section in _PARAMETERS else ())}
-        read = (key.replace("-", "_") for key in parser.options(section) if key not in parser.defaults())
-        mistakes += [
-            f"[{section}] has no key '{key}'. Known: {', '.join(known[section])}." for key in read if key not in keys
-        ]
+        names = ", ".join(known_sections[section])
+        known_keys = {*known_sections[section], *(_other_names(section) if section in _PARAMETERS else ())}
+        keys = (key.replace("-", "_") for key in parser.options(section) if key not in parser.defaults())
+        mistakes += [f"[{section}] has no key '{key}'. Known: {names}." for key in keys if key not in known_keys]
     return mistakes
 
 
@@ -162,9 +161,8 @@ def wrong_values(families: Parameters) -> list[str]:
         families: parameters of the task families, which a file can set, too.
     """
     core = {**_PARAMETERS["core"], **_OTHER_KEYS, "default_scheduler_port": luigi.IntParameter()}
-    own = {**_PARAMETERS, "core": core}
     mistakes = []
-    for section, parameters in {**own, **families}.items():
+    for section, parameters in {**_PARAMETERS, "core": core, **families}.items():
         for key, parameter in parameters.items():
             if (text := _text(section, key)) is not None and (reason := _value_error(section, key, parameter, text)):
                 mistakes.append(f"[{section}] {key} = {shortened(text)}: {reason}.")
@@ -178,9 +176,9 @@ def wrong_values(families: Parameters) -> list[str]:
 def _text(section: str, key: str) -> str | None:
     """Return a key's text: from the command line, else from a file."""
     line = CmdlineParser.get_instance()
-    given = getattr(line.known_args, f"{section}_{key}", None) if line else None
-    if isinstance(given, str):
-        return given
+    option = getattr(line.known_args, f"{section}_{key}", None) if line else None
+    if isinstance(option, str):
+        return option
     text: str | None = get_config().get(section, key, None)
     return text
 

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 NO_MODEL = "none"
-"""The model of results that depend on none: the clean cell and the controls."""
+"""Text of the parameters model and method if a result depends on none: the clean cell and the controls."""
 
 
 class ModelParameter(luigi.Parameter):
@@ -98,7 +98,7 @@ class DirectionParameter(luigi.Parameter):
 class WholeParameter(luigi.IntParameter):
     """A whole number from ``low``, such as a seed.
 
-    ``unset`` is the default, in place of which the task looks a value up; ``unset_name`` is its text.
+    ``unset`` is a default that stands for another setting; ``unset_name`` is its text.
     """
 
     def __init__(

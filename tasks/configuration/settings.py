@@ -28,11 +28,11 @@ __all__ = [
     "SCHEDULER_PORT",
     "configured_value",
     "data_folder",
-    "families",
     "folder",
     "overrides",
     "scheduler_options",
     "settings",
+    "task_classes",
 ]
 
 SCHEDULER_PORT = 8082
@@ -89,37 +89,37 @@ def data_folder() -> Path:
     Raises:
         InputError: its parent does not exist, it is a link whose target does not exist, or it is a file.
     """
-    given = settings().paths.data
-    path = folder("[paths] data", given)
-    if Path(given).expanduser().is_symlink() and not path.exists():
-        raise InputError(f"[paths] data = {given} is a link to {path}, which is not there. Is its disk mounted?")
+    text = settings().paths.data
+    path = folder("[paths] data", text)
+    if Path(text).expanduser().is_symlink() and not path.exists():
+        raise InputError(f"[paths] data = {text} is a link to {path}, which is not there. Is its disk mounted?")
     if not path.parent.is_dir():
-        raise InputError(f"[paths] data = {given}: there is no folder {path.parent}. Make it, or mount its disk.")
+        raise InputError(f"[paths] data = {text}: there is no folder {path.parent}. Make it, or mount its disk.")
     if path.exists() and not path.is_dir():
-        raise InputError(f"[paths] data = {given} is a file. Name a folder.")
+        raise InputError(f"[paths] data = {text} is a file. Name a folder.")
     return path
 
 
-def folder(key: str, given: str) -> Path:
+def folder(key: str, text: str) -> Path:
     """Return the absolute path that a setting names, links resolved; ``key`` names the setting in messages.
 
     Raises:
         InputError: the path is impossible: an unknown user's home, links in a circle, a name that is too long.
     """
     try:
-        path = Path(given).expanduser().resolve()
+        path = Path(text).expanduser().resolve()
         str(path).encode()
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return path
     except UnicodeEncodeError:
         raise InputError(
-            f"{key} = {given!a} lies in {str(path)!a}, a name that Python cannot read in this locale "
+            f"{key} = {text!a} lies in {str(path)!a}, a name that Python cannot read in this locale "
             f"({sys.getfilesystemencoding()}). Set PYTHONUTF8=1, or a locale with UTF-8; or name another folder."
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
-        raise InputError(f"{key} = {shortened(given)!r} is no path: {reason}. Name a folder.") from None
+        raise InputError(f"{key} = {shortened(text)!r} is no path: {reason}. Name a folder.") from None
     return path
 
 
@@ -154,19 +154,19 @@ def scheduler_options() -> list[str]:
 
 
 def _other_mistakes() -> list[str]:
-    """Return the mistakes outside our sections: keys that nobody reads, and values that Luigi cannot read."""
-    stages = {name: dict(cls.get_params()) for name, cls in families().items()}
-    ours = {name: dict(section.get_params()) for name, section in _SECTIONS.items()}
+    """Return the mistakes outside our sections: unknown keys, and values that Luigi cannot read."""
+    families = {name: dict(cls.get_params()) for name, cls in task_classes().items()}
+    sections = {name: dict(section.get_params()) for name, section in _SECTIONS.items()}
     mistakes = []
     overlay = os.environ.get("LUIGI_CONFIG_PATH")
     if overlay and not Path(overlay).is_file():
         mistakes.append(f"LUIGI_CONFIG_PATH names {overlay}, and there is no such file.")
-    mistakes += luigi_sections.unknown_keys({**ours, **stages})
-    mistakes += luigi_sections.wrong_values(stages)
+    mistakes += luigi_sections.unknown_keys({**sections, **families})
+    mistakes += luigi_sections.wrong_values(families)
     return [f"  - {mistake}" for mistake in mistakes]
 
 
-def families() -> dict[str, Any]:
+def task_classes() -> dict[str, Any]:
     """Return the task classes that a command can name, by task family."""
     registered = {name: Register.get_task_cls(name) for name in Register.task_names()}
     return {name: cls for name, cls in registered.items() if _is_ours(cls)}

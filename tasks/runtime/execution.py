@@ -44,12 +44,12 @@ _IMPORTS = (
     "roar_pipeline.report.figures.training",
     "torch._dynamo",  # the first optimizer imports it, which takes more than a second
 )
-"""All modules that stages import, so that they run the code whose digest their manifests name."""
+"""All modules that stages import. Imported at once, they are the code whose digest the manifests name."""
 
 _log = logging.getLogger("roar")
 
-_opened = False
-"""Whether the cache existed when this run began; worker processes inherit it."""
+_cache_existed = False
+"""Whether the cache's folder existed when this run began; worker processes inherit the value."""
 
 
 class TaskFailedError(InputError):
@@ -74,12 +74,12 @@ def open_cache() -> None:
 
     If it is missing later, its disk is gone: worker processes then write nothing to the empty mount point.
     """
-    global _opened
+    global _cache_existed
     try:
         (data_folder() / RUNS).mkdir(parents=True, exist_ok=True)
-        _opened = True
+        _cache_existed = True
     except OSError:  # the first task that writes there reports it, with its result
-        _opened = False
+        _cache_existed = False
 
 
 def import_libraries() -> None:
@@ -117,7 +117,7 @@ def run(call: StageCall, tries_left: int = 0) -> None:
         with _stages(call.needs_gpu) as stages:
             _produce(call, getattr(stages, call.stage))
     except Exception as error:
-        failure = TaskFailedError(_text(call.specs, error))
+        failure = TaskFailedError(_failure_texts(call.specs, error))
         if tries_left and is_transient(error):
             _log.warning("%s\n  This may pass: it is tried again, %d times at most.", failure, tries_left)
             time.sleep(_RETRY_SECONDS)
@@ -133,7 +133,7 @@ def _produce(call: StageCall, function: Any) -> None:
         produce_together(call.specs, function, call.arguments)
 
 
-def _text(specs: ResultSpec | Mapping[str, ResultSpec], error: Exception) -> str:
+def _failure_texts(specs: ResultSpec | Mapping[str, ResultSpec], error: Exception) -> str:
     if isinstance(specs, ResultSpec):
         return failure_text(specs, error)
     if isinstance(error, SomeFailedError):
@@ -152,8 +152,8 @@ def _set_up_process() -> None:
 
 def _require_cache() -> None:
     runs = data_folder() / RUNS
-    if _opened and not runs.is_dir() and (gone := explain(FileNotFoundError(errno.ENOENT, "gone"), runs)):
-        raise gone
+    if _cache_existed and not runs.is_dir() and (error := explain(FileNotFoundError(errno.ENOENT, "gone"), runs)):
+        raise error
 
 
 @contextlib.contextmanager

@@ -29,13 +29,13 @@ def failure_text(spec: ResultSpec, error: BaseException | None) -> str:
     """Return the reason of a failure, the log, and the command that makes this result alone.
 
     Args:
-        spec: of the result.
+        spec: the result.
         error: the reason; None if only the record of the failure has it.
     """
     record = attempts.read_note(spec.directory, attempts.FAILURE) or {}
     reason = str(error) if isinstance(error, InputError) else record.get("message")
-    unknown = "it left no word why" if error is None else f"{type(error).__name__}: {error}"
-    lines = [f"{spec.title} failed: {reason or unknown}"]
+    unexpected = "the reason is unknown" if error is None else f"{type(error).__name__}: {error}"
+    lines = [f"{spec.title} failed: {reason or unexpected}"]
     if log := attempts.newest_log(spec.directory):
         lines.append(f"  log:   {log}")
     return "\n".join([*lines, f"{AGAIN}{spec.command}"])
@@ -67,7 +67,7 @@ def _reason_of_death(directory: Path, code: int) -> str:
             f"The worker process was killed ({name}): by hand, or for want of memory (the kernel's log tells: dmesg). "
             "Run again; if it was memory, lower this stage's batch or run fewer --workers."
         )
-    return f"The worker process ended without a word ({name}). Its log may tell more."
+    return f"The worker process ended without a message ({name}). Its log may tell more."
 
 
 def _is_full(directory: Path) -> bool:

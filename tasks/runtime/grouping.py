@@ -1,7 +1,7 @@
 """Group this project's tasks under its name on the scheduler's page.
 
-Luigi groups families by namespace, which every command would have to spell out (``luigi roar.Report``). So tasks have
-none, and the families are renamed between a run and its scheduler.
+Luigi groups families by namespace, which every command would have to name (``luigi roar.Report``). So tasks have no
+namespace, and the families are renamed between a run and its scheduler.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ class GroupedScheduler:
         return getattr(self._scheduler, name)
 
     def add_task(self, *args: Any, family: str = "", tracking_url: str | None = None, **kwargs: Any) -> Any:
-        """Announce a task; without a page of its own, such as a batch, it links to the grid's."""
+        """Announce a task; one without a page, such as a batch, links to the grid's page."""
         page = tracking_url or self.page_of()
         return self._scheduler.add_task(*args, family=_prefixed(family), tracking_url=page, **kwargs)
 

@@ -18,11 +18,11 @@ class ResultTask(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of its result."""
+        """The fingerprint of its result."""
 
     @property
     def directory(self) -> Path:
-        """Of its result."""
+        """The folder of its result."""
 
     @property
     def title(self) -> str:

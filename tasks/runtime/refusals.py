@@ -16,11 +16,11 @@ from luigi.task_register import TaskClassException
 
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
-from tasks.configuration.settings import BAD_INPUT, families, settings
+from tasks.configuration.settings import BAD_INPUT, settings, task_classes
 
 __all__ = ["install", "no_task", "refusal"]
 
-_LIKE = 0.5
+_SIMILARITY = 0.5
 """Similarity (1: equal) from which another name is suggested."""
 
 
@@ -32,7 +32,7 @@ def refusal(error: BaseException) -> InputError | None:
             return link
     for link in chain:
         if isinstance(link, (TaskClassException, argparse.ArgumentError)):
-            return no_task(next((word for word in _words() if word not in families()), ""))
+            return no_task(next((word for word in _words() if word not in task_classes()), ""))
     is_of_value = any(isinstance(link, (ValueError, AssertionError, TypeError)) for link in chain)
     if is_of_value and (mistakes := _mistakes()):
         return mistakes
@@ -62,8 +62,8 @@ def _mistakes() -> InputError | None:
 
 def no_task(word: str) -> InputError:
     """Return the error for an unknown task, with the most similar name."""
-    names = list(families())
-    matches = difflib.get_close_matches(word.lower(), [name.lower() for name in names], 1, _LIKE)
+    names = list(task_classes())
+    matches = difflib.get_close_matches(word.lower(), [name.lower() for name in names], 1, _SIMILARITY)
     suggestion = "".join(f" Did you mean {name}?" for name in names if name.lower() in matches)
     return InputError(f"There is no task '{shortened(word)}'.{suggestion} Tasks: {', '.join(names)}.")
 
@@ -77,12 +77,12 @@ def _words() -> list[str]:
 
 def install() -> None:
     """Install a hook for uncaught exceptions: those of ``refusal`` end with their message and exit code 40."""
-    before = sys.excepthook
+    previous_hook = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception) and (refused := refusal(error)):
             sys.stderr.write(f"{refused}\n")
             raise SystemExit(BAD_INPUT)
-        before(kind, error, traceback)
+        previous_hook(kind, error, traceback)
 
     sys.excepthook = hook

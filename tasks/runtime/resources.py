@@ -81,15 +81,15 @@ class _Demanding(Protocol):
 def shortages(tasks: Iterable[_Demanding]) -> list[str]:
     """Return a warning per stage that needs more memory than this machine has, for its largest task."""
     usable = resources_of_machine()[MEMORY]
-    most: dict[str, Demand] = {}
+    largest: dict[str, Demand] = {}
     for task in tasks:
         demand = task.demand()
-        if demand.memory_mb > max(usable, most[task.task_family].memory_mb if task.task_family in most else 0):
-            most[task.task_family] = demand
+        if demand.memory_mb > max(usable, largest[task.task_family].memory_mb if task.task_family in largest else 0):
+            largest[task.task_family] = demand
     return [
         f"{family} needs about {demand.memory_mb / 1e3:.1f} GB of memory, and tasks may take {usable / 1e3:.1f} GB on "
         f"this machine: it runs alone, and may be killed. {demand.remedy}"
-        for family, demand in most.items()
+        for family, demand in largest.items()
     ]
 
 
@@ -112,9 +112,9 @@ def teacher_demand() -> Demand:
 
 def student_demand(recipe: config.Student, loss: str) -> Demand:
     """Return the demand of a student's training, with its teacher in memory."""
-    cost, taught_by = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
+    cost, teacher_cost = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
     layer = settings().distillation.layer
-    need = memory.student(data_size(), cost, recipe, loss, layer, taught_by, on_gpu=_on_gpu())
+    need = memory.student(data_size(), cost, recipe, loss, layer, teacher_cost, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [student] batch.")
 
 

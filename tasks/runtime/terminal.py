@@ -24,9 +24,9 @@ from tasks.runtime.protocols import ResultTask, Task
 
 __all__ = ["Monitor", "closure", "progress_text", "seconds_left"]
 
-_LOOK_SECONDS = 0.5
-_LIKE = 5
-"""Finished tasks of a family that the time left is estimated from."""
+_UPDATE_SECONDS = 0.5
+_SAMPLE = 5
+"""Finished tasks of a family from which the remaining time is estimated, at most."""
 
 _log = logging.getLogger("roar")
 
@@ -52,15 +52,15 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._look()
+        self._update()
         if self._bars:
             self._bars.stop()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(_LOOK_SECONDS):
-            self._look()
+        while not self._stopped.wait(_UPDATE_SECONDS):
+            self._update()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         finished = {key: times for key, task in self._waiting.items() if (times := _finished(task)) is not None}
         for key, (_, seconds) in sorted(finished.items(), key=lambda pair: pair[1]):
             self._log_finished(self._waiting.pop(key), seconds)
@@ -83,7 +83,7 @@ class _Bars:
         self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True))
         self._all = self._progress.add_task("all", total=total, text="")
         self._rows: dict[str, TaskID] = {}
-        self._moved: list[logging.StreamHandler[Any]] = []
+        self._handlers: list[logging.StreamHandler[Any]] = []
 
     def start(self) -> None:
         """Draw the bars on the terminal's last lines, and print log lines above them."""
@@ -91,12 +91,12 @@ class _Bars:
         self._progress.start()
         for handler in streams:
             handler.setStream(sys.stderr)
-            self._moved.append(handler)
+            self._handlers.append(handler)
 
     def stop(self) -> None:
         """Release the terminal."""
         self._progress.stop()
-        for handler in self._moved:
+        for handler in self._handlers:
             handler.setStream(sys.stderr)
 
     def show(self, done: int, waiting: Sequence[ResultTask]) -> None:
@@ -149,20 +149,20 @@ def _has_manifest(task: ResultTask) -> bool:
 def seconds_left(planned: list[Any], waiting: list[Any], workers: int) -> float | None:
     """Estimate the wall time of the waiting tasks from the times of finished ones of the same family, else of any."""
     unfinished = {t.fingerprint for t in waiting}
-    taken: dict[str, list[float]] = defaultdict(list)
+    durations: dict[str, list[float]] = defaultdict(list)
     for task in planned:
-        if task.fingerprint not in unfinished and len(taken[task.task_family]) < _LIKE:
-            taken[task.task_family].append(_seconds(task))
-    times = [seconds for family in taken.values() for seconds in family]
+        if task.fingerprint not in unfinished and len(durations[task.task_family]) < _SAMPLE:
+            durations[task.task_family].append(_seconds(task))
+    times = [seconds for family in durations.values() for seconds in family]
     if not times:
         return None
     mean = sum(times) / len(times)
-    means = {family: sum(values) / len(values) for family, values in taken.items() if values}
+    means = {family: sum(values) / len(values) for family, values in durations.items() if values}
     return sum(means.get(t.task_family, mean) for t in waiting) / max(1, workers)
 
 
 def closure(root: Task) -> dict[str, Task]:
-    """Return the task and everything it is built on, by fingerprint."""
+    """Return the task and all tasks that it is built on, by fingerprint."""
     tasks: dict[str, Task] = {}
     stack: list[Task] = [root]
     while stack:

@@ -1,12 +1,12 @@
-"""Luigi's worker, taught six things that a cache shared by several runs needs.
+"""Luigi's worker with six additions, for a cache that several runs share.
 
-1. A run stays while another run on its scheduler makes something that it needs, and no longer. (Luigi's ``keep_alive``
-   stays whenever something is pending, forever if an upstream task has failed.) A killed run counts as such a run until
-   the scheduler drops it, ``[scheduler] worker_disconnect_delay`` later, and marks its tasks failed: these are taken
-   over. Tasks that really failed have a record of the failure, and stay failed.
-2. What another run has made counts as done, so that the exit code tells the truth.
-3. Of a batch that fails, the tasks that have their results are done, and their followers can run.
-4. The run is announced again to a scheduler that was restarted and has lost it.
+1. A run waits while another run on its scheduler makes a result that it needs, and no longer. (With Luigi's
+   ``keep_alive`` it waits while any task is pending: forever if an upstream task has failed.) A killed run counts as
+   running until the scheduler drops it, ``[scheduler] worker_disconnect_delay`` later, and marks its tasks as failed.
+   Then this run takes them over. Tasks that really failed have a record of the failure, and stay failed.
+2. A result that another run has made counts as done in the exit code.
+3. If a batch fails, its finished tasks count as done, so that their downstream tasks can run.
+4. The run announces its tasks again to a scheduler that was restarted and has lost them.
 5. A task whose process was killed, or met a transient error, is retried, ``[execution] retries`` times.
 6. Before the first of several stages that need them, the process imports the libraries that all of them share.
 """
@@ -28,7 +28,7 @@ from luigi.task_status import DONE, FAILED, PENDING
 
 from roar_pipeline.cache import attempts
 from roar_pipeline.errors import InputError
-from tasks.configuration.settings import families, settings
+from tasks.configuration.settings import settings, task_classes
 from tasks.runtime.execution import import_libraries, open_cache
 from tasks.runtime.failures import TRANSIENT, failure_text, is_worth_another_try, record_death
 from tasks.runtime.grouping import GroupedScheduler
@@ -51,7 +51,7 @@ _SILENT_SECONDS = 5.0
 
 
 class Worker(luigi.worker.Worker):
-    """See the module."""
+    """The worker that this module's docstring describes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,7 +61,7 @@ class Worker(luigi.worker.Worker):
         """Retries by task id."""
         self._ended: dict[str, float] = {}
         """Time at which the end of a running task's process was noticed, by task id."""
-        self._shown: dict[str, str] = {}
+        self._progress_lines: dict[str, str] = {}
         """Progress line of a running task on the scheduler's page, by task id."""
         self._reported = 0.0
         self._is_to_import = False
@@ -88,13 +88,13 @@ class Worker(luigi.worker.Worker):
 
     def _offer_resources(self) -> None:
         """Announce this machine's resources to the scheduler, which assumes 1 of a resource that it does not know."""
-        known = {resource["name"] for resource in self._scheduler.resource_list()}
-        if missing := {k: v for k, v in resources_of_machine().items() if k not in known}:
+        names = {resource["name"] for resource in self._scheduler.resource_list()}
+        if missing := {k: v for k, v in resources_of_machine().items() if k not in names}:
             self._scheduler.update_resources(**missing)
 
     def add(self, task: Any, multiprocess: bool = False, processes: int = 0) -> bool:
-        """Schedule a task and all that it needs."""
-        if task.task_family not in families():
+        """Schedule a task and its requirements."""
+        if task.task_family not in task_classes():
             raise no_task(task.task_family)
         if task not in self._roots:
             self._roots.append(task)
@@ -111,7 +111,7 @@ class Worker(luigi.worker.Worker):
         return self._others_work
 
     def _reschedules(self, get_work_response: Any) -> bool:
-        """Schedule everything again if the scheduler was restarted and has lost this run; return whether it had."""
+        """Schedule all tasks again if the scheduler was restarted and has lost this run; return whether it has."""
         if not self._scheduler.is_central or get_work_response.n_pending_tasks:
             return False
         lost = [root for root in self._roots if not root.complete()]
@@ -122,7 +122,7 @@ class Worker(luigi.worker.Worker):
         for root in lost:
             super().add(root)
         for single in {single.task_id: single for task in failed for single in task.single_tasks()}.values():
-            self._settle(single)  # what has failed stays failed
+            self._settle(single)  # a failed task stays failed
         return True
 
     def _others_are_at_work(self) -> bool:
@@ -216,9 +216,9 @@ class Worker(luigi.worker.Worker):
         for task_id, process in self._running_tasks.items():
             notes = [attempts.read_note(task.directory, attempts.PROGRESS) for task in process.task.single_tasks()]
             note = next(filter(None, notes), None)
-            if note is None or (text := progress_text(note)) == self._shown.get(task_id):
+            if note is None or (text := progress_text(note)) == self._progress_lines.get(task_id):
                 continue
-            self._shown[task_id] = text
+            self._progress_lines[task_id] = text
             with contextlib.suppress(Exception):
                 self._scheduler.set_task_status_message(task_id, text)
                 self._scheduler.set_task_progress_percentage(task_id, round(100 * note["share"]))

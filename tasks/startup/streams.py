@@ -13,7 +13,7 @@ from roar_pipeline.errors import InputError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["open_closed", "outcome", "protect", "renew_after_forks"]
+__all__ = ["finish_output", "open_closed", "protect", "renew_after_forks"]
 
 
 class _Output(io.FileIO):
@@ -62,7 +62,7 @@ def protect(*, is_strict: bool = False) -> None:
     """Make standard output and error never raise: they escape letters that they cannot encode, and store errors.
 
     Args:
-        is_strict: raise errors of standard output, except a broken pipe; for a command that does not call ``outcome``.
+        is_strict: raise errors of standard output, except a broken pipe; for commands without ``finish_output``.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -107,21 +107,21 @@ def _handlers() -> list[logging.StreamHandler[Any]]:
     return [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
 
 
-def outcome(code: int, lost: int) -> int:
+def finish_output(code: int, error_code: int) -> int:
     """Flush standard output, report its error, and return the command's exit code.
 
-    A broken pipe (``| head -1``) is no error: the reader has what it wanted.
+    A broken pipe (``| head -1``) is no error: its reader needs no more output.
 
     Args:
         code: exit code of the command's work.
-        lost: exit code if the work succeeded but its output is lost.
+        error_code: exit code if the work succeeded but its output is lost.
     """
     sys.stdout.flush()
     error = _protected["stdout"].error
     if error is None or error.errno == errno.EPIPE:
         return code
     sys.stderr.write(f"{_error_message(error)}\n")
-    return code or lost
+    return code or error_code
 
 
 def _error_message(error: OSError) -> str:

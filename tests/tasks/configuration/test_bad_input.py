@@ -1,4 +1,4 @@
-"""Bad input, one line each: what is given, the exit code, and words of the one message that says what to do.
+"""Bad input, one line per case: the input, and words of the message that says what to do.
 
 Command lines run in this process (``in_process``), up to where work would begin.
 """
@@ -14,27 +14,27 @@ from tasks.configuration.settings import BAD_INPUT
 
 BIG = "9" * 5000
 LUIGI_USAGE = 2
-"""What Luigi's own command says to an option that it does not know."""
+"""Exit code of Luigi's own command for an unknown option."""
 
 SETTINGS = "".join(f"[{n}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for n, keys in SMALL.items())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with settings, a link to itself, and nothing that was made."""
-    place = tmp_path_factory.mktemp("bad input ü")
-    (place / "loop").symlink_to(place / "loop")
-    (place / "file").write_text("", encoding="utf-8")
-    (place / "nowhere").symlink_to(place / "not mounted")
-    return place
+    """A folder with a link to itself, a file, a dangling link, and no results."""
+    folder = tmp_path_factory.mktemp("bad input ü")
+    (folder / "loop").symlink_to(folder / "loop")
+    (folder / "file").write_text("", encoding="utf-8")
+    (folder / "nowhere").symlink_to(folder / "not mounted")
+    return folder
 
 
 def ask(folder: Path, words: str | tuple[str, ...], overlay: str = "") -> Answer:
-    """Run a command line: that of ``python -m tasks`` if it begins with one of its commands in small letters."""
-    given = words.split() if isinstance(words, str) else list(words)
+    """Run a command line, with ``python -m tasks`` if it begins with one of its commands, else with ``luigi``."""
+    arguments = words.split() if isinstance(words, str) else list(words)
     files = {"luigi.cfg": SETTINGS, "overlay.cfg": overlay}
-    run = python_m_tasks if given and given[0].islower() and given[0] in COMMANDS else luigi_module_tasks
-    return run(folder, *given, files=files)
+    run = python_m_tasks if arguments and arguments[0] in COMMANDS else luigi_module_tasks
+    return run(folder, *arguments, files=files)
 
 
 COMMANDS = ("run", "scheduler", "status", "forecast", "logs", "invalidate", "restore", "gc", "verify", "mend")
@@ -125,11 +125,11 @@ ARGUMENTS: list[tuple[str | tuple[str, ...], str]] = [
 ]
 
 
-def shown(case: object) -> str:
+def case_name(case: object) -> str:
     return ascii(case)[:60]
 
 
-@pytest.mark.parametrize(("words", "message"), ARGUMENTS, ids=shown)
+@pytest.mark.parametrize(("words", "message"), ARGUMENTS, ids=case_name)
 def test_arguments(folder: Path, words: str | tuple[str, ...], message: str) -> None:
     check(ask(folder, words), BAD_INPUT, message)
 
@@ -149,8 +149,8 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), FAMILIES, ids=shown)
-def test_what_is_no_task(folder: Path, words: str, message: str) -> None:
+@pytest.mark.parametrize(("words", "message"), FAMILIES, ids=case_name)
+def test_unknown_tasks(folder: Path, words: str, message: str) -> None:
     check(ask(folder, words), BAD_INPUT, message)
 
 
@@ -181,7 +181,7 @@ COMMAND_LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "message"), COMMAND_LINES, ids=shown)
+@pytest.mark.parametrize(("words", "message"), COMMAND_LINES, ids=case_name)
 def test_commands(folder: Path, words: str | tuple[str, ...], message: str) -> None:
     check(ask(folder, words), BAD_INPUT, message)
 
@@ -293,7 +293,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("entry", ["Report", "status"])
-@pytest.mark.parametrize(("section", "key", "text", "message"), FILES, ids=shown)
+@pytest.mark.parametrize(("section", "key", "text", "message"), FILES, ids=case_name)
 def test_settings(folder: Path, entry: str, section: str, key: str, text: str, message: str) -> None:
     check(ask(folder, entry, f"[{section}]\n{key} = {text}\n"), BAD_INPUT, message)
 
@@ -323,7 +323,7 @@ def test_all_mistakes_of_the_configuration_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["Report Report", "Report --nonsense"])
-def test_options_that_luigi_does_not_know(folder: Path, words: str) -> None:
+def test_unknown_options(folder: Path, words: str) -> None:
     check(ask(folder, words), LUIGI_USAGE, "unrecognized arguments")
 
 
@@ -340,11 +340,11 @@ ACCEPTED_INPUT = [
 
 
 @pytest.mark.parametrize(("words", "overlay"), ACCEPTED_INPUT)
-def test_what_is_right_is_not_refused(folder: Path, words: str, overlay: str) -> None:
+def test_correct_input_is_accepted(folder: Path, words: str, overlay: str) -> None:
     answer = ask(folder, words, overlay)
     assert answer.code == ACCEPTED, answer.output
 
 
-def test_nothing_is_made_of_bad_input(folder: Path) -> None:
+def test_bad_input_creates_no_files(folder: Path) -> None:
     ask(folder, "Report --workers 0")
     assert not (folder / "data").exists()

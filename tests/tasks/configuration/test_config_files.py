@@ -41,7 +41,7 @@ def test_file_and_line_are_named(
         check_files({"LUIGI_CONFIG_PATH": name})
 
 
-def test_what_luigi_reads_when_it_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_luigi_reads_at_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "luigi.cfg").write_text("[core]\nautoload_range = maybe\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"\[core\] autoload_range is not true or false"):
@@ -65,7 +65,7 @@ def test_shipped_files_are_legible(monkeypatch: pytest.MonkeyPatch, name: str) -
     check_files({"LUIGI_CONFIG_PATH": name})
 
 
-def test_the_command_ends_with_that_message_alone(workplace: Workplace) -> None:
+def test_a_command_prints_only_the_message(workplace: Workplace) -> None:
     (workplace.folder / "overlay.cfg").write_bytes(b"lr = 1\n")
     code, output = workplace.run(sys.executable, "-m", "tasks", "status")
     assert code == BAD_INPUT

@@ -1,4 +1,4 @@
-"""Whatever stands in the settings or on a command line: an answer, or one message and exit code 40; no traceback."""
+"""Any text in the settings or on a command line gives an answer, or one message and exit code 40; no traceback."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -22,7 +22,9 @@ NASTY = st.sampled_from(
     ["none", "²", "0", "-1", "1e400", "nan", "inf", "sswa/²", "os:system", "~nosuchuser", "a,,b", "%", "\0"]
 )
 WORDS = st.one_of(NASTY, st.text(CHARACTERS, max_size=12), st.integers().map(str), st.floats().map(str), NASTY)
-PLACES = st.sampled_from(sorted(KEYS)).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(KEYS[name])))
+KEYS_OF_SECTIONS = st.sampled_from(sorted(KEYS)).flatmap(
+    lambda name: st.tuples(st.just(name), st.sampled_from(KEYS[name]))
+)
 OPTIONS = {
     "Retrain": ("model", "method", "percent", "direction", "seed", "model-seed", "longer"),
     "DistillStudent": ("loss", "reduction", "seed"),
@@ -36,12 +38,12 @@ COMMANDS = st.sampled_from(sorted(OPTIONS)).flatmap(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which nothing is made: the commands are only looked at."""
+    """A folder for commands that compute nothing."""
     yield tmp_path_factory.mktemp("properties")
 
 
 @settings(max_examples=3000, deadline=None, derandomize=True)
-@given(st.dictionaries(PLACES, WORDS, min_size=1, max_size=4))
+@given(st.dictionaries(KEYS_OF_SECTIONS, WORDS, min_size=1, max_size=4))
 def test_any_text_in_the_settings_is_read_or_refused(texts: dict[tuple[str, str], str]) -> None:
     sections: dict[str, dict[str, str]] = {}
     for (section, key), text in texts.items():
@@ -67,9 +69,9 @@ def test_any_value_of_an_option_is_accepted_or_refused(folder: Path, command: tu
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=PLACES, word=WORDS)
-def test_any_setting_of_a_command_is_accepted_or_refused(folder: Path, place: tuple[str, str], word: str) -> None:
-    section, key = place
+@given(setting=KEYS_OF_SECTIONS, word=WORDS)
+def test_any_setting_of_a_command_is_accepted_or_refused(folder: Path, setting: tuple[str, str], word: str) -> None:
+    section, key = setting
     option = f"--{section}-{key.replace('_', '-')}={word}"
     answer = python_m_tasks(folder, "status", option, files={"luigi.cfg": "[core]\nlog_level = ERROR\n"})
     assert answer.code in (0, 40), answer.output

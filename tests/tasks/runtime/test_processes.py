@@ -1,4 +1,4 @@
-"""Processes for stages: what Luigi's own imports for them, and that nothing outlives who began it."""
+"""Processes of stages: imports in Luigi's process before a fork, and the end of forked processes with their parent."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ fork = multiprocessing.get_context("fork")
 
 
 def script(body: str, folder: Path) -> Any:
-    """Run a script in a process of its own; return what it prints last, read as JSON."""
-    done = subprocess.run(
+    """Run a script in a process of its own; return the JSON of its last line of output."""
+    process = subprocess.run(
         [sys.executable, "-c", HEAD + textwrap.dedent(body)],
         cwd=folder,
         capture_output=True,
@@ -29,13 +29,13 @@ def script(body: str, folder: Path) -> Any:
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    assert not process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def test_libraries_are_imported_without_computing_and_forked_processes_can_use_them(tmp_path: Path) -> None:
-    """No thread is started and CUDA is left alone; what is forked then runs OpenMP with threads of its own."""
+    """No thread is started and CUDA is not initialized; a process forked later runs OpenMP with its own threads."""
     threads, imported, is_on_gpu, is_computed = script(
         """
         def threads():
@@ -49,13 +49,13 @@ def test_libraries_are_imported_without_computing_and_forked_processes_can_use_t
         before = threads()
         execution.import_libraries()
         import torch
-        ours, theirs = fork.Pipe()
-        fork.Process(target=compute, args=(theirs,), daemon=True).start()
+        receiver, sender = fork.Pipe()
+        fork.Process(target=compute, args=(sender,), daemon=True).start()
         print(json.dumps([
             threads() - before,
             [name for name in execution._IMPORTS if name not in sys.modules],
             torch.cuda.is_initialized(),
-            ours.poll(60) and ours.recv() == 512 * 512,
+            receiver.poll(60) and receiver.recv() == 512 * 512,
         ]))
         """,
         tmp_path,
@@ -66,7 +66,7 @@ def test_libraries_are_imported_without_computing_and_forked_processes_can_use_t
     assert is_computed
 
 
-def test_what_cannot_be_imported_is_for_the_stages_to_say(tmp_path: Path) -> None:
+def test_a_failed_import_is_a_warning(tmp_path: Path) -> None:
     lines = script(
         """
         import logging
@@ -84,14 +84,14 @@ def test_what_cannot_be_imported_is_for_the_stages_to_say(tmp_path: Path) -> Non
     assert "Stages import by themselves what they need: ModuleNotFoundError: " in lines[0]
 
 
-def test_a_process_ends_with_the_one_that_forked_it_however_that_went(tmp_path: Path) -> None:
+def test_a_forked_process_ends_with_its_killed_parent(tmp_path: Path) -> None:
     body = """
-        def stay():
+        def run():
             die_with_parent()
-            print("here", flush=True)
+            print("started", flush=True)
             time.sleep(600)
 
-        fork.Process(target=stay).start()
+        fork.Process(target=run).start()
         time.sleep(600)
     """
     with subprocess.Popen(
@@ -99,8 +99,8 @@ def test_a_process_ends_with_the_one_that_forked_it_however_that_went(tmp_path: 
     ) as run:
         assert run.stdout is not None
         run.stdout.readline()
-        family = psutil.Process(run.pid).children(recursive=True)
-        assert len(family) == 1
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert len(children) == 1
         run.kill()
-        _, left = psutil.wait_procs(family, timeout=10)
-        assert not left
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive

@@ -1,4 +1,4 @@
-"""What the scheduler sets aside for each stage, and the batch of maps that follows from the memory they may take."""
+"""The resources that the scheduler reserves per stage, and the batch of maps that fits into their memory."""
 
 import re
 import sys
@@ -59,13 +59,13 @@ def demands() -> dict[str, int]:
 
 
 def test_the_default_experiment_runs_two_at_a_time_on_4_gb(configure: Configure) -> None:
-    found = demands()
+    memory = demands()
     expected = {"teacher": 956, "plain": 937, "sswa": 987, "maps": 1025, "cell": 966, "light": 416}
-    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=0.02)
-    assert max(found.values()) <= 0.9 * 4000 / 2
+    assert {name: memory[name] for name in expected} == pytest.approx(expected, rel=0.02)
+    assert max(memory.values()) <= 0.9 * 4000 / 2
 
 
-def test_what_pascal_voc_takes(voc: Configure) -> None:
+def test_the_memory_of_pascal_voc(voc: Configure) -> None:
     """Steps of 8, 16 and 32 images were measured, see test_memory; these have 64."""
     expected = {
         "teacher": 18964,
@@ -94,7 +94,7 @@ def test_the_sizes_of_a_data_set(configure: Configure, tmp_path: Path) -> None:
     assert resources.data_size().test == 0, "the stage that reads the list says what is wrong with it"
 
 
-def test_a_stage_takes_what_its_settings_say(configure: Configure) -> None:
+def test_the_memory_of_a_stage_follows_its_settings(configure: Configure) -> None:
     small = tasks.FineTuneTeacher().resources["memory_mb"], tasks.Retrain(percent=0).resources["memory_mb"]
     configure("teacher", batch=512)
     assert tasks.FineTuneTeacher().resources["memory_mb"] > small[0] + 400
@@ -104,11 +104,11 @@ def test_a_stage_takes_what_its_settings_say(configure: Configure) -> None:
     assert tasks.PrepareImages().resources["memory_mb"] == 400
 
 
-def test_methods_that_may_share_a_process_book_the_same(configure: Configure) -> None:
-    """Whatever the grid has: Luigi puts only tasks into one batch whose resources are equal."""
+def test_methods_of_one_model_reserve_the_same_memory(configure: Configure) -> None:
+    """Luigi batches only tasks with equal resources."""
     names = ("gradcam", "rap", "smoothgrad")
-    (booked,) = {tasks.DumpMaps(model="teacher", method=(name,)).resources["memory_mb"] for name in names}
-    assert booked == resources.maps_demand("teacher").memory_mb
+    (reserved,) = {tasks.DumpMaps(model="teacher", method=(name,)).resources["memory_mb"] for name in names}
+    assert reserved == resources.maps_demand("teacher").memory_mb
     assert tasks.DumpMaps(method=("random",)).resources["memory_mb"] == resources.light_demand().memory_mb
 
 
@@ -132,25 +132,25 @@ def test_the_batch_of_maps_follows_the_memory_and_is_their_identity(configure: C
     assert dump().identity["settings"]["maps"]["batch"] == 1000
 
 
-def test_a_dump_is_handed_the_lowered_batch(configure: Configure) -> None:
+def test_a_dump_gets_the_lowered_batch(configure: Configure) -> None:
     configure("maps", memory_mb=40)
     dump = tasks.DumpMaps(model="teacher", method=("gradcam",))
     assert dump.call().arguments["maps"].batch == dump.identity["settings"]["maps"]["batch"] < 64
 
 
-def test_what_needs_more_than_there_is_runs_alone_with_a_warning(voc: Configure) -> None:
+def test_a_stage_that_needs_more_memory_than_the_machine_has_runs_alone_with_a_warning(voc: Configure) -> None:
     voc("resources", memory_mb=9000)
     demand = resources.teacher_demand()
     assert resources.stage_resources(demand)["memory_mb"] == 9000
-    tasks_ = [Wanting("FineTuneTeacher", demand), Wanting("FineTuneTeacher", demand)]
-    (warning,) = resources.shortages([*tasks_, Wanting("Report", resources.light_demand())])
+    tasks_ = [DemandingTask("FineTuneTeacher", demand), DemandingTask("FineTuneTeacher", demand)]
+    (warning,) = resources.shortages([*tasks_, DemandingTask("Report", resources.light_demand())])
     need = f"{demand.memory_mb / 1e3:.1f}"
     assert f"FineTuneTeacher needs about {need} GB of memory, and tasks may take 9.0 GB" in warning
     assert warning.endswith("it runs alone, and may be killed. Lower [teacher] batch.")
 
 
-class Wanting:
-    """A task that says what it needs."""
+class DemandingTask:
+    """A task with a family and a demand."""
 
     def __init__(self, family: str, demand: resources.Demand) -> None:
         self.task_family, self._demand = family, demand

@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, full, in ASCII, or read by somebody who goes: real processes."""
+"""Standard output and error that are closed, full, ASCII only, or a pipe whose reader ends: real processes."""
 
 import dataclasses
 import errno
@@ -18,16 +18,16 @@ STATUS = f"'{sys.executable}' -m tasks status --depth 2"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def unicode_workplace(tmp_path: Path) -> Workplace:
     (tmp_path / "für uns").mkdir()
-    there = Workplace(tmp_path / "für uns")
-    there.configure()
-    return there
+    workplace = Workplace(tmp_path / "für uns")
+    workplace.configure()
+    return workplace
 
 
-def test_a_reader_that_goes_is_no_failure(place: Workplace) -> None:
+def test_a_pipe_whose_reader_ends_is_no_failure(unicode_workplace: Workplace) -> None:
     script = f"{STATUS} | head -1; echo ${{PIPESTATUS[0]}}"
-    assert place.run("bash", "-c", script)[1] == "missing Report: waits for GenerateScenes (missing)\n0\n"
+    assert unicode_workplace.run("bash", "-c", script)[1] == "missing Report: waits for GenerateScenes (missing)\n0\n"
 
 
 HELP = [
@@ -41,13 +41,15 @@ HELP = [
 
 @pytest.mark.parametrize("command", HELP)
 @pytest.mark.parametrize("reader", ["true", "head -1 > /dev/null"])
-def test_a_reader_of_the_help_that_goes_is_no_failure(place: Workplace, command: str, reader: str) -> None:
+def test_help_into_a_pipe_whose_reader_ends_is_no_failure(
+    unicode_workplace: Workplace, command: str, reader: str
+) -> None:
     script = f"(sleep .1; unset PYTHONUNBUFFERED; exec {command}) | {reader}; echo ${{PIPESTATUS[0]}}"
-    assert place.run("bash", "-c", script)[1] == "0\n"
+    assert unicode_workplace.run("bash", "-c", script)[1] == "0\n"
 
 
-def test_the_help_of_all_options_names_every_setting(place: Workplace) -> None:
-    code, output = place.shell("luigi --module tasks Report --help-all")
+def test_the_help_of_all_options_names_every_setting(unicode_workplace: Workplace) -> None:
+    code, output = unicode_workplace.shell("luigi --module tasks Report --help-all")
     assert code == 0
     for name, keys in dataclasses.asdict(Settings()).items():
         for key in keys:
@@ -56,46 +58,46 @@ def test_the_help_of_all_options_names_every_setting(place: Workplace) -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
-def test_closed_streams(place: Workplace, closed: str) -> None:
-    code, output = place.shell(f"{STATUS} {closed}")
+def test_closed_streams(unicode_workplace: Workplace, closed: str) -> None:
+    code, output = unicode_workplace.shell(f"{STATUS} {closed}")
     assert code == 0
     assert "Traceback" not in output
 
 
-def test_a_stage_writes_to_its_own_files_where_streams_are_closed(place: Workplace) -> None:
-    code, _ = place.shell("luigi --module tasks GenerateScenes --local-scheduler >&- 2>&- <&-")
+def test_a_stage_writes_to_its_own_files_where_streams_are_closed(unicode_workplace: Workplace) -> None:
+    code, _ = unicode_workplace.shell("luigi --module tasks GenerateScenes --local-scheduler >&- 2>&- <&-")
     assert code == 0
-    (made,) = place.results("GenerateScenes")
+    (made,) = unicode_workplace.results("GenerateScenes")
     assert list((made / "log").iterdir())
 
 
-def test_a_full_device_is_named_and_not_the_data_folder(place: Workplace) -> None:
-    code, output = place.shell(f"{STATUS} > /dev/full")
+def test_a_full_device_is_named_and_not_the_data_folder(unicode_workplace: Workplace) -> None:
+    code, output = unicode_workplace.shell(f"{STATUS} > /dev/full")
     assert code == BAD_INPUT
     assert output.startswith("Standard output cannot be written: No space left on device. ")
     assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--help", "--help-all"])
-def test_a_full_device_does_not_swallow_the_help(place: Workplace, option: str) -> None:
-    code, output = place.shell(f"unset PYTHONUNBUFFERED; luigi --module tasks Report {option} > /dev/full")
+def test_a_full_device_does_not_swallow_the_help(unicode_workplace: Workplace, option: str) -> None:
+    code, output = unicode_workplace.shell(f"unset PYTHONUNBUFFERED; luigi --module tasks Report {option} > /dev/full")
     assert code == BAD_INPUT
     assert output.startswith("Standard output cannot be written: No space left on device. ")
     assert output.count("\n") == 1
 
 
-def test_letters_that_a_stream_lacks_are_escaped(place: Workplace) -> None:
-    code, output = place.shell(f"PYTHONIOENCODING=ascii {STATUS.replace(' --depth 2', '')}")
+def test_letters_that_a_stream_lacks_are_escaped(unicode_workplace: Workplace) -> None:
+    code, output = unicode_workplace.shell(f"PYTHONIOENCODING=ascii {STATUS.replace(' --depth 2', '')}")
     assert code == 0
     assert "f\\xfcr uns/data" in output
 
 
-def test_a_locale_that_cannot_spell_the_folder_is_named(place: Workplace) -> None:
-    code, output = place.shell(f"LC_ALL=POSIX PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 {STATUS}")
+def test_a_locale_that_cannot_spell_the_folder_is_named(unicode_workplace: Workplace) -> None:
+    code, output = unicode_workplace.shell(f"LC_ALL=POSIX PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 {STATUS}")
     assert code == BAD_INPUT
     assert "a name that Python cannot read in this locale (ascii). Set PYTHONUTF8=1" in output
     assert "Traceback" not in output
-    assert place.shell(f"LC_ALL=POSIX {STATUS}")[0] == 0
+    assert unicode_workplace.shell(f"LC_ALL=POSIX {STATUS}")[0] == 0
 
 
 def write_into_pipe(monkeypatch: pytest.MonkeyPatch, text: str, *, is_read: bool = True) -> int:
@@ -110,16 +112,16 @@ def write_into_pipe(monkeypatch: pytest.MonkeyPatch, text: str, *, is_read: bool
     return reader
 
 
-def test_what_is_written_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finishing_flushes_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = write_into_pipe(monkeypatch, "für\n")
-    assert streams.outcome(7, 40) == 7
+    assert streams.finish_output(7, 40) == 7
     assert os.read(reader, 99) == b"f\\xfcr\n"
 
 
 @pytest.mark.parametrize("code", [0, 30])
 def test_a_closed_pipe_keeps_the_exit_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     write_into_pipe(monkeypatch, "x" * 100_000, is_read=False)
-    assert streams.outcome(code, 40) == code
+    assert streams.finish_output(code, 40) == code
     assert isinstance(streams._protected["stdout"].error, BrokenPipeError)
 
 
@@ -129,7 +131,7 @@ def test_another_error_is_named(
 ) -> None:
     write_into_pipe(monkeypatch, "x")
     streams._protected["stdout"].error = OSError(errno.ENOSPC, "No space left on device")
-    assert streams.outcome(code, 40) == expected
+    assert streams.finish_output(code, 40) == expected
     assert "cannot be written: No space left on device" in capsys.readouterr().err
 
 
@@ -159,6 +161,6 @@ os._exit(0)
 """
 
 
-def test_a_process_forked_while_a_thread_writes_can_write(place: Workplace) -> None:
+def test_a_process_forked_while_a_thread_writes_can_write(unicode_workplace: Workplace) -> None:
     command = "env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", WHILE_A_THREAD_WRITES
-    assert place.run(*command)[1] == "7"
+    assert unicode_workplace.run(*command)[1] == "7"

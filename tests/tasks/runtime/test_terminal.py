@@ -1,4 +1,4 @@
-"""What a run shows in the terminal, and what it leaves in a file."""
+"""The progress of a run in a terminal and in a pipe."""
 
 import os
 import pty
@@ -10,31 +10,31 @@ from support.workplace import BIN, Workplace
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "300", "--local-scheduler")
 
 
-def in_a_terminal(place: Workplace, *arguments: str) -> tuple[int, str]:
-    """Run luigi with a terminal for its output; return exit code and what came to it."""
-    ours, theirs = pty.openpty()
+def run_in_terminal(workplace: Workplace, *arguments: str) -> tuple[int, str]:
+    """Run luigi in a pseudo-terminal; return exit code and output."""
+    controller, terminal = pty.openpty()
     run = subprocess.Popen(
         [str(BIN / "luigi"), "--module", "tasks", *arguments],
-        cwd=place.folder,
-        env={**place.environment(), "TERM": "xterm", "COLUMNS": "200"},
-        stdout=theirs,
-        stderr=theirs,
+        cwd=workplace.folder,
+        env={**workplace.environment(), "TERM": "xterm", "COLUMNS": "200"},
+        stdout=terminal,
+        stderr=terminal,
     )
-    os.close(theirs)
-    seen = bytearray()
+    os.close(terminal)
+    output = bytearray()
     try:
-        while piece := os.read(ours, 1 << 16):
-            seen += piece
-    except OSError:  # nobody holds the other end any more
+        while block := os.read(controller, 1 << 16):
+            output += block
+    except OSError:  # the run has closed the terminal
         pass
-    os.close(ours)
-    return run.wait(timeout=60), seen.decode()
+    os.close(controller)
+    return run.wait(timeout=60), output.decode()
 
 
-def test_a_terminal_gets_bars_for_the_run_and_what_runs_and_a_line_for_what_is_done(workplace: Workplace) -> None:
-    code, seen = in_a_terminal(workplace, *TEACHER)
-    assert code == 0, seen
-    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen).replace("\r", "\n")
+def test_a_terminal_gets_bars_for_running_tasks_and_a_line_per_finished_task(workplace: Workplace) -> None:
+    code, output = run_in_terminal(workplace, *TEACHER)
+    assert code == 0, output
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", output).replace("\r", "\n")
     assert re.search(r"^all [━╸╺ ]+ 2/3 ", plain, re.M)
     shares = re.findall(
         r"FineTuneTeacher seed=0 [━╸╺ ]+ (\d+)/100 .* epoch \d+/300, loss [\d.]+, [\d,]+ images/s", plain
