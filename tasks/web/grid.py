@@ -103,7 +103,7 @@ def label(run: str, facts: Mapping[str, Any]) -> str:
     """Say in a few words how it is with a result: ``seed 0: done, F1 83.8 %``."""
     text = f"{run}: {facts['state']}"
     if facts.get("score") is not None:
-        text += f", mAP {100 * facts['score']:.1f} %"
+        text += f", {facts['metric']} {100 * facts['score']:.1f} %"
     if facts["state"] == "running" and facts["share"] is not None:
         text += f", {100 * facts['share']:.0f} %"
     return text

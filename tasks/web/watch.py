@@ -18,7 +18,7 @@ from typing import Any
 from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST
 from roar_pipeline.cache.states import State, state_of
-from roar_pipeline.report.labels import LEADING
+from roar_pipeline.report.labels import METRICS, leading_metric
 from tasks.chain.base import StageTask
 from tasks.chain.report import Report
 from tasks.chain.retraining import Retrain
@@ -47,7 +47,8 @@ class Snapshot:
     survey: Survey
     facts: Mapping[str, Mapping[str, Any]]
     """By the first digits of the fingerprint: family, title, state, and where there is one: why (one line), share
-    (done of the work, 0..1), score (0..1, mAP over classes), command (makes it alone, unless it is done or missing)."""
+    (done of the work, 0..1), score (0..1, of the report's leading metric) and metric (its name), command (makes it
+    alone, unless it is done or missing)."""
     changed: Mapping[str, int]
     """The revision in which these facts changed last."""
     revision: int
@@ -73,7 +74,7 @@ class _Seen:
     """What was found when a result was last looked at closely."""
 
     state: State
-    score: float | None
+    score: tuple[float, str] | None
     names: tuple[str, ...]
     """Files that were looked at."""
     stamp: Sequence[Any]
@@ -140,10 +141,12 @@ class Watch:
             replace(state, manifest=None), score, names, stamp, until if settled and state.kind != "running" else now
         )
 
-    def _score(self, directory: Path) -> float | None:
+    def _score(self, directory: Path) -> tuple[float, str] | None:
         measured = read_json_below(self.runs, directory / "metrics.json")
-        score = measured.get("test", {}).get(LEADING[0]) if isinstance(measured, dict) else None
-        return round(score, 4) if isinstance(score, float) else None
+        test = measured.get("test") if isinstance(measured, dict) else None
+        metric = leading_metric(test) if isinstance(test, dict) else None
+        score = test[metric] if metric else None
+        return (round(score, 4), metric) if metric and isinstance(score, float) else None
 
     def _facts_of(self, entry: Entry) -> dict[str, Any]:
         state, fingerprint = entry.state, entry.task.fingerprint
@@ -154,7 +157,7 @@ class Watch:
                 self._commands[fingerprint] = entry.task.command()
             facts["command"] = self._commands[fingerprint]
         elif (score := self._seen[fingerprint].score) is not None:
-            facts["score"] = score
+            facts |= {"score": score[0], "metric": METRICS[score[1]].label.partition(" (")[0]}
         return facts
 
     def _others(self) -> dict[str, Path]:

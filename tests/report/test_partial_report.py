@@ -16,7 +16,7 @@ from luigi.task_register import Register
 from support.grid_results import PERCENTS, without, write_grid, write_images
 
 import tasks
-from roar_pipeline.datasets import images, scenes
+from roar_pipeline.datasets import images
 from roar_pipeline.errors import InputError
 from roar_pipeline.report.build import build
 from roar_pipeline.report.findings import findings
@@ -59,7 +59,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> Repo
 
 
 def overview_of(inputs: ReportInputs) -> Overview:
-    return gather(inputs, images.read_split(inputs.images_path, "test"), scenes.CLASSES)
+    return gather(inputs, images.read_split(inputs.images_path, "test"), images.read_info(inputs.images_path))
 
 
 def sums(overview: Overview, metric: str = "f1_samples") -> dict[Key, Summary]:
