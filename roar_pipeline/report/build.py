@@ -45,7 +45,7 @@ def build(directory: Path, inputs: ReportInputs) -> None:
     examples = sections.example_pictures(directory, overview, inputs, test, info)
     page = Page(
         audits=[table for direction in overview.directions for table in sections.audits(overview, direction)],
-        caveats=_caveats(inputs, overview, results),
+        caveats=_caveats(inputs, overview, info, results),
         claims=claim_lines(claims),
         classes=overview.classes,
         colors={curve.label: color(curve.model) for curve in overview.grid.curves if not curve.is_control},
@@ -74,9 +74,11 @@ def build(directory: Path, inputs: ReportInputs) -> None:
     _write_text(directory / "report.html", render(page))
 
 
-def _caveats(inputs: ReportInputs, overview: Overview, results: Sequence[RequestedResult]) -> list[str]:
+def _caveats(
+    inputs: ReportInputs, overview: Overview, info: images.Info, results: Sequence[RequestedResult]
+) -> list[str]:
     ids = {name: split.ids for name, split in images.read_splits(inputs.images_path, pixels=False).items()}
-    lines = caveats(inputs.settings, overview, shared_with_validation(ids))
+    lines = caveats(inputs.settings, overview, shared_with_validation(ids), info)
     return [PARTIAL, *lines] if any(result.is_missing for result in results) else lines
 
 

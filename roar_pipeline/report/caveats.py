@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from roar_pipeline import config
+from roar_pipeline.datasets.images import Info
 from roar_pipeline.report.grid import Curve, full_labels
 from roar_pipeline.report.labels import METRICS
 from roar_pipeline.report.overview import Overview
@@ -44,7 +45,7 @@ def caveats(
     settings: config.Settings,
     overview: Overview,
     shared: Mapping[str, int] | None = None,
-    held_out: tuple[float, int] | None = None,
+    info: Info | None = None,
 ) -> list[str]:
     """Return what limits the results: generated data, few seeds, leaks, ties, unfinished training, mixed machines.
 
@@ -53,7 +54,7 @@ def caveats(
         overview: all results.
         shared: number of images that the validation split shares with ``train`` and with ``test``, and ``of``, its
             size; None: not known.
-        held_out: share and number of the training images that became the validation split; None: it has one.
+        info: of the images, with what was held out and what splits share; None: not known.
     """
     lines = []
     is_single_label = overview.scoring.is_single_label
@@ -72,7 +73,7 @@ def caveats(
     lines += _probe_caveats(overview)
     lines += _convergence_caveats(overview)
     lines += _tie_caveats(overview.grid.curves)
-    lines += split_caveats(settings, shared or {}, held_out, is_single_label=is_single_label)
+    lines += split_caveats(settings, shared or {}, info, is_single_label=is_single_label)
     lines += _origin_caveats(overview)
     return lines
 

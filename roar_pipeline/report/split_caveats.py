@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from roar_pipeline import config
+from roar_pipeline.datasets.images import OVERLAPPING, Info
 from roar_pipeline.report.labels import METRICS
 
 __all__ = ["split_caveats"]
@@ -11,7 +12,7 @@ __all__ = ["split_caveats"]
 def split_caveats(
     settings: config.Settings,
     shared: Mapping[str, int],
-    held_out: tuple[float, int] | None,
+    info: Info | None,
     *,
     is_single_label: bool,
 ) -> list[str]:
@@ -24,10 +25,11 @@ def split_caveats(
         settings: of all results.
         shared: number of images that the validation split shares with ``train`` and with ``test``, and ``of``, its
             size; empty: not known.
-        held_out: share and number of the training images that became the validation split; None: it has one.
+        info: of the images, with what was held out and what splits share; None: not known.
         is_single_label: whether every image has exactly one label.
     """
-    lines = [] if held_out is None else [_held_out_caveat(*held_out)]
+    lines = [_held_out_caveat(*info.held_out)] if info is not None and info.held_out is not None else []
+    lines += _overlap_caveats(info.overlaps) if info is not None else []
     if is_single_label:
         return lines + (_one_label_caveats(settings, shared) if _best_epochs(settings) else [])
     return lines + (_validation_caveats(settings) or _shared_image_caveats(settings, shared))
@@ -35,9 +37,18 @@ def split_caveats(
 
 def _held_out_caveat(share: float, count: int) -> str:
     return (
-        f"The data set has no validation split: {count:,} of its training images, {100 * share:g} % of every class, are "
-        "held out as one. All networks are trained on the others alone."
+        f"The data set has no validation split: {count:,} of its training images, {100 * share:g} % of every class, "
+        "are held out as one. All networks are trained on the others alone."
     )
+
+
+def _overlap_caveats(overlaps: tuple[int, int, int]) -> list[str]:
+    counts = dict(zip(OVERLAPPING, overlaps, strict=True))
+    texts = [f"{count:,} of {first} and {second}" for (first, second), count in counts.items() if count]
+    if not texts:
+        return []
+    end = " Scores on test images that are also training images are too good." if counts["train", "test"] else ""
+    return [f"Splits share images, byte for byte, under other names (overlap = allow): {', '.join(texts)}.{end}"]
 
 
 def _one_label_caveats(settings: config.Settings, shared: Mapping[str, int]) -> list[str]:

@@ -144,9 +144,9 @@ class Watch:
     def _score(self, directory: Path) -> tuple[float, str] | None:
         measured = read_json_below(self.runs, directory / "metrics.json")
         test = measured.get("test") if isinstance(measured, dict) else None
-        metric = leading_metric(test) if isinstance(test, dict) else None
-        score = test[metric] if metric else None
-        return (round(score, 4), metric) if metric and isinstance(score, float) else None
+        if not isinstance(test, dict) or (metric := leading_metric(test)) is None:
+            return None
+        return (round(test[metric], 4), metric) if isinstance(test[metric], float) else None
 
     def _facts_of(self, entry: Entry) -> dict[str, Any]:
         state, fingerprint = entry.state, entry.task.fingerprint
