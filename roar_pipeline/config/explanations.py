@@ -13,7 +13,9 @@ class Maps:
     """Attribution maps."""
 
     explain: Literal["predicted", "top1", "labels"] = setting(
-        "predicted", "The explained classes: predicted, top1 or labels (which leaks the label into the test images)."
+        "predicted",
+        "The explained classes: predicted (with one label per image the same as top1), top1 or labels (which leaks the "
+        "label into the test images).",
     )
     layer: str = setting(
         "last_relu",

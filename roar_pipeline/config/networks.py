@@ -63,7 +63,9 @@ class Training:
         "height x width.",
     )
     checkpoint: Literal["last", "best"] = setting(
-        "last", "The epoch whose weights are kept: last, or best by validation map_samples."
+        "last",
+        "The epoch whose weights are kept: last, or best by validation map_samples (with one label per image: "
+        "accuracy).",
     )
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "The precision of training: float32, or bfloat16 by autocast."
@@ -97,7 +99,9 @@ class Distillation:
     """The losses of Park et al. 2020."""
 
     alpha: float = setting(0.9, "The weight of the distillation term; the labels' term has 1 - alpha.", low=0, high=1)
-    temperature: float = setting(4.0, "The temperature of the sigmoids.", low=1e-6)
+    temperature: float = setting(
+        4.0, "The temperature of the sigmoids; with one label per image of the softmax.", low=1e-6
+    )
     weight: float = setting(4.0, "The weight of the term that matches attribution maps.", low=0)
     layer: str = setting(
         "last_relu",

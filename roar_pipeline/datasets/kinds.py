@@ -14,7 +14,7 @@ from roar_pipeline.datasets import folder, voc, voc_source
 from roar_pipeline.datasets.source import Counts, Source
 from roar_pipeline.errors import InputError
 
-__all__ = ["class_names", "count", "files", "has_masks", "identity", "kind_of", "open_source"]
+__all__ = ["class_names", "count", "files", "has_masks", "identity", "is_single_label", "kind_of", "open_source"]
 
 
 class _Kind(Protocol):
@@ -33,6 +33,7 @@ class _Kind(Protocol):
 
 _MODULES: Mapping[str, _Kind] = {"voc": voc_source, "folder": folder}
 _WITH_MASKS = ("voc",)
+_SEVERAL_LABELS = ("voc",)
 _VOC_TRACES = (voc.IMAGES, voc.ANNOTATIONS, voc.LISTS, f"VOC2012/{voc.IMAGES}", f"VOCdevkit/VOC2012/{voc.IMAGES}")
 
 
@@ -66,6 +67,12 @@ def _unknown_layout(root: Path, dataset: Dataset) -> str:
 def has_masks(root: Path, dataset: Dataset) -> bool:
     """Return whether the test images have masks of the objects, so that maps can be localized."""
     return bool(dataset.segmentation_split) and kind_of(root, dataset) in _WITH_MASKS
+
+
+def is_single_label(root: Path, dataset: Dataset) -> bool:
+    """Return whether every image has exactly one label: a property of the kind, and for ``own`` a setting."""
+    kind = kind_of(root, dataset)
+    return dataset.labels != "several" if kind == "own" else kind not in _SEVERAL_LABELS
 
 
 def class_names(root: Path, dataset: Dataset) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class Size:
     masks: int = 0
     photograph_bytes: int = 0
     """Total of the training photographs stored for random crops; 0 if there are none."""
+    is_single_label: bool = False
+    """Whether every image has exactly one label."""
 
     @property
     def images(self) -> int:

@@ -41,7 +41,7 @@ _GRADIENT = 2.1
 """Forward passes that a gradient costs; other methods need ``steps`` x ``samples`` gradients."""
 
 _PAIRS = 1.5
-"""Explained classes per image, as in PASCAL VOC."""
+"""Explained classes per image, as in PASCAL VOC; exactly 1 where an image has one label."""
 
 _TRAINED = {
     "FineTuneTeacher": "teacher",
@@ -125,14 +125,18 @@ def reference_seconds(family: str, identity: Mapping[str, Any], scope: Scope) ->
         return _START_SECONDS + _training_seconds(identity, settings[_TRAINED[family]], scope)
     if _runs_network(family, identity):
         model = identity["parameters"]["model"]
-        maps = _PAIRS * (size.images + size.masks)
+        maps = _pairs(size) * (size.images + size.masks)
         forwards = _method_forwards(identity["parameters"]["method"], settings.get("maps", {}))
         return _START_SECONDS + maps * forwards * scope.explained(model).multiply_adds / _MULTIPLY_ADDS
     if family == "EvaluateLocalization":
-        return _START_SECONDS + _PAIRS * size.masks * (_PAIR_SECONDS + pixels / _PIXELS_PER_SECOND[family])
+        return _START_SECONDS + _pairs(size) * size.masks * (_PAIR_SECONDS + pixels / _PIXELS_PER_SECOND[family])
     if family == "Report":
         return _REPORT_SECONDS
     return _START_SECONDS + size.images * pixels / _PIXELS_PER_SECOND[family]
+
+
+def _pairs(size: Size) -> float:
+    return 1.0 if size.is_single_label else _PAIRS
 
 
 def _cost(recipe: Mapping[str, Any], size: Size) -> Cost:

@@ -137,8 +137,12 @@ def images_per_pass(cost: Cost, batch: int, limit: int) -> int:
 
 
 def light(size: Size) -> int:
-    """Return the memory of a stage without torch that reads images, masks, and the maps of two classes per mask."""
-    return STREAMING + size.pixels * (_COLORS * size.images + (1 + 2 * _FLOAT) * size.masks)
+    """Return the memory of a stage without torch that reads images, masks, and the maps of the masks' classes.
+
+    Two classes per mask, one where an image has one label.
+    """
+    classes = 1 if size.is_single_label else 2
+    return STREAMING + size.pixels * (_COLORS * size.images + (1 + classes * _FLOAT) * size.masks)
 
 
 def _process(on_gpu: bool) -> int:

@@ -4,7 +4,8 @@ A resample is a column of counts: how often it holds each image. Every cell of a
 resamples, so that differences between cells are paired. Networks are not resampled: their variance is measured over
 seeds (``inference``).
 
-Legend: N images, K classes, B resamples, P positives of a class. Scores are logits (N, K), labels multi-hot (N, K).
+Legend: N images, K classes, B resamples, P positives of a class. Scores are logits (N, K), labels multi-hot (N, K),
+with a single 1 per row where every image has exactly one label.
 """
 
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roar_pipeline.evaluation import prediction_metrics
+from roar_pipeline.evaluation import one_label, prediction_metrics
 
-__all__ = ["image_counts", "resampled_metrics"]
+__all__ = ["image_counts", "resampled_accuracies", "resampled_metrics"]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
@@ -50,8 +51,7 @@ def resampled_metrics(
         f1_threshold: probability, for ``f1_samples``.
         tuned_threshold: probability, for ``f1_tuned``; None leaves that out.
     """
-    if counts.ndim != 2 or len(counts) != len(labels):
-        raise ValueError(f"counts {counts.shape} must be (N, B) for labels {labels.shape}")
+    _check_counts(labels, counts)
     width = max(1, _CHUNK // max(len(counts), 1))
     over_classes = [
         _over_classes(labels, scores, counts[:, start : start + width].astype(np.int32))
@@ -68,6 +68,52 @@ def resampled_metrics(
             if threshold is not None
         },
     }
+
+
+def resampled_accuracies(labels: NDArray[Any], scores: NDArray[Any], counts: Floats) -> dict[str, Floats]:
+    """Return every metric of ``one_label.evaluate`` but per_class in every resample, (B,) each; top5 if it is defined.
+
+    Equal to ``evaluate`` of the images, repeated by their counts: a class without an image in a resample is left out of
+    its balanced accuracy. Bytes do not depend on the number of threads.
+
+    Args:
+        labels: (N, K), a single 1 per row.
+        scores: (N, K).
+        counts: whole numbers (N, B), of ``image_counts``.
+    """
+    _check_counts(labels, counts)
+    hits = one_label.is_among_top(labels, scores).astype(np.float64)
+    resampled = {
+        "accuracy": _weighted_means(hits, counts),
+        "balanced_accuracy": _mean_recalls(one_label.true_classes(labels), hits, counts),
+        "nll": _weighted_means(one_label.negative_log_likelihood(labels, scores), counts),
+    }
+    if labels.shape[1] > 2 * one_label.TOP:
+        of_top = one_label.is_among_top(labels, scores, one_label.TOP).astype(np.float64)
+        resampled["top5"] = _weighted_means(of_top, counts)
+    return resampled
+
+
+def _mean_recalls(classes: NDArray[np.int64], hits: Floats, counts: Floats) -> Floats:
+    """Return the mean recall over the classes that have an image, in every resample (B,).
+
+    Args:
+        classes: class index of each image (N,).
+        hits: 1 where the predicted class is the image's, else 0 (N,).
+        counts: (N, B).
+    """
+    totals, present = np.zeros((2, counts.shape[1]))
+    for index in np.unique(classes):
+        of_class = counts[classes == index]
+        images = of_class.sum(axis=0)
+        totals += _ratio(np.einsum("n,nb->b", hits[classes == index], of_class), images, otherwise=0.0)
+        present += images > 0
+    return _ratio(totals, present)
+
+
+def _check_counts(labels: NDArray[Any], counts: Floats) -> None:
+    if counts.ndim != 2 or len(counts) != len(labels):
+        raise ValueError(f"counts {counts.shape} must be (N, B) for labels {labels.shape}")
 
 
 def _weighted_means(values: Floats, counts: Floats) -> Floats:

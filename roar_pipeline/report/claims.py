@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from roar_pipeline.report.grid import Curve
 from roar_pipeline.report.inputs import Run
-from roar_pipeline.report.labels import LEADING, METRICS, method_label, model_label
+from roar_pipeline.report.labels import METRICS, method_label, model_label
 from roar_pipeline.report.overview import Overview
 from roar_pipeline.report.statistics import inference
 from roar_pipeline.report.statistics.contrasts import Scored, contrast
@@ -62,9 +62,9 @@ def judge_claims(overview: Overview, margin: float) -> list[Claim]:
     claims: list[Claim] = []
     for direction in overview.directions:
         for method in overview.methods:
-            for metric in LEADING:
+            for metric in overview.scoring.leading:
                 claims += _curve_claims(overview, direction, method, metric, margin)
-    for metric in LEADING:
+    for metric in overview.scoring.leading:
         claims += _model_claims(overview, metric)
     for method in overview.methods:
         claims += _localization_claims(overview, method)
@@ -85,7 +85,7 @@ def _curve_claims(overview: Overview, direction: str, method: str, metric: str, 
     curves = _curves_of_models(overview, direction, method)
     if not curves or not overview.has_signal(metric):
         return []
-    name, measure = method_label(method), f"mean {METRICS[metric]} over the curve"
+    name, measure = method_label(method), f"mean {METRICS[metric].label} over the curve"
     action, side = ("removal", "below") if lower_is_better(direction) else ("keeping", "above")
     claims = [
         _claim_against_control(
@@ -146,7 +146,7 @@ def _model_claims(overview: Overview, metric: str) -> list[Claim]:
         estimates.append(contrast(runs, metric, _difference, overview.resampled, is_complete=len(runs) == expected))
     return [
         _order_claim(
-            _order_text(order), f"{METRICS[metric]}, clean test images", _corrected_differences(labels, estimates)
+            _order_text(order), f"{METRICS[metric].label}, clean test images", _corrected_differences(labels, estimates)
         )
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.report.claims import Claim
 from roar_pipeline.report.grid import Cell, Curve, ModelRun, RemovalAudits, is_above_clean
-from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.labels import METRICS, Scoring
 from roar_pipeline.report.missing import RequestedResult
 from roar_pipeline.report.statistics.inference import Estimate
 from roar_pipeline.report.statistics.localization import Localization
@@ -38,8 +38,11 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
         writer.writerows(rows)
 
 
-def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence[str]) -> list[Record]:
+def cell_records(
+    cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence[str], scoring: Scoring
+) -> list[Record]:
     """Return a row per retrained cell: its key, scores, audits, settings, directory name and fingerprint."""
+    shares = [metric for metric in scoring.metrics if METRICS[metric].unit == "%"]
     audits = [field.name for field in fields(RemovalAudits)] if any(cell.removal for cell in cells) else []
     settings = sorted({key for cell in cells for key in cell.settings})
     return [
@@ -50,12 +53,12 @@ def cell_records(cells: Sequence[Cell], clean: Sequence[Cell], classes: Sequence
             "percent": cell.percent,
             "seed": cell.seed,
             "model_seed": cell.model_seed,
-            "tuned_threshold": cell.tuned_threshold,
+            **({} if scoring.is_single_label else {"tuned_threshold": cell.tuned_threshold}),
             "origin": cell.origin,
-            **{metric: cell.test[metric] for metric in METRICS},
-            **{f"above_clean_{metric}": is_above_clean(cell, clean, metric) for metric in METRICS if cell.method},
+            **{metric: cell.test[metric] for metric in scoring.metrics},
+            **{f"above_clean_{metric}": is_above_clean(cell, clean, metric) for metric in shares if cell.method},
             **{key: getattr(cell.removal, key, None) for key in audits},
-            **_class_columns(cell.per_class, classes),
+            **_class_columns(cell.per_class, classes, scoring),
             **{key: _csv_value(cell.settings.get(key)) for key in settings},
             "result": cell.directory.name,
             "fingerprint": cell.fingerprint,
@@ -117,15 +120,15 @@ def _estimate_columns(name: str, estimate: Estimate | None, *, has_prefix: bool 
     }
 
 
-def model_records(models: Sequence[ModelRun], classes: Sequence[str]) -> list[Record]:
+def model_records(models: Sequence[ModelRun], classes: Sequence[str], scoring: Scoring) -> list[Record]:
     """Return a row per trained teacher and student."""
     return [
         {
             "model": run.model,
             "seed": run.seed,
             "parameters": run.parameters,
-            **{metric: run.test[metric] for metric in METRICS},
-            **_class_columns(run.per_class, classes),
+            **{metric: run.test[metric] for metric in scoring.metrics},
+            **_class_columns(run.per_class, classes, scoring),
         }
         for run in models
     ]
@@ -142,8 +145,8 @@ def missing_records(results: Sequence[RequestedResult]) -> list[Record]:
     return [{key: getattr(result, key) for key in keys} for result in results if result.is_missing]
 
 
-def _class_columns(values: Sequence[float | None], classes: Sequence[str]) -> Record:
-    return {f"ap_{name}": value for name, value in zip(classes, values, strict=True)}
+def _class_columns(values: Sequence[float | None], classes: Sequence[str], scoring: Scoring) -> Record:
+    return {f"{scoring.class_column}_{name}": value for name, value in zip(classes, values, strict=True)}
 
 
 def _interval_columns(name: str, interval: tuple[float, float] | None) -> Record:

@@ -95,7 +95,7 @@ def read_examples(
         for example_rows, row in zip(rows_of_examples, rows, strict=True):
             removed_masks = [removed(levels[row], percent, direction) for percent in percents]
             pictures = tuple(np.where(mask[..., None], fill, split.images[row]) for mask in removed_masks)
-            example_rows.append(_row(source, row, pictures, split.labels[row], info.classes, has_several_methods))
+            example_rows.append(_row(source, row, pictures, split.labels[row], info, has_several_methods))
     masks = dict(zip(split.segmentation_rows.tolist(), split.segmentation, strict=True))
     return [
         Example(
@@ -113,7 +113,7 @@ def _row(
     row: int,
     pictures: tuple[Image, ...],
     labels: npt.NDArray[np.uint8],
-    classes: Sequence[str],
+    info: images.Info,
     has_several_methods: bool,
 ) -> ExampleRow:
     stored = map_store.read_rows(source.maps_path, "test", slice(row, row + 1))
@@ -121,8 +121,9 @@ def _row(
     caption: list[str] = []
     if model is not None:
         explained = sorted(np.flatnonzero(stored.explained[0]).tolist(), key=lambda k: -float(stored.scores[0, k]))
+        percents = _probabilities(stored.scores[0], is_single_label=info.is_single_label)
         caption = [
-            f"{classes[k]} {_probability(stored.scores[0, k])}{'' if labels[k] else f' {_ABSENT}'}"
+            f"{info.classes[k]} {percents[k]:.0f} %{'' if labels[k] else f' {_ABSENT}'}"
             for k in explained[:_MAX_CLASSES]
         ]
         if len(explained) > _MAX_CLASSES:
@@ -135,6 +136,9 @@ def _row(
     return ExampleRow(model, label, tuple(caption), stored.maps[0], pictures)
 
 
-def _probability(score: float) -> str:
-    """Return the sigmoid of a score in whole percent."""
-    return f"{100 / (1 + math.exp(-max(float(score), -700))):.0f} %"
+def _probabilities(scores: npt.NDArray[np.float32], *, is_single_label: bool) -> list[float]:
+    """Return the classes' probabilities in percent from scores (K,): softmax with one label, else sigmoids."""
+    if is_single_label:
+        shifted = np.exp(scores.astype(np.float64) - float(scores.max()))
+        return [float(value) for value in 100 * shifted / shifted.sum()]
+    return [100 / (1 + math.exp(-max(float(score), -700))) for score in scores]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from roar_pipeline.report.grid import Curve
-from roar_pipeline.report.labels import LEADING, METRICS, method_label
+from roar_pipeline.report.labels import METRICS, method_label
 from roar_pipeline.report.overview import Overview
 from roar_pipeline.report.statistics.summaries import WIDE_MARGIN, Summary, lower_is_better
 from roar_pipeline.report.wording import join_names
@@ -15,14 +15,14 @@ def findings(overview: Overview) -> list[str]:
     """Return a line per direction, leading metric and method: against random, against the best control, and RACU."""
     lines = []
     for direction in overview.directions:
-        for metric in LEADING:
+        for metric in overview.scoring.leading:
             for method in overview.methods:
                 curves = [
                     (c, s)
                     for c, s in overview.summarized_curves(direction, metric)
                     if c.method == method and not c.is_control
                 ]
-                name = f"{'ROAR' if direction == 'remove' else 'KAR'}, {method_label(method)}, {METRICS[metric]}"
+                name = f"{'ROAR' if direction == 'remove' else 'KAR'}, {method_label(method)}, {METRICS[metric].label}"
                 lines.append(f"{name}: {_against_random(curves, direction)}.{_against_best(curves, direction)}")
                 lines[-1] += _racu_sentence(overview, curves, metric)
     return lines
@@ -31,7 +31,7 @@ def findings(overview: Overview) -> list[str]:
 def _racu_sentence(overview: Overview, curves: Sequence[tuple[Curve, Summary]], metric: str) -> str:
     """Rank the models by RACU, with intervals; say so where the clean network has learned nothing to remove."""
     if not overview.has_signal(metric):
-        clean, blank = (overview.spread_of(c, metric)[0] or 0.0 for c in (overview.grid.clean, overview.grid.blank))
+        clean, blank = overview.spread_of(overview.grid.clean, metric)[0] or 0.0, overview.unseeing(metric) or 0.0
         return f" The clean network is hardly above one that sees nothing ({100 * clean:.1f} and {100 * blank:.1f})."
     ranked = [
         (s.racu.mean, f"{c.label} {_racu_text(s)}{_runs_mark(c, s)}") for c, s in curves if s.racu.mean is not None

@@ -43,9 +43,9 @@ class RemovalAudits:
 class Cell(CellKey):
     """One retrained network.
 
-    ``test`` holds the scores named in ``METRICS``, ``per_class`` each class's average precision, ``removal`` the audits
-    (None at 0 and 100 %), ``tuned_threshold`` the threshold of ``f1_tuned``, ``origin`` the machine and libraries that
-    the last bits depend on, ``settings`` every setting by ``section.key``.
+    ``test`` holds the report's scores (``Scoring.metrics``), ``per_class`` each class's score, ``removal`` the audits
+    (None at 0 and 100 %), ``tuned_threshold`` the threshold of ``f1_tuned`` (None without it), ``origin`` the machine
+    and libraries that the last bits depend on, ``settings`` every setting by ``section.key``.
     """
 
     directory: Path
@@ -54,7 +54,7 @@ class Cell(CellKey):
     test: Mapping[str, float | None]
     per_class: tuple[float | None, ...]
     removal: RemovalAudits | None
-    tuned_threshold: float
+    tuned_threshold: float | None
     origin: str
 
 
@@ -68,7 +68,7 @@ class ModelRun:
     test: Mapping[str, float | None]
     per_class: tuple[float | None, ...]
     directory: Path
-    tuned_threshold: float
+    tuned_threshold: float | None
     origin: str
 
 

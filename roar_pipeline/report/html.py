@@ -9,7 +9,9 @@ from pathlib import Path
 import jinja2
 
 from roar_pipeline import config
+from roar_pipeline.config.fields import identity_of
 from roar_pipeline.plain_settings import text_of
+from roar_pipeline.report.labels import Scoring
 from roar_pipeline.report.tables.table import Table
 
 __all__ = ["CurveSection", "Page", "Picture", "render"]
@@ -49,8 +51,9 @@ class CurveSection:
 class Page:
     """The values that the template shows.
 
-    ``blank_scores`` says what the leading scores are with nothing visible. ``claims`` are verdict, claim and the
-    differences that decide it, ``colors`` are by row name, ``missing`` is a headline and its list, or empty.
+    ``network_terms`` explains by name what is particular to the networks' architectures. ``blank_scores`` says what the
+    leading scores are with nothing visible. ``claims`` are verdict, claim and the differences that decide it,
+    ``colors`` are by row name, ``missing`` is a headline and its list, or empty.
     """
 
     audits: Sequence[Table]
@@ -67,10 +70,30 @@ class Page:
     localization: Sequence[Table]
     missing: Sequence[str]
     models: Sequence[Table]
+    network_terms: Mapping[str, str]
     blank_scores: str
     pair_choices: Mapping[str, str]
     seeds: int
     settings: config.Settings
+    scoring: Scoring
+
+    @property
+    def settings_texts(self) -> dict[str, dict[str, str]]:
+        """The settings that affect the results as text, by section and key; [grid] comes last.
+
+        With one label per image those of F1, of the generated set and, without localization, of masks have no meaning.
+        """
+        sections = {field.name: getattr(self.settings, field.name) for field in dataclasses.fields(self.settings)}
+        relevant = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
+        texts = {
+            name: {key: text_of(value) for key, value in identity_of(section).items()}
+            for name, section in {**relevant, "grid": self.settings.grid}.items()
+        }
+        if self.scoring.is_single_label:
+            del texts["metrics"]["f1_threshold"], texts["scenes"]
+            if not self.localization:
+                del texts["metrics"], texts["dataset"]["segmentation_split"]
+        return texts
 
 
 def render(page: Page) -> str:
@@ -82,14 +105,4 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(_TEMPLATE).render(page=page, settings=_settings_texts(page.settings))
-
-
-def _settings_texts(settings: config.Settings) -> dict[str, dict[str, str]]:
-    """Return the settings that affect the results as text, by section and key; [grid] comes last."""
-    sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    relevant = {name: section for name, section in sections.items() if name not in ("paths", "execution", "grid")}
-    return {
-        name: {key: text_of(value) for key, value in dataclasses.asdict(section).items()}
-        for name, section in {**relevant, "grid": settings.grid}.items()
-    }
+    return environment.get_template(_TEMPLATE).render(page=page, settings=page.settings_texts)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roar_pipeline.datasets.images import Split
+from roar_pipeline.datasets.images import Info, Split, read_splits
+from roar_pipeline.evaluation import one_label
 from roar_pipeline.evaluation.prediction_metrics import f1_samples
 from roar_pipeline.methods import RANDOM
 from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, group_cells
 from roar_pipeline.report.inputs import CellInput, ReportInputs
-from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.labels import Scoring, scoring_of
 from roar_pipeline.report.results import read_cells, read_localizations, read_models
 from roar_pipeline.report.statistics.contrasts import Resampled
 from roar_pipeline.report.statistics.curves import mean_std
@@ -40,6 +41,9 @@ class Overview:
         summaries: for each metric a list parallel to ``grid.curves``.
         resampled: metrics in resamples of the test images; None: no intervals.
         classes: names by class index.
+        scoring: the scores that the report has.
+        majority: with one label per image, the accuracy on test images of always predicting the training split's most
+            frequent class; None with several.
         expected_models: number of seeds that the grid has of each model, finished or missing.
         expected_localizations: likewise for each (model, method).
     """
@@ -54,6 +58,8 @@ class Overview:
     summaries: dict[str, list[Summary]]
     resampled: Resampled | None
     classes: tuple[str, ...]
+    scoring: Scoring
+    majority: float | None
     expected_models: Mapping[str, int]
     expected_localizations: Mapping[tuple[str | None, str], int]
 
@@ -74,8 +80,14 @@ class Overview:
 
     def has_signal(self, metric: str) -> bool:
         """Return whether the clean network scores well above a blank one; otherwise there is nothing to remove."""
-        clean, blank = (self.spread_of(cells, metric)[0] for cells in (self.grid.clean, self.grid.blank))
+        clean, blank = self.spread_of(self.grid.clean, metric)[0], self.unseeing(metric)
         return clean is None or blank is None or clean - blank >= _MIN_SIGNAL
+
+    def unseeing(self, metric: str) -> float | None:
+        """Return a metric's value without seeing: accuracy of the most frequent class, else the mean blank network."""
+        if metric == "accuracy" and self.majority is not None:
+            return self.majority
+        return self.spread_of(self.grid.blank, metric)[0]
 
     def spread_of(self, cells: Sequence[Cell], metric: str) -> tuple[float | None, float | None]:
         """Return the mean and standard deviation of a metric over cells, such as the clean ones."""
@@ -97,47 +109,59 @@ class Overview:
         return panels or {RANDOM: controls}
 
 
-def gather(inputs: ReportInputs, test: Split, classes: tuple[str, ...]) -> Overview:
+def gather(inputs: ReportInputs, test: Split, info: Info) -> Overview:
     """Read and summarize every result.
 
     Args:
         inputs: of the report.
         test: the test split.
-        classes: names by class index.
+        info: of the images.
 
     Raises:
         ValueError: a cell, or a direction's random control, is neither a result nor a missing one.
     """
     f1_threshold = inputs.settings.metrics.f1_threshold
+    scoring = scoring_of(is_single_label=info.is_single_label, classes=len(info.classes))
 
-    def f1(scores: NDArray[np.float32]) -> float | None:
+    def f1_at_threshold(scores: NDArray[np.float32]) -> float | None:
         return f1_samples(test.labels, scores, f1_threshold)
+
+    f1 = None if info.is_single_label else f1_at_threshold
 
     def finished(cells: Sequence[Cell | CellInput]) -> list[Cell]:
         return [cell for cell in cells if isinstance(cell, Cell)]
 
-    cells = read_cells(inputs.cells, f1)
+    cells = read_cells(inputs.cells, f1, scoring)
     grid = group_cells(cells)
     directions = {curve.direction for curve in grid.curves}
     if missing := directions - {curve.direction for curve in grid.curves if curve.method == RANDOM}:
         raise ValueError(f"cells of the random control are missing: direction {', '.join(sorted(missing))}")
     resamples = inputs.settings.report.bootstrap if _has_seeds(inputs) else 0
-    resampled = Resampled(test.labels, resamples, f1_threshold) if resamples else None
+    resampled = (
+        Resampled(test.labels, resamples, f1_threshold, is_single_label=info.is_single_label) if resamples else None
+    )
     pair_scores = PairScores(inputs.localizations, read_localizations(inputs.localizations), test.ids)
     return Overview(
-        models=read_models(inputs.models, f1),
+        models=read_models(inputs.models, f1, scoring),
         localizations=summarize_localization(pair_scores),
         pair_scores=pair_scores,
         cells=finished(cells),
-        probes=finished(read_cells(inputs.probes, f1)),
-        longer=finished(read_cells(inputs.longer, f1)),
+        probes=finished(read_cells(inputs.probes, f1, scoring)),
+        longer=finished(read_cells(inputs.longer, f1, scoring)),
         grid=grid,
-        summaries={metric: [summarize(curve, grid, metric, resampled) for curve in grid.curves] for metric in METRICS},
+        summaries={m: [summarize(curve, grid, m, resampled) for curve in grid.curves] for m in scoring.metrics},
         resampled=resampled,
-        classes=classes,
+        classes=info.classes,
+        scoring=scoring,
+        majority=_majority(inputs, test) if info.is_single_label else None,
         expected_models=Counter(model.model for model in inputs.models),
         expected_localizations=Counter((maps.model, maps.method) for maps in inputs.localizations),
     )
+
+
+def _majority(inputs: ReportInputs, test: Split) -> float | None:
+    train = read_splits(inputs.images_path, ("train",), pixels=False)["train"]
+    return one_label.majority_accuracy(train.labels, test.labels)
 
 
 def _has_seeds(inputs: ReportInputs) -> bool:

@@ -11,7 +11,7 @@ from roar_pipeline.report.figures.examples import example_figure
 from roar_pipeline.report.grid import Curve
 from roar_pipeline.report.html import CurveSection, Picture
 from roar_pipeline.report.inputs import ReportInputs
-from roar_pipeline.report.labels import LEADING, METRICS, method_label, model_label
+from roar_pipeline.report.labels import METRICS, method_label, model_label
 from roar_pipeline.report.overview import Overview
 from roar_pipeline.report.statistics.summaries import Summary
 from roar_pipeline.report.tables import audits as audit_tables
@@ -37,17 +37,19 @@ _PARTICIPLES = {"remove": "removed", "keep": "kept"}
 
 def curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
     """Draw a figure per metric, as PNG for the page and PDF for a paper, and build its tables."""
-    pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in METRICS}
-    tables = {metric: _roar_tables(overview, direction, metric) for metric in METRICS}
-    others = [metric for metric in METRICS if metric not in LEADING]
-    is_wide = len(overview.panels(direction, LEADING[0])) > 1
+    scoring = overview.scoring
+    pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in scoring.metrics}
+    tables = {metric: _roar_tables(overview, direction, metric) for metric in scoring.metrics}
+    others = [metric for metric in scoring.metrics if metric not in scoring.leading]
+    is_wide = len(overview.panels(direction, scoring.leading[0])) > 1
+    by_model = [table for metric in scoring.leading for table in _tables_by_model(overview, direction, metric)]
     return CurveSection(
         name=_DIRECTION_LABELS[direction],
         is_wide=is_wide,
-        by_model=[t for metric in LEADING for t in _tables_by_model(overview, direction, metric)] if is_wide else [],
-        leads=[pictures[metric] for metric in LEADING],
-        lead_tables=[table for metric in LEADING for table in tables[metric]],
-        gap_tables=[table for metric in METRICS for table in _gap_tables(overview, direction, metric)],
+        by_model=by_model if is_wide else [],
+        leads=[pictures[metric] for metric in scoring.leading],
+        lead_tables=[table for metric in scoring.leading for table in tables[metric]],
+        gap_tables=[table for metric in scoring.leading for table in _gap_tables(overview, direction, metric)],
         others=[pictures[metric] for metric in others],
         other_tables=[table for metric in others for table in tables[metric]],
     )
@@ -57,8 +59,9 @@ def _curve_picture(directory: Path, overview: Overview, direction: str, metric: 
     ends = overview.grid.clean, overview.grid.blank
     stem = f"{_DIRECTION_LABELS[direction].lower()}_{metric}"
     paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
-    roar_figure(paths, overview.panels(direction, metric), ends, overview.probes, metric)
-    return Picture(paths[0], f"{METRICS[metric]} by pixels {_PARTICIPLES[direction]}")
+    unseeing = ("most frequent class", overview.majority) if metric == "accuracy" else None
+    roar_figure(paths, overview.panels(direction, metric), ends, overview.probes, metric, unseeing)
+    return Picture(paths[0], f"{METRICS[metric].label} by pixels {_PARTICIPLES[direction]}")
 
 
 def _roar_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
@@ -66,16 +69,14 @@ def _roar_tables(overview: Overview, direction: str, metric: str) -> list[Table]
     ends = overview.grid.clean, overview.grid.blank
     tables = []
     for method, pairs in overview.panels(direction, metric).items():
-        title = f"{_title(direction, method, metric)}, %, by pixels {_PARTICIPLES[direction]}"
+        title = f"{_title(direction, method, metric)}, {METRICS[metric].unit}, by pixels {_PARTICIPLES[direction]}"
         tables.append(roar_table(*_unzip(pairs), ends, metric, title))
     return tables
 
 
 def _gap_tables(overview: Overview, direction: str, metric: str) -> list[Table]:
-    """Tabulate the differences of every method's curves from the controls and from each other; leading metrics only."""
+    """Tabulate the differences of every method's curves from the controls and from each other."""
     tables: list[Table] = []
-    if metric not in LEADING:
-        return tables
     for method, pairs in overview.panels(direction, metric).items():
         curves, summaries = _unzip(pairs)
         title = _title(direction, method, metric)
@@ -97,7 +98,7 @@ def _tables_by_model(overview: Overview, direction: str, metric: str) -> list[Ta
         curves, summaries = _unzip([pair for pair in pairs if pair[0].model in (model, None)])
         labels = [method_label(curve.method) for curve in curves]
         title = (
-            f"{_DIRECTION_LABELS[direction]}, {model_label(model)}: {METRICS[metric]}, %, "
+            f"{_DIRECTION_LABELS[direction]}, {model_label(model)}: {METRICS[metric].label}, {METRICS[metric].unit}, "
             f"by pixels {_PARTICIPLES[direction]}"
         )
         tables.append(roar_table(curves, summaries, ends, metric, title, labels))
@@ -105,7 +106,7 @@ def _tables_by_model(overview: Overview, direction: str, metric: str) -> list[Ta
 
 
 def _title(direction: str, method: str, metric: str) -> str:
-    return f"{_DIRECTION_LABELS[direction]}, {method_label(method)}: {METRICS[metric]}"
+    return f"{_DIRECTION_LABELS[direction]}, {method_label(method)}: {METRICS[metric].label}"
 
 
 def _unzip(pairs: Sequence[tuple[Curve, Summary]]) -> tuple[list[Curve], list[Summary]]:
@@ -117,11 +118,20 @@ def audits(overview: Overview, direction: str) -> list[Table]:
     curves = [curve for curve in overview.grid.curves if curve.direction == direction]
     name = _DIRECTION_LABELS[direction]
     network_tables = [
-        audit_tables.probe_table(curves, overview.probes, name),
-        audit_tables.longer_table(curves, overview.longer, name),
+        audit_tables.probe_table(curves, overview.probes, name, overview.scoring.leading),
+        audit_tables.longer_table(curves, overview.longer, name, overview.scoring.leading),
     ]
-    tables = [*(table for table in network_tables if table is not None), *audit_tables.removal_tables(curves, name)]
+    tables = [
+        *(table for table in network_tables if table is not None),
+        *audit_tables.removal_tables(curves, name, has_objects=_has_objects(overview)),
+    ]
     return tables if direction != overview.directions[0] else [*tables, audit_tables.variation_table(curves)]
+
+
+def _has_objects(overview: Overview) -> bool:
+    """Return whether to tabulate the removed share of objects; with one label per image, only if there are masks."""
+    removals = [cell.removal for cell in overview.cells if cell.removal is not None]
+    return not overview.scoring.is_single_label or any(removal.object_share is not None for removal in removals)
 
 
 def model_tables(overview: Overview) -> list[Table]:
@@ -129,7 +139,8 @@ def model_tables(overview: Overview) -> list[Table]:
     models, expected = overview.models, overview.expected_models
     if not models:
         return []
-    return [classification_table(models, expected), class_table(models, overview.classes, expected)]
+    scoring = overview.scoring
+    return [classification_table(models, scoring, expected), class_table(models, overview.classes, scoring, expected)]
 
 
 def localization_tables(overview: Overview) -> list[Table]:
@@ -176,10 +187,11 @@ def facts(overview: Overview, inputs: ReportInputs, test_images: int) -> dict[st
         "networks retrained": f"{retrained}" if retrained == expected else f"{retrained} of {expected}",
         "test images": f"{test_images:,}",
         "classes": f"{len(overview.classes)}",
+        **({"labels of an image": "one"} if overview.scoring.is_single_label else {}),
     }
 
 
 def blank_scores(overview: Overview) -> str:
     """Return a text of the leading scores with nothing visible."""
-    means = {metric: overview.spread_of(overview.grid.blank, metric)[0] for metric in LEADING}
-    return ", ".join(f"{METRICS[metric]} is {percent_text(mean)} %" for metric, mean in means.items())
+    means = {metric: overview.spread_of(overview.grid.blank, metric)[0] for metric in overview.scoring.leading}
+    return ", ".join(f"{METRICS[metric].label} is {percent_text(mean)} %" for metric, mean in means.items())

@@ -177,8 +177,10 @@ def data_size() -> Size:
 def _size_of(dataset: config.Dataset, generated: config.Scenes) -> Size:
     shape = dataset.height, dataset.width, len(_class_names(dataset))
     if dataset.root:
-        counts = kinds.count(_data_root(dataset), dataset)
-        return Size(counts.train, counts.test, *shape, counts.validation, counts.masks, counts.photograph_bytes)
+        root = _data_root(dataset)
+        counts = kinds.count(root, dataset)
+        amounts = counts.validation, counts.masks, counts.photograph_bytes
+        return Size(counts.train, counts.test, *shape, *amounts, is_single_label=kinds.is_single_label(root, dataset))
     is_shared = dataset.validation_split == dataset.test_split
     masks = generated.test if dataset.segmentation_split else 0
     photographs = generated.train * 3 * min(dataset.train_side, generated.size) ** 2

@@ -38,8 +38,9 @@ def panels(history: Any) -> list[Panel]:
     losses = {"training loss": [(row["epoch"], row.get("loss")) for row in history]}
     validations = [(row["epoch"], row.get("validation")) for row in history]
     scores = {
-        name: [(epoch, _percent(v.get(key))) for epoch, v in validations if isinstance(v, dict)]
-        for key, name in METRICS.items()
+        metric.label: [(epoch, _percent(v.get(key))) for epoch, v in validations if isinstance(v, dict)]
+        for key, metric in METRICS.items()
+        if metric.unit == "%"
     }
     return [p for p in (_panel("Training loss", losses), _panel("Validation, %", scores, top=100.0)) if p.lines]
 

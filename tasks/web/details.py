@@ -205,9 +205,9 @@ def _size(item: Item, name: str) -> tuple[str, bool]:
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield scores in percent, then the audits as they are stored."""
     test = metrics.get("test")
-    for key, name in METRICS.items():
+    for key, metric in METRICS.items():
         if isinstance(test, dict) and isinstance(test.get(key), (int, float)):
-            yield name, f"{100 * test[key]:.1f} %"
+            yield metric.label, f"{metric.scale * test[key]:.{metric.decimals}f} {metric.unit}"
     for key, value in {**_numbers(metrics), **_numbers(metrics.get("removal"))}.items():
         yield key.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 

@@ -103,7 +103,7 @@ def label(run: str, facts: Mapping[str, Any]) -> str:
     """Return a run with its state: ``seed 0: done, mAP 83.8 %``."""
     text = f"{run}: {facts['state']}"
     if facts.get("score") is not None:
-        text += f", mAP {100 * facts['score']:.1f} %"
+        text += f", {facts['metric']} {100 * facts['score']:.1f} %"
     if facts["state"] == "running" and facts["share"] is not None:
         text += f", {100 * facts['share']:.0f} %"
     return text

@@ -18,7 +18,7 @@ from typing import Any
 from roar_pipeline.cache.inventory import RUNS
 from roar_pipeline.cache.manifests import MANIFEST
 from roar_pipeline.cache.states import State, state_of
-from roar_pipeline.report.labels import LEADING
+from roar_pipeline.report.labels import METRICS, leading_metric
 from tasks.chain.base import StageTask
 from tasks.chain.report import Report
 from tasks.chain.retraining import Retrain
@@ -46,8 +46,9 @@ class Snapshot:
 
     survey: Survey
     facts: Mapping[str, Mapping[str, Any]]
-    """By the first digits of the fingerprint: family, title, state; of a done result its score (0..1, mAP over classes)
-    if it has one; of ``_EXPLAINED`` states why (one line), share (of the work, 0..1) and command (makes it alone)."""
+    """By the first digits of the fingerprint: family, title, state; of a done result its score (0..1, of the report's
+    leading metric) and metric (its name) if it has one; of ``_EXPLAINED`` states why (one line), share (of the work,
+    0..1) and command (makes it alone)."""
     changed: Mapping[str, int]
     """The revision in which these facts changed last."""
     revision: int
@@ -73,7 +74,7 @@ class _Inspection:
     """The outcome of the latest inspection of a result."""
 
     state: State
-    score: float | None
+    score: tuple[float, str] | None
     names: tuple[str, ...]
     """The files that were inspected."""
     stamps: Sequence[Any]
@@ -140,10 +141,12 @@ class Watch:
             expires = now
         return _Inspection(replace(state, manifest=None), score, names, stamps, expires)
 
-    def _score(self, directory: Path) -> float | None:
+    def _score(self, directory: Path) -> tuple[float, str] | None:
         metrics = read_json_below(self.runs, directory / "metrics.json")
-        score = metrics.get("test", {}).get(LEADING[0]) if isinstance(metrics, dict) else None
-        return round(score, 4) if isinstance(score, float) else None
+        test = metrics.get("test") if isinstance(metrics, dict) else None
+        if not isinstance(test, dict) or (metric := leading_metric(test)) is None:
+            return None
+        return (round(test[metric], 4), metric) if isinstance(test[metric], float) else None
 
     def _facts_of(self, entry: Entry) -> dict[str, Any]:
         state, fingerprint = entry.state, entry.task.fingerprint
@@ -154,7 +157,7 @@ class Watch:
                 self._commands[fingerprint] = entry.task.command()
             facts["command"] = self._commands[fingerprint]
         elif (score := self._inspections[fingerprint].score) is not None:
-            facts["score"] = score
+            facts |= {"score": score[0], "metric": METRICS[score[1]].label.partition(" (")[0]}
         return facts
 
     def _others(self) -> dict[str, Path]:

@@ -226,6 +226,16 @@ def test_the_explain_rules(rule, wanted):
     np.testing.assert_array_equal(found, np.array(wanted, bool))
 
 
+@pytest.mark.parametrize(
+    ("rule", "wanted"), [("predicted", [2, 1, 0, 0]), ("top1", [2, 1, 0, 0]), ("labels", [0, 2, 1, 1])]
+)
+def test_with_one_label_per_image_one_class_is_explained(rule, wanted):
+    """Predicted is the highest score, whatever its sign; the first of equal ones."""
+    labels = np.eye(3, dtype=np.uint8)[[0, 2, 1, 1]]
+    found = explained_classes(SCORES, labels, rule, is_single_label=True)
+    np.testing.assert_array_equal(found, np.eye(3, dtype=bool)[wanted])
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_every_image_has_an_explained_class(rule):
     rng = np.random.default_rng(0)

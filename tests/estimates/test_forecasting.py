@@ -118,6 +118,24 @@ def test_localization_goes_by_pairs_and_pixels() -> None:
     assert seconds(dataclasses.replace(VOC, masks=0)) == 0
 
 
+def test_one_label_per_image_is_one_map_per_image() -> None:
+    """Instead of one and a half; trainings take what they take."""
+
+    def work(family: str, identity: dict[str, Any], *, is_single_label: bool) -> float:
+        size = dataclasses.replace(DEFAULT, is_single_label=is_single_label)
+        return reference_seconds(family, identity, scope_of(settings, size)) - 1.5
+
+    settings = read("luigi.cfg")
+    localization = {"parameters": {}, "settings": {}}
+    for family, identity, share in [
+        ("DumpMaps", dump("gradcam"), 1 / 1.5),
+        ("EvaluateLocalization", localization, 1 / 1.5),
+        ("Retrain", training("Retrain", settings), 1),
+    ]:
+        one, several = (work(family, identity, is_single_label=is_one) for is_one in (True, False))
+        assert one == pytest.approx(share * several), family
+
+
 def test_results_of_other_stages_tell_this_machines_pace() -> None:
     settings = read("luigi.cfg")
     scope = scope_of(settings, DEFAULT)

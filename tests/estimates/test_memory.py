@@ -139,3 +139,9 @@ def test_nothing_here_imports_torch() -> None:
     names = "cost, memory, forecasting"
     code = f"import sys\nfrom roar_pipeline.estimates import {names}\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_localization_of_one_label_holds_one_map_per_mask() -> None:
+    """Instead of two: float32 maps of as many pixels."""
+    one = dataclasses.replace(SMALL, is_single_label=True)
+    assert memory.light(SMALL) - memory.light(one) == 4 * SMALL.masks * SMALL.pixels > 0

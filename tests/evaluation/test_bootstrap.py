@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from roar_pipeline.evaluation import prediction_metrics
-from roar_pipeline.evaluation.bootstrap import image_counts, resampled_metrics
+from roar_pipeline.evaluation import one_label, prediction_metrics
+from roar_pipeline.evaluation.bootstrap import image_counts, resampled_accuracies, resampled_metrics
 
 SUMMARY = """
 import hashlib, numpy as np
@@ -50,6 +50,28 @@ def test_every_resample_is_evaluated_as_its_images_are(tied, chunk, monkeypatch)
             abs=1e-12,
         )
     assert 0 < undefined < 60
+
+
+@pytest.mark.parametrize("classes", [3, 12])
+def test_one_label_is_resampled_as_its_images_are(classes):
+    rng = np.random.default_rng(classes)
+    truth = np.append(rng.integers(1, classes, 29), 0)
+    labels = np.eye(classes, dtype=np.uint8)[truth]
+    scores = np.round(rng.normal(size=labels.shape) + labels, 1)
+    counts = image_counts(30, 50)
+    resampled = resampled_accuracies(labels, scores, counts)
+    assert set(resampled) == {"accuracy", "balanced_accuracy", "nll", *(["top5"] if classes > 10 else [])}
+    undefined = 0
+    for b, column in enumerate(counts.T.astype(int)):
+        rows = np.repeat(np.arange(30), column)
+        expected = one_label.evaluate(labels[rows], scores[rows])
+        undefined += expected["per_class"][0] is None
+        assert {key: values[b] for key, values in resampled.items()} == pytest.approx(
+            {key: expected[key] for key in resampled}, abs=1e-12
+        )
+    assert 0 < undefined < 50
+    with pytest.raises(ValueError, match="counts"):
+        resampled_accuracies(labels, scores, counts[1:])
 
 
 def test_the_images_themselves_give_their_metrics():

@@ -25,7 +25,7 @@ from roar_pipeline.report.examples import choose_rows, read_examples
 from roar_pipeline.report.figures.curves import spread_apart
 from roar_pipeline.report.figures.style import color
 from roar_pipeline.report.figures.training import training_curves
-from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.labels import SEVERAL_LABELS
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def read_csv(path):
 
 def test_every_file_is_there_and_no_scratch(built):
     _, directory = built
-    figures = {f"{n}_{m}.{s}" for n in ("roar", "kar") for m in METRICS for s in ("png", "pdf")}
+    figures = {f"{n}_{m}.{s}" for n in ("roar", "kar") for m in SEVERAL_LABELS.metrics for s in ("png", "pdf")}
     names = ("results", "probes", "longer", "curves", "claims", "models", "localization")
     tables = {*(f"{name}.csv" for name in names), "table.txt", "report.html"}
     assert {p.name for p in directory.iterdir()} == figures | tables | {"examples_1.png"}
@@ -83,7 +83,7 @@ def test_the_page_needs_no_network_and_no_script(built):
     assert sorted(outside) == sorted(p.name for p in directory.iterdir() if p.suffix in (".csv", ".txt"))
     assert "<script" not in page
     assert "url(" not in page
-    assert len([a for a in addresses if a.startswith("data:")]) == 2 * len(METRICS) + 1
+    assert len([a for a in addresses if a.startswith("data:")]) == 2 * len(SEVERAL_LABELS.metrics) + 1
 
 
 def test_the_page_is_well_formed_and_its_links_lead_somewhere(built):
@@ -162,12 +162,12 @@ def test_probes_and_longer_cells_have_their_own_files(built):
 def test_curves_have_a_row_per_metric_and_point(built):
     _, directory = built
     rows = read_csv(directory / "curves.csv")
-    assert len(rows) == len(METRICS) * 2 * (2 + 2 * 3) * 2
+    assert len(rows) == len(SEVERAL_LABELS.metrics) * 2 * (2 + 2 * 3) * 2
     random = [r for r in rows if r["method"] == "random"]
     assert {float(r["minus_random"]) for r in random} == {0.0}
     assert {r["runs"] for r in rows} == {"2"}
     for name in ("mean", "minus_random", "minus_clean", "racu"):
-        assert {r["metric"] for r in rows if r[f"{name}_low"]} == set(METRICS)
+        assert {r["metric"] for r in rows if r[f"{name}_low"]} == set(SEVERAL_LABELS.metrics)
     assert {r["best_control"] for r in rows if r["method"] == "gradcam"} == {"Sobel"}
 
 

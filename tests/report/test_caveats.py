@@ -14,7 +14,7 @@ from roar_pipeline.report.caveats import caveats
 from roar_pipeline.report.claims import judge_claims, model_differences
 from roar_pipeline.report.findings import findings
 from roar_pipeline.report.grid import Cell, Curve, Grid, ModelRun, RemovalAudits
-from roar_pipeline.report.labels import LEADING, METRICS
+from roar_pipeline.report.labels import METRICS, SEVERAL_LABELS
 from roar_pipeline.report.overview import Overview
 from roar_pipeline.report.statistics.contrasts import Resampled
 from roar_pipeline.report.statistics.localization import PairScores
@@ -64,7 +64,7 @@ def cell(method, model, percent, seed, score, *, direction="remove"):
         directory=Path(f"{method}_{model}_{percent}_{seed}"),
         fingerprint="",
         settings={},
-        test=dict.fromkeys(METRICS, score + noise if percent not in (0, 100) else score),
+        test=dict.fromkeys(SEVERAL_LABELS.metrics, score + noise if percent not in (0, 100) else score),
         per_class=(),
         removal=audits if method else None,
         tuned_threshold=0.5,
@@ -110,9 +110,11 @@ def overview_of(
         probes=list(probes),
         longer=list(longer),
         grid=grid,
-        summaries={m: [summarize(curve, grid, m, resampled) for curve in curves] for m in METRICS},
+        summaries={m: [summarize(curve, grid, m, resampled) for curve in curves] for m in SEVERAL_LABELS.metrics},
         resampled=resampled,
         classes=("cat", "dog"),
+        scoring=SEVERAL_LABELS,
+        majority=None,
         expected_models={run.model: len(seeds) for run in models},
         expected_localizations={},
     )
@@ -153,9 +155,9 @@ def test_ties_are_named_where_they_decide():
 def test_a_curve_above_random_by_more_than_chance_is_named_for_each_metric():
     """A method whose mask tells the class stands above random; the alarm does not wait for the clean cell."""
     leaking = overview_of({**SCORES, ("mine:leak", "teacher"): (0.85, 0.876)})
-    for metric in LEADING:
+    for metric in SEVERAL_LABELS.leading:
         (line,) = [
-            line for line in lines("wrong side by more than chance", leaking) if line.startswith(METRICS[metric])
+            line for line in lines("wrong side by more than chance", leaking) if line.startswith(METRICS[metric].label)
         ]
         assert "Teacher (mine:leak) (above random's at 30 %, 50 %, RACU −" in line
         assert "Grad-CAM" not in line
@@ -286,7 +288,11 @@ def test_a_clean_network_that_learned_nothing_has_no_racu():
 
 
 def verdicts(overview: Overview, margin: float = 0.05) -> dict[str, str]:
-    return {c.text: c.verdict for c in judge_claims(overview, margin) if METRICS[LEADING[0]] in c.measure}
+    return {
+        c.text: c.verdict
+        for c in judge_claims(overview, margin)
+        if METRICS[SEVERAL_LABELS.leading[0]].label in c.measure
+    }
 
 
 def test_claims_about_curves():
@@ -303,7 +309,7 @@ def test_claims_about_curves():
 
 
 def trained(model: str, seed: int, score: float) -> ModelRun:
-    scores = dict.fromkeys(METRICS, score + wobble(model, seed))
+    scores = dict.fromkeys(SEVERAL_LABELS.metrics, score + wobble(model, seed))
     return ModelRun(model, seed, 1, scores, (), Path(f"{model}_{seed}"), 0.5, "")
 
 

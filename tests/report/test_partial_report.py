@@ -16,7 +16,7 @@ from luigi.task_register import Register
 from support.grid_results import PERCENTS, without, write_grid, write_images
 
 import tasks
-from roar_pipeline.datasets import images, scenes
+from roar_pipeline.datasets import images
 from roar_pipeline.errors import InputError
 from roar_pipeline.report.build import build
 from roar_pipeline.report.findings import findings
@@ -59,7 +59,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory, images_path: Path) -> Repo
 
 
 def overview_of(inputs: ReportInputs) -> Overview:
-    return gather(inputs, images.read_split(inputs.images_path, "test"), scenes.CLASSES)
+    return gather(inputs, images.read_split(inputs.images_path, "test"), images.read_info(inputs.images_path))
 
 
 def sums(overview: Overview, metric: str = "f1_samples") -> dict[Key, Summary]:
@@ -258,12 +258,12 @@ def test_common_pairs_need_every_model(whole: ReportInputs) -> None:
 def test_models_that_are_missing_are_dashes_and_means_over_fewer_are_marked(whole: ReportInputs) -> None:
     lost = without(whole, "models", lambda m: m.model == "teacher" or (m.model, m.seed) == ("naive_kd", 0))
     full, partial = overview_of(whole), overview_of(lost)
-    table = classification_table(partial.models, partial.expected_models)
+    table = classification_table(partial.models, partial.scoring, partial.expected_models)
     assert table.rows[0] == ("Teacher", MISSING, *(cell for cell in table.rows[0][2:]))
     assert {cell.strip() for cell in table.rows[0][1:]} == {MISSING}
     mean = np.mean([run.test["f1_samples"] for run in full.models if run.model == "naive_kd" and run.seed != 0])
     assert re.fullmatch(rf"{100 * mean:.1f} ±\d+\.\d n=2", table.rows[1][3])
-    assert class_table(partial.models, partial.classes, partial.expected_models).header == (
+    assert class_table(partial.models, partial.classes, partial.scoring, partial.expected_models).header == (
         "",
         "Teacher",
         "Naive KD n=2",

@@ -11,11 +11,11 @@ from scipy import stats
 from support.grid_results import write_grid, write_images
 
 from roar_pipeline import config
-from roar_pipeline.datasets import images, scenes
+from roar_pipeline.datasets import images
 from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.report.grid import full_labels, group_cells, is_above_clean
 from roar_pipeline.report.inputs import LocalizationInput
-from roar_pipeline.report.labels import METRICS, method_label, model_label
+from roar_pipeline.report.labels import SEVERAL_LABELS, method_label, model_label
 from roar_pipeline.report.overview import Overview, gather
 from roar_pipeline.report.results import read_cells, read_localizations
 from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled
@@ -40,7 +40,7 @@ def gathered(root, images_path, *, resamples=50, **grid) -> Overview:
     inputs = write_grid(root, images_path, **grid)
     report = replace(inputs.settings.report, bootstrap=resamples)
     inputs = replace(inputs, settings=replace(inputs.settings, report=report))
-    return gather(inputs, images.read_split(images_path, "test"), scenes.CLASSES)
+    return gather(inputs, images.read_split(images_path, "test"), images.read_info(images_path))
 
 
 def grid_of(root, images_path, **grid):
@@ -89,7 +89,7 @@ def test_a_missing_control_is_named(tmp_path, images_path):
     lost = replace(inputs, cells=tuple(cell for cell in inputs.cells if cell.method != "random"))
     test = images.read_split(images_path, "test")
     with pytest.raises(ValueError, match="random control are missing: direction remove"):
-        gather(lost, test, scenes.CLASSES)
+        gather(lost, test, images.read_info(images_path))
 
 
 def test_above_clean_compares_within_the_seed(tmp_path, images_path):
@@ -117,7 +117,7 @@ def test_summary_against_the_cells(tmp_path, images_path):
     overview = gathered(tmp_path, images_path, seeds=(0, 1, 2))
     random = overview.grid.curves[0]
     clean = {cell.seed: cell for cell in overview.grid.clean}
-    assert list(overview.summaries) == list(METRICS)
+    assert list(overview.summaries) == list(SEVERAL_LABELS.metrics)
     for metric, summaries in overview.summaries.items():
         for curve, summary in zip(overview.grid.curves, summaries, strict=True):
             for point, cells in enumerate(curve.cells):
@@ -135,7 +135,7 @@ def test_summary_against_the_cells(tmp_path, images_path):
 
 def test_every_metric_has_an_interval_that_holds_its_mean(tmp_path, images_path):
     overview = gathered(tmp_path, images_path, seeds=(0, 1, 2))
-    for metric in METRICS:
+    for metric in SEVERAL_LABELS.metrics:
         for summary in overview.summaries[metric]:
             for estimate in (*summary.points, *summary.minus_random, summary.racu, summary.area_minus_random):
                 low, high = estimate.interval
@@ -246,7 +246,7 @@ def test_resampling_every_image_once_is_the_metric(tmp_path, images_path):
     resampled = Resampled(labels, 3, 0.5)
     resampled.counts = np.ones((len(labels), 1))
     for cell in (*grid.clean, *grid.blank, *grid.curves[1].cells[0]):
-        for metric in METRICS:
+        for metric in SEVERAL_LABELS.metrics:
             assert resampled.of(cell, metric) == pytest.approx([cell.test[metric]])
 
 
@@ -262,7 +262,7 @@ def test_f1_at_the_reports_threshold_comes_from_the_scores(tmp_path, images_path
     inputs = write_grid(tmp_path, images_path)
     test = images.read_split(images_path, "test")
     inputs = replace(inputs, settings=replace(inputs.settings, metrics=config.Metrics(f1_threshold=0.9)))
-    overview = gather(inputs, test, scenes.CLASSES)
+    overview = gather(inputs, test, images.read_info(images_path))
     cell = overview.grid.clean[0]
     scores = np.load(cell.directory / "scores.npy")
     assert cell.test["f1_samples"] == prediction_metrics.f1_samples(test.labels, scores, 0.9)

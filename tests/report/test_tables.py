@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from roar_pipeline.report.grid import ModelRun
+from roar_pipeline.report.labels import SEVERAL_LABELS
 from roar_pipeline.report.statistics.localization import Localization
 from roar_pipeline.report.tables.localization import localization_table
 from roar_pipeline.report.tables.models import class_table, classification_table
@@ -76,7 +77,9 @@ def run(model, seed, f1, parameters=1000):
 
 
 def test_classification_over_seeds():
-    table = classification_table([run("teacher", 0, 0.2), run("teacher", 1, 0.4), run("ewa/8", 0, 0.05, 1234567)])
+    table = classification_table(
+        [run("teacher", 0, 0.2), run("teacher", 1, 0.4), run("ewa/8", 0, 0.05, 1234567)], SEVERAL_LABELS
+    )
     names = ("mAP (classes)", "F1", "F1 (tuned threshold)", "mAP (images)", "mAP (VOC's rule)")
     assert table.header[1:] == ("parameters", *names)
     assert table.rows[0] == ("Teacher", "1,000", MISSING, "30.0 ±14.1", MISSING, "50.0 ±0.0", "25.0 ±0.0")
@@ -84,7 +87,9 @@ def test_classification_over_seeds():
 
 
 def test_classes_without_positives_are_shown_as_missing():
-    table = class_table([run("teacher", 0, 0.2), run("teacher", 1, 0.4), run("swa", 0, 0.1)], ("cat", "dog"))
+    table = class_table(
+        [run("teacher", 0, 0.2), run("teacher", 1, 0.4), run("swa", 0, 0.1)], ("cat", "dog"), SEVERAL_LABELS
+    )
     assert table.header == ("", "Teacher", "SWA")
     assert table.rows == (("cat", "30.0", "10.0"), ("dog", MISSING, MISSING))
 

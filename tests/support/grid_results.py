@@ -12,7 +12,7 @@ import numpy as np
 
 from roar_pipeline import config
 from roar_pipeline.datasets import images, scenes
-from roar_pipeline.evaluation import prediction_metrics
+from roar_pipeline.evaluation import one_label, prediction_metrics
 from roar_pipeline.evaluation.localization import localize
 from roar_pipeline.methods import MethodName
 from roar_pipeline.removal.level_store import write_levels
@@ -67,22 +67,24 @@ def write_grid(
 
     ``methods`` may hold shuffled ones; ``audited`` is the percentage of the probes and of the longer cells.
     """
-    split = images.read_split(images_path, "test")
+    split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     pairs = [(s, s) for s in seeds] if not model_seeds else [(m, s) for m in model_seeds for s in seeds]
     cells = []
     for seed in seeds:
-        cells.append(_write_cell(root, split, None, None, 0, "remove", seed, None))
-        cells.append(_write_cell(root, split, None, None, 100, "remove", seed, None))
+        cells.append(_write_cell(root, split, info, None, None, 0, "remove", seed, None))
+        cells.append(_write_cell(root, split, info, None, None, 100, "remove", seed, None))
         for method in ("random", *controls):
             for direction in directions:
                 for percent in PERCENTS:
-                    cells.append(_write_cell(root, split, None, method, percent, direction, seed, None))
+                    cells.append(_write_cell(root, split, info, None, method, percent, direction, seed, None))
     for model_seed, seed in pairs:
         for method in methods:
             for model in models:
                 for direction in directions:
                     for percent in PERCENTS:
-                        cells.append(_write_cell(root, split, model, method, percent, direction, seed, model_seed))
+                        cells.append(
+                            _write_cell(root, split, info, model, method, percent, direction, seed, model_seed)
+                        )
     explained = dict.fromkeys(m for m, _ in pairs)
     sources = [
         (m, method, seed)
@@ -96,15 +98,15 @@ def write_grid(
     return ReportInputs(
         settings=config.Settings(report=config.Report(examples=1, bootstrap=50)),
         images_path=images_path,
-        models=tuple(_write_model(root, split, model, seed) for seed in explained for model in models),
+        models=tuple(_write_model(root, split, info, model, seed) for seed in explained for model in models),
         cells=tuple(cells),
         probes=tuple(
-            _write_cell(root / "probes", split, *_key(cell))
+            _write_cell(root / "probes", split, info, *_key(cell))
             for cell in beside
             if MethodName.parse(cell.method).masks_depend_on_image
         ),
         longer=tuple(
-            _write_cell(root / "longer", split, *_key(cell))
+            _write_cell(root / "longer", split, info, *_key(cell))
             for cell in beside
             if cell.method == "random" or cell.model == models[0]
         ),
@@ -133,6 +135,7 @@ def _scores(split: images.Split, separation: float, *key: Any) -> np.ndarray:
 def _write_cell(
     root: Path,
     split: images.Split,
+    info: images.Info,
     model: str | None,
     method: str | None,
     percent: int,
@@ -164,8 +167,7 @@ def _write_cell(
         "percent": percent,
         "direction": direction,
         "seed": seed,
-        "test": prediction_metrics.evaluate(split.labels, scores, 0.5, TUNED),
-        "tuned_threshold": TUNED,
+        **_measured(split, scores, info),
         "history": [{"epoch": 1, "loss": 0.5}],
         "removal": None if method is None else removal,
     }
@@ -178,13 +180,19 @@ def _write_cell(
     )
 
 
-def _write_model(root: Path, split: images.Split, model: str, seed: int) -> ModelInput:
+def _measured(split: images.Split, scores: np.ndarray, info: images.Info) -> dict[str, Any]:
+    """Return what a network's ``metrics.json`` says of its scores."""
+    if info.is_single_label:
+        return {"test": one_label.evaluate(split.labels, scores)}
+    return {"test": prediction_metrics.evaluate(split.labels, scores, 0.5, TUNED), "tuned_threshold": TUNED}
+
+
+def _write_model(root: Path, split: images.Split, info: images.Info, model: str, seed: int) -> ModelInput:
     path = root / f"model_{model.replace('/', '-')}_{seed}" / "metrics.json"
     path.parent.mkdir()
     scores = _scores(split, 4.0, model, seed)
     np.save(path.parent / "scores.npy", scores)
-    test = prediction_metrics.evaluate(split.labels, scores, 0.5, TUNED)
-    path.write_text(json.dumps({"test": test, "tuned_threshold": TUNED, "parameters": 12345, "history": []}))
+    path.write_text(json.dumps({**_measured(split, scores, info), "parameters": 12345, "history": []}))
     return ModelInput(model, seed, path)
 
 

@@ -49,6 +49,7 @@ def roar_figure(
     ends: tuple[Sequence[Cell], Sequence[Cell]],
     probes: Sequence[Cell],
     metric: str,
+    unseeing: tuple[str, float | None] | None = None,
 ) -> None:
     """Draw a metric against the percentage, one panel per method: mean lines, bands of ± one standard deviation.
 
@@ -61,6 +62,7 @@ def roar_figure(
         ends: the clean and the blank cells.
         probes: networks that saw the masks alone.
         metric: a key of ``METRICS``.
+        unseeing: name and value of the line for a network that sees nothing; None: the mean of the blank cells.
     """
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
@@ -69,9 +71,9 @@ def roar_figure(
         figure.set_size_inches(wide, tall)
         panel_axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (method, curves) in zip(panel_axes.flat, panels.items(), strict=False):
-            _draw_panel(axes, curves, ends, probes, metric)
+            _draw_panel(axes, curves, ends, probes, metric, unseeing)
             axes.set_title(method_label(method), loc="left", fontsize=10, fontweight="bold")
-            axes.set_ylabel(f"{METRICS[metric]}, %")
+            axes.set_ylabel(f"{METRICS[metric].label}, {METRICS[metric].unit}")
         for axes in panel_axes.flat[len(panels) :]:
             axes.set_visible(False)
         panel_wide, panel_tall = 4.95, 3.2
@@ -91,7 +93,9 @@ def _draw_panel(
     ends: tuple[Sequence[Cell], Sequence[Cell]],
     probes: Sequence[Cell],
     metric: str,
+    unseeing: tuple[str, float | None] | None,
 ) -> None:
+    scale = METRICS[metric].scale
     clean, (blank, _) = (mean_std([cell.test[metric] for cell in cells]) for cells in ends)
     first = curves[0][0]
     percents = first.percents
@@ -101,8 +105,9 @@ def _draw_panel(
     top = 0.0
     for style, (curve, summary) in zip(_line_styles([c for c, _ in curves]), curves, strict=True):
         x = np.array([0, *percents], dtype=float)
-        mean = 100 * np.array([start, *(point.mean for point in summary.points)], dtype=float)
-        std = 100 * np.array([clean[1] if is_removal else None, *(point.std for point in summary.points)], dtype=float)
+        mean = scale * np.array([start, *(point.mean for point in summary.points)], dtype=float)
+        stds = [clean[1] if is_removal else None, *(point.std for point in summary.points)]
+        std = scale * np.array(stds, dtype=float)
         if not all(curve.cells):
             style["marker"] = style["marker"] or "."
         order = 3 if curve.is_control else 4
@@ -113,20 +118,21 @@ def _draw_panel(
             labels.append((defined[-1], bool(curve.cells[-1]), curve.label, style["color"]))
         top = max(top, float(np.nanmax(np.append(mean, 0))))
         _draw_probes(axes, curve, probes, metric, style["color"])
-    for value, text in ((clean[0], "clean image"), (blank, "nothing visible")):
+    unseeing_text, unseeing_value = unseeing or ("nothing visible", blank)
+    for value, text in ((clean[0], "clean image"), (unseeing_value, unseeing_text)):
         if value is not None:
-            axes.axhline(100 * value, color=PALE, linestyle=(0, (1, 2)), linewidth=1.1, zorder=1)
+            axes.axhline(scale * value, color=PALE, linestyle=(0, (1, 2)), linewidth=1.1, zorder=1)
             at_end = (text == "clean image") == is_removal
             axes.annotate(
                 text,
-                (percents[-1] if at_end else 0, 100 * value),
+                (percents[-1] if at_end else 0, scale * value),
                 (0, 3) if at_end else (4, 3),
                 textcoords="offset points",
                 ha="right" if at_end else "left",
                 fontsize=8,
                 color=PALE,
             )
-            top = max(top, 100 * value)
+            top = max(top, scale * value)
     axes.set_xlim(0, percents[-1])
     axes.set_ylim(0, 1.08 * top if top else 1)
     if len(percents) <= _MAX_TICKS:
@@ -148,7 +154,7 @@ def _draw_probes(axes: Axes, curve: Curve, probes: Sequence[Cell], metric: str, 
         if value is not None:
             axes.plot(
                 [percent],
-                [100 * value],
+                [METRICS[metric].scale * value],
                 color=ink,
                 marker="_",
                 markersize=13,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from roar_pipeline.report.figures.style import INK, saved_figure
-from roar_pipeline.report.labels import METRICS
+from roar_pipeline.report.labels import METRICS, Metric
 
 __all__ = ["training_curves"]
 
@@ -27,11 +27,11 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         left.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=INK, marker=".")
         left.set_title("training loss", loc="left", fontsize=10)
         measured = [row for row in history if row.get("validation")]
-        for (metric, label), ink in zip(METRICS.items(), _INKS, strict=True):
-            values = [np.nan if (v := row["validation"].get(metric)) is None else 100 * v for row in measured]
+        for (key, metric), ink in zip(_shares(measured).items(), _INKS, strict=False):
+            values = [np.nan if (v := row["validation"].get(key)) is None else 100 * v for row in measured]
             if np.isnan(values).all():
                 continue
-            right.plot([row["epoch"] for row in measured], values, color=ink, marker=".", label=label)
+            right.plot([row["epoch"] for row in measured], values, color=ink, marker=".", label=metric.label)
         right.set_title("validation, %", loc="left", fontsize=10)
         right.set_ylim(0, 103)
         if right.lines:
@@ -40,3 +40,9 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_xlabel("epoch")
             axes.grid(axis="y", color="#E6E6E6", linewidth=0.7)
         figure.tight_layout()
+
+
+def _shares(measured: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    """Return the measured validation scores that are shares of 1."""
+    keys = {key for row in measured for key in row["validation"]}
+    return {key: metric for key, metric in METRICS.items() if key in keys and metric.unit == "%"}

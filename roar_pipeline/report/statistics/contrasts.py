@@ -41,31 +41,42 @@ class Scored(Protocol):
         ...
 
     @property
-    def tuned_threshold(self) -> float:
-        """Probability threshold of ``f1_tuned``."""
+    def tuned_threshold(self) -> float | None:
+        """Probability threshold of ``f1_tuned``; None without it."""
         ...
 
 
 class Resampled:
-    """Every network's metrics in the same resamples of the test images; computed once, on first use."""
+    """Every network's metrics in the same resamples of the test images; computed once, on first use.
 
-    def __init__(self, labels: npt.NDArray[np.uint8], count: int, f1_threshold: float) -> None:
+    ``f1_threshold`` is not used if every image has exactly one label.
+    """
+
+    def __init__(
+        self, labels: npt.NDArray[np.uint8], count: int, f1_threshold: float, *, is_single_label: bool = False
+    ) -> None:
         self.images = len(labels)
         self.counts = bootstrap.image_counts(len(labels), count)
-        self._labels, self._threshold = labels, f1_threshold
+        self._labels, self._threshold, self._is_single_label = labels, f1_threshold, is_single_label
         self._metrics: dict[Path, Mapping[str, Floats]] = {}
 
     def of(self, network: Scored, metric: str) -> Floats:
         """Return a network's metric in every resample, (B,)."""
         if network.directory not in self._metrics:
-            self._metrics[network.directory] = bootstrap.resampled_metrics(
-                self._labels,
-                np.load(network.directory / "scores.npy"),
-                self.counts,
-                f1_threshold=self._threshold,
-                tuned_threshold=network.tuned_threshold,
-            )
+            self._metrics[network.directory] = self._resample(network)
         return self._metrics[network.directory][metric]
+
+    def _resample(self, network: Scored) -> Mapping[str, Floats]:
+        scores = np.load(network.directory / "scores.npy")
+        if self._is_single_label:
+            return bootstrap.resampled_accuracies(self._labels, scores, self.counts)
+        return bootstrap.resampled_metrics(
+            self._labels,
+            scores,
+            self.counts,
+            f1_threshold=self._threshold,
+            tuned_threshold=network.tuned_threshold,
+        )
 
 
 def contrast(

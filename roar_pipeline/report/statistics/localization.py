@@ -11,18 +11,15 @@ import numpy.typing as npt
 
 from roar_pipeline.evaluation.map_metrics import summarize_pairs
 from roar_pipeline.report.inputs import LocalizationInput, Run
+from roar_pipeline.report.labels import Scoring
 from roar_pipeline.report.results import LocalizedMaps
 from roar_pipeline.report.statistics import inference
 from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled
 from roar_pipeline.report.statistics.inference import Estimate
 
-__all__ = ["PAIR_CHOICES", "Localization", "PairScores", "auc_difference", "summarize_localization"]
+__all__ = ["PAIR_CHOICES", "Localization", "PairScores", "auc_difference", "pair_choices", "summarize_localization"]
 
-PAIR_CHOICES = {
-    "own": "classes the model itself predicts (score above 0): flatters a weak model, scored on its easy pairs only",
-    "all": "every class that is present",
-    "common": "classes that every model compared predicts",
-}
+PAIR_CHOICES = ("own", "all", "common")
 """The choices of (image, present class) pairs that localization is averaged over."""
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +55,16 @@ class PairScores:
     expected: Sequence[LocalizationInput]
     measured: Sequence[LocalizedMaps]
     image_ids: Sequence[str]
+
+
+def pair_choices(scoring: Scoring) -> dict[str, str]:
+    """Return what each of ``PAIR_CHOICES`` means."""
+    own = f"classes the model itself predicts ({scoring.own_classes})"
+    return {
+        "own": f"{own}: flatters a weak model, scored on its easy pairs only",
+        "all": "every class that is present",
+        "common": "classes that every model compared predicts",
+    }
 
 
 def summarize_localization(scores: PairScores) -> list[Localization]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from roar_pipeline.methods import RANDOM
 from roar_pipeline.report.grid import Cell, Curve, Grid
 from roar_pipeline.report.inputs import Run
+from roar_pipeline.report.labels import METRICS
 from roar_pipeline.report.statistics import curves, inference
 from roar_pipeline.report.statistics.contrasts import UNDEFINED, Resampled, contrast
 from roar_pipeline.report.statistics.inference import Estimate
@@ -59,9 +60,9 @@ class Summary:
     racu: Estimate
 
 
-def lower_is_better(direction: str) -> bool:
-    """Return whether a good map's curve lies low: in ROAR it does, in KAR it lies high."""
-    return direction == "remove"
+def lower_is_better(direction: str, metric: str | None = None) -> bool:
+    """Return whether a good map's curve lies low: in ROAR it does, in KAR it lies high; of an error, conversely."""
+    return (direction == "remove") != (metric is not None and METRICS[metric].is_error)
 
 
 def beyond_chance(differences: Sequence[Estimate], sign: int) -> list[bool]:
@@ -163,7 +164,7 @@ def best_control(curve: Curve, grid: Grid, point: int, metric: str) -> Curve | N
     ]
     if not others:
         return None
-    choose = min if lower_is_better(curve.direction) else max
+    choose = min if lower_is_better(curve.direction, metric) else max
     return choose(others, key=lambda pair: pair[0])[1]
 
 
@@ -211,8 +212,9 @@ def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resam
     """Estimate RACU run by run; clean and blank networks, trained like the others, are both ends of the curve.
 
     A KAR curve runs from blank to clean, and a good method lies above random: the possible gain is the area between
-    random's curve and the clean score.
+    random's curve and the clean score. Of an error, all curves are taken with the other sign.
     """
+    sign = -1 if METRICS[metric].is_error else 1
     runs: dict[Run, Sequence[Cell]] = {}
     for run in curve.runs:
         ends = [_partner(run, grid.clean), _partner(run, grid.blank)]
@@ -225,9 +227,9 @@ def _racu(curve: Curve, random: Curve, grid: Grid, metric: str, resampled: Resam
         clean, blank, points, baseline = scores[0], scores[1], scores[2 : 2 + count], scores[2 + count :]
         if lower_is_better(curve.direction):
             random_line, line = (curves.with_ends(clean, inner, blank) for inner in (baseline, points))
-            return curves.racu(percents, random_line, line, blank)
+            return curves.racu(percents, sign * random_line, sign * line, sign * blank)
         random_line, line = (curves.with_ends(blank, inner, clean) for inner in (baseline, points))
-        return curves.racu(percents, -random_line, -line, -clean)
+        return curves.racu(percents, -sign * random_line, -sign * line, -sign * clean)
 
     estimate = contrast(runs, metric, combine, resampled, is_complete=len(runs) == len(curve.runs))
     return UNDEFINED if estimate.mean is None else estimate

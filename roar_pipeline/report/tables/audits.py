@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from roar_pipeline.report.grid import Cell, Curve, RemovalAudits, full_labels
-from roar_pipeline.report.labels import LEADING, METRICS
+from roar_pipeline.report.labels import METRICS
 from roar_pipeline.report.statistics.curves import mean_std
 from roar_pipeline.report.statistics.summaries import longer_training_change, probes_of
 from roar_pipeline.report.tables.table import (
@@ -24,21 +24,21 @@ __all__ = ["longer_table", "probe_table", "removal_tables", "variation_table"]
 Audit = Callable[[RemovalAudits], float | None]
 
 
-def probe_table(curves: Sequence[Curve], probes: Sequence[Cell], name: str) -> Table | None:
+def probe_table(curves: Sequence[Curve], probes: Sequence[Cell], name: str, metrics: Sequence[str]) -> Table | None:
     """Tabulate the scores of networks that see the masks alone, beside the cells'; None without probes."""
     probed = [c for c in curves if any(probes_of(probes, c, percent) for percent in c.percents)]
     percents = [p for p in curves[0].percents if any(probes_of(probes, c, p) for c in probed)]
     if not percents:
         return None
     groups: dict[str, dict[str, list[str]]] = {}
-    for metric in LEADING:
+    for metric in metrics:
         for percent in percents:
             point = curves[0].percents.index(percent)
             sets = {
                 "masks alone": [probes_of(probes, c, percent) for c in probed],
                 "cell": [list(c.cells[point]) for c in probed],
             }
-            groups[f"{METRICS[metric]}, {percent} %"] = {
+            groups[f"{METRICS[metric].label}, {percent} %"] = {
                 title: spread_texts(
                     [mean_std([c.test[metric] for c in cells]) for cells in of_curves],
                     [runs_mark(len(cells), len(c.runs)) for cells, c in zip(of_curves, probed, strict=True)],
@@ -48,12 +48,12 @@ def probe_table(curves: Sequence[Curve], probes: Sequence[Cell], name: str) -> T
     return table_of_groups(f"{name}: a network that sees the masks alone, %", full_labels(probed), groups)
 
 
-def longer_table(curves: Sequence[Curve], longer: Sequence[Cell], name: str) -> Table | None:
+def longer_table(curves: Sequence[Curve], longer: Sequence[Cell], name: str, metrics: Sequence[str]) -> Table | None:
     """Tabulate the change by twice the epochs, in points, beside the spread over seeds; None without such cells."""
     rows: dict[str, list[str]] = {}
     for label, curve in zip(full_labels(curves), curves, strict=True):
         for point, percent in enumerate(curve.percents):
-            changes = [longer_training_change(longer, curve, point, percent, metric) for metric in LEADING]
+            changes = [longer_training_change(longer, curve, point, percent, metric) for metric in metrics]
             if any(change is not None for change, _ in changes):
                 rows[f"{label}, {percent} %"] = [
                     MISSING if change is None else signed_text(100 * change, 1) for change, _ in changes
@@ -61,7 +61,7 @@ def longer_table(curves: Sequence[Curve], longer: Sequence[Cell], name: str) -> 
     if not rows:
         return None
     texts = list(zip(*rows.values(), strict=True))
-    names = [METRICS[metric] for metric in LEADING]
+    names = [METRICS[metric].label for metric in metrics]
     groups = {
         "change": dict(zip(names, map(list, texts[: len(names)]), strict=True)),
         "s.d. over seeds": dict(zip(names, map(list, texts[len(names) :]), strict=True)),
@@ -69,8 +69,8 @@ def longer_table(curves: Sequence[Curve], longer: Sequence[Cell], name: str) -> 
     return table_of_groups(f"{name}: twice the epochs, percentage points", list(rows), groups)
 
 
-def removal_tables(curves: Sequence[Curve], name: str) -> list[Table]:
-    """Tabulate audits of every curve's removed pixels by percentage, means over runs."""
+def removal_tables(curves: Sequence[Curve], name: str, *, has_objects: bool = True) -> list[Table]:
+    """Tabulate audits of every curve's removed pixels by percentage, means over runs; objects' only if there are."""
 
     def by_percent(title: str, write: Callable[[Sequence[Cell]], str]) -> Table:
         columns = {
@@ -94,7 +94,7 @@ def removal_tables(curves: Sequence[Curve], name: str) -> list[Table]:
         return f"{number_text(train, 2)} / {number_text(test, 2)}"
 
     return [
-        by_percent("object pixels removed, test, %", object_share),
+        *([by_percent("object pixels removed, test, %", object_share)] if has_objects else []),
         by_percent("removed pixels decided by ties, train / test, %", tied_shares),
         by_percent("pixels removed, train / test, %", percents),
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from roar_pipeline.report.grid import Cell, Curve
+from roar_pipeline.report.labels import METRICS
 from roar_pipeline.report.statistics.curves import mean_std
 from roar_pipeline.report.statistics.summaries import Summary, beyond_chance
 from roar_pipeline.report.tables.estimates import estimate_texts
@@ -33,28 +34,33 @@ def roar_table(
 ) -> Table:
     """Tabulate a metric by percentage, one row per curve, with both ends and RACU.
 
+    A score in percent is flagged where it lies above the clean cells'.
+
     ``ends`` are the clean and the blank cells. ``labels`` name the rows; by default their models do, which suits the
     curves of one method.
     """
     columns: dict[str, list[str]] = {}
     seeds = len(curves[0].seeds)
+    scale, decimals = METRICS[metric].scale, METRICS[metric].decimals
 
     def end_column(cells: Sequence[Cell]) -> list[str]:
         spread = mean_std([cell.test[metric] for cell in cells])
-        return spread_texts([spread] * len(curves), [runs_mark(len(cells), seeds)] * len(curves))
+        return spread_texts([spread] * len(curves), [runs_mark(len(cells), seeds)] * len(curves), scale, decimals)
 
     columns["clean"] = end_column(ends[0])
     has_flags = False
     above = [beyond_chance(summary.minus_clean, 1) for summary in summaries]
     for point, percent in enumerate(curves[0].percents):
         flags = [
-            FLAG if curve.masks_depend_on_image and is_above[point] else ""
+            FLAG if curve.masks_depend_on_image and is_above[point] and METRICS[metric].unit == "%" else ""
             for curve, is_above in zip(curves, above, strict=True)
         ]
         has_flags |= any(flags)
         marks = [runs_mark(s.points[point].runs, len(curve.runs)) for curve, s in zip(curves, summaries, strict=True)]
         spread = [(s.points[point].mean, s.points[point].std) for s in summaries]
-        columns[f"{percent} %"] = spread_texts(spread, [flag + n for flag, n in zip(flags, marks, strict=True)])
+        columns[f"{percent} %"] = spread_texts(
+            spread, [flag + n for flag, n in zip(flags, marks, strict=True)], scale, decimals
+        )
     columns["nothing"] = end_column(ends[1])
     racus = [s.racu.mean if not curve.is_control else None for curve, s in zip(curves, summaries, strict=True)]
     columns["RACU"] = with_marks(

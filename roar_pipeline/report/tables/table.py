@@ -42,13 +42,20 @@ def percent_text(value: float | None, decimals: int = 1) -> str:
     return MISSING if value is None else f"{100 * value:.{decimals}f}"
 
 
-def spread_texts(pairs: Sequence[tuple[float | None, float | None]], marks: Sequence[str] | None = None) -> list[str]:
-    """Return a column of mean ± std with marks, padded so that the points of right-aligned cells align."""
+def spread_texts(
+    pairs: Sequence[tuple[float | None, float | None]],
+    marks: Sequence[str] | None = None,
+    scale: float = 100,
+    decimals: int = 1,
+) -> list[str]:
+    """Return a column of mean ± std with marks, padded so that the points of right-aligned cells align.
+
+    ``scale`` multiplies the numbers before writing; the default makes percent of shares.
+    """
     marks = marks or [""] * len(pairs)
-    stds = ["" if std is None else f" ±{percent_text(std)}" for _, std in pairs]
-    return with_marks(
-        [percent_text(mean) for mean, _ in pairs], [std + mark for std, mark in zip(stds, marks, strict=True)]
-    )
+    means = [number_text(None if mean is None else scale * mean, decimals) for mean, _ in pairs]
+    stds = ["" if std is None else f" ±{number_text(scale * std, decimals)}" for _, std in pairs]
+    return with_marks(means, [std + mark for std, mark in zip(stds, marks, strict=True)])
 
 
 def runs_mark(count: int, expected: int) -> str:

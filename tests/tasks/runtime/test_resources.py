@@ -1,15 +1,19 @@
 """The resources that the scheduler reserves per stage, and the batch of maps that fits into their memory."""
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.class_folder import write_class_folder
 from support.voc_folder import write_list, write_voc_folder
 from support.workplace import Configure, Workplace, changed_settings
 
 import tasks
+from roar_pipeline import config
+from roar_pipeline.datasets import kinds
 from roar_pipeline.estimates.cost import Size
 from roar_pipeline.models import LOSSES
 from tasks.configuration.settings import settings
@@ -92,6 +96,16 @@ def test_the_sizes_of_a_data_set(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "small/ImageSets/Main/test.txt").write_text("")
     configure("dataset", train_side=0)
     assert resources.data_size().test == 0, "the stage that reads the list says what is wrong with it"
+
+
+def test_the_kind_says_whether_an_image_has_one_label(configure: Configure, tmp_path: Path) -> None:
+    assert not resources.data_size().is_single_label, "the generated set is in VOC layout"
+    configure("dataset", root=write_class_folder(tmp_path / "classes"), test_split="test")
+    size = resources.data_size()
+    assert (size.is_single_label, size.train, size.classes) == (True, 30, 3)
+    own = config.Dataset(root="module:function", kind="own")
+    assert kinds.is_single_label(Path(own.root), own)
+    assert not kinds.is_single_label(Path(own.root), dataclasses.replace(own, labels="several"))
 
 
 def test_the_memory_of_a_stage_follows_its_settings(configure: Configure) -> None:
