@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
-from roar_pipeline.config import Settings
+from roar_pipeline.architectures import is_custom
+from roar_pipeline.config import Dataset, Settings
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import MethodName
 from roar_pipeline.numerals import number, shortened, whole_number
@@ -127,11 +128,27 @@ def _holds_measures(kind: Any) -> bool:
 
 def _contradictions(settings: Settings) -> Iterator[str]:
     """Yield mistakes that concern more than one value."""
+    yield from _kind_mistakes(settings.dataset)
     yield from _normalization_mistakes(settings)
     yield from _photograph_mistakes(settings)
     yield from _training_mistakes(settings)
     if shuffled := [name for name in settings.grid.methods if MethodName.parse(name).is_shuffled]:
         yield f"[grid] methods: {shuffled[0]} is a control of its method. Name the method, and in shuffled the models."
+
+
+def _kind_mistakes(dataset: Dataset) -> Iterator[str]:
+    """Yield mistakes about the data set's kind; ``auto`` is resolved where the folder is looked at."""
+    kind = dataset.kind
+    if kind in ("folder", "cifar10", "cifar100") and not dataset.root:
+        yield f"[dataset] kind = {kind} needs root, the data set's folder."
+    if kind == "own" and not is_custom(dataset.root):
+        yield "[dataset] kind = own needs root = module:function, with the module's folder on PYTHONPATH."
+    if kind == "own" and len(dataset.classes) < 2:
+        yield "[dataset] kind = own needs classes: the names of labels 0, 1, ..., two or more."
+    if kind != "own" and dataset.labels != "by_kind":
+        yield f"[dataset] labels = {dataset.labels} is for kind = own; other kinds have labels of their own. Drop it."
+    if dataset.train_side and kind in ("cifar10", "cifar100", "own"):
+        yield f"[dataset] train_side keeps photographs for random crops, which kind = {kind} has none of. Use 0."
 
 
 def _normalization_mistakes(settings: Settings) -> Iterator[str]:

@@ -60,6 +60,11 @@ def test_all_mistakes_come_at_once_with_what_is_known() -> None:
         ("dataset", "std", "0.5, 0, 0.5", "above 0"),
         ("dataset", "train_side", "31", "train_side = 31 is below the 32 x 32 pixels.*Use 32 or more, or 0"),
         ("dataset", "train_side", "64", "photographs that nothing reads.*or train_side = 0"),
+        ("dataset", "kind", "folder", r"kind = folder needs root"),
+        ("dataset", "kind", "cifar100", r"kind = cifar100 needs root"),
+        ("dataset", "kind", "own", r"kind = own needs root = module:function.*\n.*kind = own needs classes"),
+        ("dataset", "labels", "several", r"labels = several is for kind = own"),
+        ("dataset", "holdout", "0.6", "0.6 is above 0.5"),
         ("grid", "seeds", "1, 1", "something twice"),
         ("grid", "directions", "remove, add", r"\[grid\] directions = remove, add: not one of remove, keep"),
         ("grid", "directions", "", "needs at least one"),
@@ -74,6 +79,13 @@ def test_all_mistakes_come_at_once_with_what_is_known() -> None:
 def test_contradictions(section: str, key: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse({section: {key: text}})
+
+
+def test_what_kinds_without_photographs_refuse() -> None:
+    own = {"kind": "own", "root": "my_images:items", "classes": "a, b", "train_side": "64"}
+    with pytest.raises(InputError, match="train_side keeps photographs for random crops, which kind = own has none of"):
+        parse({"dataset": own, "teacher": {"augment": "resized_crop"}})
+    assert parse({"dataset": {**own, "train_side": "0", "labels": "several"}}).dataset.kind == "own"
 
 
 def test_measured_numbers_may_be_equal() -> None:

@@ -40,15 +40,21 @@ class Dataset:
         "refuse", "Photographs that are, byte for byte, in two splits: refuse, or allow.", added=True
     )
     classes: tuple[str, ...] = setting(
-        (), "The class names in the order of the mask values 1, 2, ..., e.g. cat, dog; empty: VOC's twenty."
+        (),
+        "The class names in the order of labels 0, 1, ... and of mask values 1, 2, ..., e.g. cat, dog; empty: "
+        "VOC's twenty, the sorted names of the folders in train, or CIFAR's own. kind = own needs them.",
     )
-    train_split: str = setting("train", "The list in ImageSets/Main of the training images.")
+    train_split: str = setting("train", "The training images: a list in ImageSets/Main, or for kind = folder a folder.")
     validation_split: str = setting(
-        "val", "The list in ImageSets/Main for validation curves, tuned thresholds and checkpoint = best."
+        "val",
+        "The list or folder for validation curves, tuned thresholds and checkpoint = best. kind = folder: val also "
+        "means a folder validation; if neither is there, or with nothing, a share of train is held out.",
     )
-    test_split: str = setting("test", "The list in ImageSets/Main that every reported score is measured on.")
+    test_split: str = setting("test", "The list or folder that every reported score is measured on.")
     segmentation_split: str = setting(
-        "test", "The list in ImageSets/Segmentation that localization is measured on; empty: no localization."
+        "test",
+        "The list in ImageSets/Segmentation that localization is measured on; for kind = own, any name: the masks "
+        "of the test items; empty: no localization.",
     )
     height: int = setting(32, "The height in pixels that images are resized to.", low=8)
     width: int = setting(32, "The width in pixels that images are resized to.", low=8)

@@ -22,7 +22,8 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
     Raises:
         InputError: there is no data set at ``root``, or its layout is faulty.
     """
-    files = sorted((name, *_stamp(status)) for name, status in kinds.files(root, dataset))
+    found = {file.name: file for file in kinds.files(root, dataset)}
+    files = sorted((file.name, *_stamp(file.status)) for file in found.values())
     listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     key = str(root.resolve())
     entry = _read_cache(cache).get(key)
@@ -30,7 +31,7 @@ def content_digest(root: Path, dataset: Dataset, cache: Path) -> str:
         return str(entry["digest"])
     digest = hashlib.sha256()
     for name, *_ in files:
-        content = hashlib.sha256((root / name).read_bytes()).hexdigest()
+        content = hashlib.sha256(Path(found[name].path).read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\n".encode())
     _write_cache(cache, {**_read_cache(cache), key: {"listing": listing, "digest": digest.hexdigest()}})
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from roar_pipeline.errors import InputError
 from roar_pipeline.seeds import derived_seed
 
-__all__ = ["held_out_count", "held_out_rows"]
+__all__ = ["held_out_count", "held_out_rows", "without_copies"]
 
 
 def held_out_count(images: int, share: float) -> int:
@@ -46,3 +46,16 @@ def held_out_rows(
         for index, name in enumerate(classes)
     ]
     return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def without_copies(drawn: npt.NDArray[np.int64], digests: Sequence[bytes]) -> tuple[list[int], list[int]]:
+    """Return the rows that stay in train and those that are held out: the drawn ones without copies of what stays.
+
+    Args:
+        drawn: rows of ``held_out_rows``.
+        digests: (N,), of the training images' bytes.
+    """
+    chosen = set(drawn.tolist())
+    staying = {digest for row, digest in enumerate(digests) if row not in chosen}
+    held_out = [row for row in sorted(chosen) if digests[row] not in staying]
+    return sorted(set(range(len(digests))) - set(held_out)), held_out

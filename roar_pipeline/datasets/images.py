@@ -35,7 +35,7 @@ from roar_pipeline.datasets.photographs import (
     read_photographs,
     store_photographs,
 )
-from roar_pipeline.datasets.source import Source
+from roar_pipeline.datasets.source import SPLITS, Source
 from roar_pipeline.errors import InputError
 from roar_pipeline.progress import notify
 
@@ -55,7 +55,6 @@ __all__ = [
 ]
 
 FILE = "images.h5"
-SPLITS = ("train", "validation", "test")
 
 OVERLAPPING = (("train", "validation"), ("train", "test"), ("validation", "test"))
 """The pairs of splits that the attribute ``overlaps`` counts."""
@@ -123,6 +122,11 @@ def prepare(directory: Path, root: Path, dataset: Dataset, classes: tuple[str, .
     """
     _check_classes(classes, has_masks=kinds.has_masks(root, dataset))
     source = kinds.open_source(root, dataset, classes)
+    if not source.ids["validation"]:
+        raise InputError(
+            f"{source.where}: every image that was held out of train for validation is a copy of one that stays. "
+            "Remove the copies, or add a validation split."
+        )
     faults = Faults(source.where)
     sizes = photograph_sizes(source.photographs, len(source.ids["train"]), faults)
     with whole_file(directory / FILE) as scratch, created(scratch) as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 from roar_pipeline.config import Dataset
 from roar_pipeline.errors import InputError
 
-__all__ = ["check_disjoint", "check_twins", "same_files", "shared_with_validation"]
+__all__ = ["check_disjoint", "check_twins", "same_digests", "same_files", "shared_with_validation"]
 
 Pairs = Sequence[tuple[str, str]]
 Overlaps = tuple[int, int, int]
@@ -85,8 +85,8 @@ def _message(first: str, second: str, pairs: Pairs, count: int) -> str:
     examples = ", ".join(f"{a} = {b}" for a, b in pairs[:_SHOWN]) + (", ..." if len(pairs) > _SHOWN else "")
     return (
         f"{len(pairs)} of {count} images of {second} are, byte for byte, images of {first} under other names "
-        f"({first} = {second}: {examples}): scores on them would be too good. Take one of each out of its list or "
-        "folder, or set [dataset] overlap = allow."
+        f"({first} = {second}: {examples}): scores on them would be too good. Take one of each out, or set [dataset] "
+        "overlap = allow."
     )
 
 
@@ -114,6 +114,15 @@ def same_files(
             digests[_digest(path_of(image_id), image_id)].append(image_id)
         for image_id in sizes[1][size]:
             yield from ((twin, image_id) for twin in digests[_digest(path_of(image_id), image_id)] if twin != image_id)
+
+
+def same_digests(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs (id of ``first``, id of ``second``) of different names and equal digests."""
+    names = defaultdict(list)
+    for image_id, digest in first.items():
+        names[digest].append(image_id)
+    for image_id, digest in second.items():
+        yield from ((twin, image_id) for twin in names.get(digest, ()) if twin != image_id)
 
 
 def _by_size(path_of: Callable[[str], Path], ids: Iterable[str]) -> dict[int, list[str]]:

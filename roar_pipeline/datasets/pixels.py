@@ -14,11 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from roar_pipeline.errors import InputError
 
-__all__ = ["as_rgb", "read_file", "require_regular", "shrunk", "size_text"]
+__all__ = ["COLOR_MODES", "as_rgb", "read_file", "require_regular", "shrunk", "size_text"]
 
 Result = TypeVar("Result")
 
-_COLOR_MODES = ("RGB", "L", "CMYK", "YCbCr", "P", "RGBA", "LA", "1")
+COLOR_MODES = ("RGB", "L", "CMYK", "YCbCr", "P", "RGBA", "LA", "1")
+"""Pillow's modes of 8-bit pixels."""
 _BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _KINDS = {
     stat.S_ISDIR: "a folder",
@@ -38,7 +39,7 @@ def as_rgb(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]
     Raises:
         ValueError: the pixels are not 8-bit.
     """
-    if image.mode not in _COLOR_MODES:
+    if image.mode not in COLOR_MODES:
         raise ValueError(f"pixels of type {image.mode} are not 8-bit color or grey values")
     return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 

@@ -3,6 +3,7 @@
 Legend: K classes, H x W pixels (height, width) after resizing. The splits are train, validation and test.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Counts", "PhotographReader", "Record", "Source"]
+__all__ = ["SPLITS", "Counts", "DataFile", "PhotographReader", "Record", "Source", "one_hot"]
+
+SPLITS = ("train", "validation", "test")
 
 Array = npt.NDArray[np.uint8]
 
@@ -62,6 +65,16 @@ class Source:
 
 
 @dataclass(frozen=True)
+class DataFile:
+    """A file that may be read."""
+
+    name: str
+    """Its name in the data set's digest, the same wherever the data set lies."""
+    path: str
+    status: os.stat_result
+
+
+@dataclass(frozen=True)
 class Counts:
     """How many images a data set has, from its lists alone."""
 
@@ -72,3 +85,10 @@ class Counts:
     masks: int = 0
     photograph_bytes: int = 0
     """Estimated total of the training photographs that are stored."""
+
+
+def one_hot(class_index: int, classes: int) -> Array:
+    """Return the labels (K,) of an image of one class."""
+    labels = np.zeros(classes, dtype=np.uint8)
+    labels[class_index] = 1
+    return labels

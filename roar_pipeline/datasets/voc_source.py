@@ -10,7 +10,7 @@ from roar_pipeline.config import Dataset
 from roar_pipeline.datasets import scenes, voc
 from roar_pipeline.datasets.overlaps import check_disjoint
 from roar_pipeline.datasets.photographs import estimated_bytes
-from roar_pipeline.datasets.source import Counts, PhotographReader, Record, Source
+from roar_pipeline.datasets.source import Counts, DataFile, PhotographReader, Record, Source
 from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
 
@@ -30,22 +30,22 @@ def identity(root: Path, dataset: Dataset) -> dict[str, Any]:
     return {name: value for name, value in plain(dataset).items() if name not in idle}
 
 
-def files(root: Path, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every file that may be read, by its name below ``root``; hidden files are not the set's.
+def files(root: Path, dataset: Dataset) -> Iterator[DataFile]:
+    """Yield every file that may be read; hidden files are not the set's.
 
     Raises:
         InputError: the folder is not in VOC layout.
     """
     voc.check_layout(root, dataset)
     for name in _list_names(dataset):
-        yield name, (root / name).stat()
+        yield DataFile(name, f"{root}/{name}", (root / name).stat())
     for folder in (voc.IMAGES, voc.ANNOTATIONS, voc.MASKS):
         if not (root / folder).is_dir():
             continue
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.is_file():
-                    yield f"{folder}/{entry.name}", entry.stat()
+                    yield DataFile(f"{folder}/{entry.name}", entry.path, entry.stat())
 
 
 def _list_names(dataset: Dataset) -> list[str]:

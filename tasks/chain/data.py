@@ -69,8 +69,10 @@ class PrepareImages(StageTask):
 
     @functools.cached_property
     def _root(self) -> Path:
-        root = settings().dataset.root
-        return folder("[dataset] root", root) if root else GenerateScenes().voc
+        dataset = settings().dataset
+        if dataset.kind == "own":
+            return Path(dataset.root)
+        return folder("[dataset] root", dataset.root) if dataset.root else GenerateScenes().voc
 
     @functools.cached_property
     def _classes(self) -> tuple[str, ...]:

@@ -122,6 +122,11 @@ ARGUMENTS: list[tuple[str | tuple[str, ...], str]] = [
     ("Report --paths-data no/such/folder", "there is no folder"),
     ("Report --dataset-root nowhere", r"does not exist. Set \[dataset\] root"),
     ("Report --dataset-root file", "is not in VOC layout"),
+    ("Report --dataset-root my_images:items", "is no folder. If it names a function of your own, set kind = own"),
+    ("Report --dataset-kind folder", "kind = folder needs root"),
+    ("Report --dataset-kind folder --dataset-root .", "has no folder train, no folder test with a folder per class"),
+    ("Report --dataset-kind cifar10 --dataset-root .", "has no file data_batch_1, .*cifar-10-python.tar.gz"),
+    ("Report --dataset-kind own --dataset-root no_such:f --dataset-classes a,b", NO_MODULE),
 ]
 
 
