@@ -31,7 +31,7 @@ from roar_pipeline.datasets.overlaps import check_twins, same_digests
 from roar_pipeline.datasets.source import SPLITS, Counts, DataFile, Record, Source
 from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
-from roar_pipeline.progress import report
+from roar_pipeline.progress import notify
 
 __all__ = ["class_names", "count", "files", "identity", "open_source"]
 
@@ -151,7 +151,7 @@ def _check(
             if item.mask is not None:
                 checked.masked.append(row)
         if row % _PER_REPORT == 0:
-            report(0, f"{split}: {row} items checked")
+            notify(0, f"{split}: {row} items checked")
     if not checked.digests and split != "validation":
         faults.check()
         faults.add(f"{dataset.root}('{split}') yields nothing: a split needs at least one image.")
