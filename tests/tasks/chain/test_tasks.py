@@ -302,7 +302,7 @@ def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
     assert first.stdout and second.stdout
     assert sorted([first.stdout.readline(), second.stdout.readline()]) == ["0\n", "1\n"]
     third = claim()
-    time.sleep(1)
+    time.sleep(1)  # until the third process has started and found no free slot
     assert third.stdout
     os.set_blocking(third.stdout.fileno(), False)
     assert third.stdout.readline() == ""
