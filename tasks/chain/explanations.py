@@ -14,19 +14,19 @@ from roar_pipeline.seeds import derived_seed
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
 from tasks.chain.models import full_name, model_task
-from tasks.configuration.parameters import NO_MODEL, MethodParameter, MethodsParameter, ModelParameter, WholeParameter
+from tasks.configuration.parameters import MethodParameter, MethodsParameter, ModelParameter, WholeParameter
 from tasks.configuration.settings import settings
 from tasks.runtime import execution
 from tasks.runtime.priorities import urgency
 from tasks.runtime.resources import Demand, light_demand, maps_demand, maps_settings
 
-__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task", "tie_seed"]
+__all__ = ["DumpMaps", "EvaluateLocalization", "RankPixels", "maps_task", "require_model", "tie_seed"]
 
 
 class ExplanationTask(StageTask):
     """A task on the maps of one model by one method; controls have no model, and only random has a seed."""
 
-    model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
+    model = ModelParameter(description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodParameter(description="attribution method or control, perhaps with a variant (+blur, +max)")
     seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
 
@@ -52,16 +52,26 @@ class ExplanationTask(StageTask):
         """Return method and model, or the control alone."""
         if self.is_control:
             return {"method": self.method, **({"seed": self.seed} if self._method.is_seeded else {})}
-        if NO_MODEL in (self.model, self.method):
-            raise InputError(f"method {self.method} needs a model: give --model (teacher, sswa, ...) and --method.")
-        return {"model": full_name(self.model), "method": self.method, "seed": self.seed}
+        model = require_model(self.model, self.method)
+        return {"model": full_name(model), "method": self.method, "seed": self.seed}
 
     @property
     def _maps(self) -> "DumpMaps":
         return maps_task(self.model, self.method, self.seed)
 
 
-def maps_task(model: str, method: str, seed: int) -> "DumpMaps":
+def require_model(model: str | None, method: str) -> str:
+    """Return the model whose maps a method computes.
+
+    Raises:
+        InputError: there is none.
+    """
+    if model is None:
+        raise InputError(f"method {method} needs a model: give --model (teacher, sswa, ...) and --method.")
+    return model
+
+
+def maps_task(model: str | None, method: str, seed: int) -> "DumpMaps":
     """Return the task of the maps that a method ranks pixels by; controls have one for all models."""
     name = MethodName.parse(method)
     source = (str(name.unshuffled),)
@@ -84,18 +94,22 @@ class DumpMaps(StageTask):
 
     version = 4
 
-    model = ModelParameter(default=NO_MODEL, description="teacher, or a loss, or loss/reduction; none for controls")
+    model = ModelParameter(description="teacher, or a loss, or loss/reduction; none for controls")
     method = MethodsParameter(description="attribution methods or controls, perhaps with variants (+blur, +max)")
     seed = WholeParameter(what="seed", default=0, description="of the model, or of the random control's draw")
 
     def demand(self) -> Demand:
         """Return memory, and a GPU slot if there is a model."""
-        return light_demand() if self._is_control else maps_demand(self.model)
+        return light_demand() if self._is_control else maps_demand(self._explained_model)
 
     @property
     def max_batch_size(self) -> int:
         """How many methods Luigi may give to one process."""
         return int(settings().execution.methods_per_process)
+
+    @property
+    def _explained_model(self) -> str:
+        return require_model(self.model, ",".join(self.method))
 
     @functools.cached_property
     def _methods(self) -> list[MethodName]:
@@ -135,7 +149,8 @@ class DumpMaps(StageTask):
         self.label_parameters()
         if len(self._groups) > 1:
             return [self.clone(method=names) for names in self._groups.values()]
-        return [PrepareImages()] if self._is_control else [PrepareImages(), model_task(self.model, self.seed)]
+        images = PrepareImages()
+        return [images] if self._is_control else [images, model_task(self._explained_model, self.seed)]
 
     def label_parameters(self) -> Mapping[str, Any]:
         """Return method and model, or the control alone."""
@@ -148,9 +163,7 @@ class DumpMaps(StageTask):
             )
         if self._is_control:
             return {"method": names, **({"seed": self.seed} if self._is_seeded else {})}
-        if self.model == NO_MODEL:
-            raise InputError(f"method {names} needs a model: give --model (teacher, sswa, ...) and --method.")
-        return {"model": full_name(self.model), "method": names, "seed": self.seed}
+        return {"model": full_name(self._explained_model), "method": names, "seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the keys of [maps] that the methods read, or the seed of the random control."""
@@ -159,7 +172,7 @@ class DumpMaps(StageTask):
         keys: dict[str, Any] = {}
         for method in self._methods:
             if method.needs_model:
-                keys |= method.keys(dataclasses.asdict(maps_settings(self.model)))
+                keys |= method.keys(dataclasses.asdict(maps_settings(self._explained_model)))
         return {"maps": keys}
 
     @property
@@ -199,8 +212,8 @@ class DumpMaps(StageTask):
             }
         return {
             "images_path": PrepareImages().path,
-            "model_path": model_task(self.model, self.seed).path,
-            "maps": maps_settings(self.model),
+            "model_path": model_task(self._explained_model, self.seed).path,
+            "maps": maps_settings(self._explained_model),
             "fingerprints": {task.method[0]: task.fingerprint for task in self.single_tasks()},
             "execution": settings().execution,
         }

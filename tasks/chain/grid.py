@@ -12,7 +12,6 @@ from tasks.chain.data import PrepareImages
 from tasks.chain.explanations import EvaluateLocalization, RankPixels
 from tasks.chain.models import ModelTask, full_name, model_task
 from tasks.chain.retraining import ProbeMasks, Retrain
-from tasks.configuration.parameters import NO_MODEL
 
 __all__ = ["GridTasks"]
 
@@ -20,7 +19,7 @@ __all__ = ["GridTasks"]
 class _Ranking(NamedTuple):
     """Parameters of a ranking of pixels."""
 
-    model: str
+    model: str | None
     method: str
     seed: int
 
@@ -28,7 +27,7 @@ class _Ranking(NamedTuple):
 class _Curve(NamedTuple):
     """Parameters of the cells of one curve and run, without the percentage."""
 
-    model: str
+    model: str | None
     method: str
     direction: str
     seed: int
@@ -117,7 +116,7 @@ class GridTasks:
         percents = [percent for percent in self.grid.percents if percent in self.grid.longer_percents]
         methods = [str(method) for method in self._methods if method.needs_model]
         blind = [RANDOM, *(str(m) for m in self._methods if m.is_control and not m.masks_depend_on_image)]
-        curves = [(NO_MODEL, m) for m in blind] + ([(self.grid.models[0], methods[0])] if methods else [])
+        curves = [*((None, m) for m in blind), *([(self.grid.models[0], methods[0])] if methods else [])]
         cells = [
             _cell(curve, percent, longer=2)
             for curve in self._curves
@@ -141,7 +140,7 @@ class GridTasks:
         Random is drawn anew for every seed of the retrained networks; the other controls are the same for all.
         """
         controls = [
-            _Ranking(NO_MODEL, method, seed)
+            _Ranking(None, method, seed)
             for method in self._controls
             for seed in (self.grid.seeds if MethodName.parse(method).is_seeded else (0,))
         ]
@@ -173,7 +172,7 @@ class GridTasks:
         """Yield the curves of one replicate."""
         for method in self._controls:
             for direction in self.grid.directions:
-                yield _Curve(NO_MODEL, method, direction, seed, -1)
+                yield _Curve(None, method, direction, seed, -1)
         for ranking in self._model_rankings.get(model_seed, []):
             for direction in self.grid.directions:
                 parameter = -1 if model_seed == seed else model_seed
@@ -186,5 +185,5 @@ def _cell(curve: _Curve, percent: int, longer: int = 1) -> Retrain:
 
 def _shared_cell(percent: int, seed: int) -> Retrain:
     """Return a cell of all curves; explicit parameters save looking up the configuration files."""
-    defaults: dict[str, Any] = {"model": NO_MODEL, "method": NO_MODEL, "direction": "remove", "model_seed": -1}
+    defaults: dict[str, Any] = {"model": None, "method": None, "direction": "remove", "model_seed": -1}
     return Retrain(percent=percent, longer=1, seed=seed, **defaults)

@@ -11,7 +11,6 @@ import luigi
 from roar_pipeline import config, settings_parser
 from roar_pipeline.cache.building import ResultSpec
 from roar_pipeline.errors import InputError
-from roar_pipeline.methods import MethodName
 from roar_pipeline.plain_settings import plain
 from roar_pipeline.report.inputs import CellInput, ExampleInput, LocalizationInput, ModelInput, ReportInputs
 from tasks.chain.base import StageTask
@@ -187,14 +186,13 @@ def _is_showable(task: StageTask) -> bool:
 
 
 def _cell_input(cell: CellTask, directory: Path | None) -> CellInput:
-    of_model = not cell.is_shared and MethodName.parse(cell.method).needs_model
     return CellInput(
-        model=cell.model if of_model else None,
+        model=cell.model if cell.has_model else None,
         method=None if cell.is_shared else cell.method,
         percent=cell.percent,
         direction=cell.direction,
         seed=cell.seed,
-        model_seed=cell.explained_seed if of_model else None,
+        model_seed=cell.explained_seed if cell.has_model else None,
         directory=directory,
         settings=_flat_settings(cell),
         fingerprint=cell.fingerprint,

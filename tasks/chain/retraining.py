@@ -12,13 +12,13 @@ from roar_pipeline.methods import MethodName
 from roar_pipeline.plain_settings import training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
-from tasks.chain.explanations import RankPixels
+from tasks.chain.explanations import RankPixels, require_model
 from tasks.chain.models import full_name
 from tasks.configuration.parameters import (
     NO_MODEL,
     DirectionParameter,
-    MethodParameter,
     ModelParameter,
+    OptionalMethodParameter,
     PercentParameter,
     WholeParameter,
 )
@@ -38,10 +38,8 @@ class CellTask(StageTask):
     masks_only: ClassVar[bool] = False
     """Whether the network sees the binary masks instead of the images."""
 
-    model = ModelParameter(
-        default=NO_MODEL, description="whose maps: teacher, a loss, loss/reduction; none for controls"
-    )
-    method = MethodParameter(default=NO_MODEL, description="which maps: attribution method or control")
+    model = ModelParameter(description="whose maps: teacher, a loss, loss/reduction; none for controls")
+    method = OptionalMethodParameter(description="which maps: attribution method or control")
     percent = PercentParameter(
         description="whole percentage of pixels removed (kept, if direction is keep); 0: clean, 100: nothing visible"
     )
@@ -56,15 +54,34 @@ class CellTask(StageTask):
         """The priority of the cell's curve."""
         if self.is_shared:
             return urgency(None, None, self.seed)
-        return urgency(None if self._method.is_control else self.model, self.method, self.explained_seed)
+        return urgency(None if self.method_name.is_control else self.model, self.method, self.explained_seed)
 
     def demand(self) -> Demand:
         """Return memory for one cell, and a GPU slot."""
         return cell_demand()
 
     @functools.cached_property
-    def _method(self) -> MethodName:
+    def method_name(self) -> MethodName:
+        """The method, in its parts.
+
+        Raises:
+            InputError: the cell needs one, and there is none.
+        """
+        if self.method is None:
+            raise InputError(
+                f"percent {self.percent} removes pixels: give --method, and --model unless it is a control."
+            )
         return MethodName.parse(self.method)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the cell's maps depend on a model."""
+        return not self.is_shared and self.method_name.needs_model
+
+    @property
+    def explained_model(self) -> str:
+        """The explained model."""
+        return require_model(self.model, str(self.method_name))
 
     @property
     def is_shared(self) -> bool:
@@ -94,12 +111,8 @@ class CellTask(StageTask):
                     "or 0."
                 )
             return {"percent": self.percent, "seed": self.seed}
-        if self.method == NO_MODEL:
-            raise InputError(
-                f"percent {self.percent} removes pixels: give --method, and --model unless it is a control."
-            )
         of_model = (
-            {} if self._method.is_control else {"model": full_name(self.model), "model_seed": self.explained_seed}
+            {"model": full_name(self.explained_model), "model_seed": self.explained_seed} if self.has_model else {}
         )
         cell = {"percent": str(self.percent), "direction": self.direction, "seed": self.seed}
         return {"method": self.method, **of_model, **cell}
@@ -123,9 +136,9 @@ class CellTask(StageTask):
 
     @property
     def _levels(self) -> RankPixels:
-        if self._method.is_control:
-            return RankPixels(method=self.method, seed=self.seed)
-        return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)
+        if self.has_model:
+            return RankPixels(model=self.model, method=self.method, seed=self.explained_seed)
+        return RankPixels(method=self.method, seed=self.seed)
 
 
 class Retrain(CellTask):
@@ -166,10 +179,10 @@ class ProbeMasks(CellTask):
 
     def label_parameters(self) -> Mapping[str, Any]:
         """Return the parameters that the grid sweeps."""
-        if self.is_shared or not self._method.masks_depend_on_image:
+        if self.is_shared or not self.method_name.masks_depend_on_image:
             raise InputError(
-                f"There is nothing to probe: the masks of {self.method} at {self.percent} % carry no information on "
-                "their image. Give a method whose maps depend on it, and a percentage in 1..99."
+                f"There is nothing to probe: the masks of {self.method or NO_MODEL} at {self.percent} % carry no "
+                "information on their image. Give a method whose maps depend on it, and a percentage in 1..99."
             )
         return super().label_parameters()
 

@@ -1,6 +1,6 @@
 """Task parameters that check their values; an error names the allowed ones."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import luigi
@@ -18,22 +18,46 @@ __all__ = [
     "MethodParameter",
     "MethodsParameter",
     "ModelParameter",
+    "OptionalMethodParameter",
     "PercentParameter",
     "WholeParameter",
 ]
 
 NO_MODEL = "none"
-"""Text of the parameters model and method if a result depends on none: the clean cell and the controls."""
+"""Text of None on command lines and in luigi.cfg: the model of controls, model and method of the clean cell."""
 
 
-class ModelParameter(luigi.Parameter):
-    """``teacher``; a student by its loss, or by loss and reduction (``sswa/8``); or ``none``."""
+class _OptionalName(luigi.Parameter["str | None"]):
+    """A name, or None, whose text is ``none``."""
 
-    def normalize(self, x: str) -> str:
+    def __init__(self, check: Callable[[str], object], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._check = check
+
+    def normalize(self, x: str | None) -> str | None:
         """Check the name."""
-        if x != NO_MODEL:
-            check_model(x)
+        if x is None or x == NO_MODEL:
+            return None
+        self._check(x)
         return x
+
+    def serialize(self, x: str | None) -> str:
+        """Write the value as ``normalize`` reads it."""
+        return NO_MODEL if x is None else x
+
+
+class ModelParameter(_OptionalName):
+    """``teacher``; a student by its loss, or by loss and reduction (``sswa/8``); or None."""
+
+    def __init__(self, default: str | None = None, **kwargs: Any) -> None:
+        super().__init__(check_model, default=default, **kwargs)
+
+
+class OptionalMethodParameter(_OptionalName):
+    """An attribution method or a control; or None for the clean cell."""
+
+    def __init__(self, default: str | None = None, **kwargs: Any) -> None:
+        super().__init__(check_method, default=default, **kwargs)
 
 
 class LossParameter(luigi.Parameter):
@@ -47,12 +71,11 @@ class LossParameter(luigi.Parameter):
 
 
 class MethodParameter(luigi.Parameter):
-    """An attribution method, a control, or ``none`` for the clean cell."""
+    """An attribution method or a control."""
 
     def normalize(self, x: str) -> str:
         """Check the name."""
-        if x != NO_MODEL:
-            check_method(x)
+        check_method(x)
         return x
 
 

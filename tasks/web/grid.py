@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roar_pipeline.cache.states import KINDS
-from roar_pipeline.methods import MethodName
 from roar_pipeline.report.labels import model_label
 from tasks.chain.retraining import Retrain
 from tasks.chain.survey import FAMILIES
@@ -69,27 +68,25 @@ def blocks(cells: Iterable[Retrain]) -> list[Block]:
     order = {"remove": 0, "keep": 1}
     directions = sorted({cell.direction for cell in cells if not cell.is_shared}, key=lambda name: order[name])
     grouped: dict[tuple[str, str], Block] = {}
-    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, MethodName.parse(cell.method).needs_model)):
-        method = MethodName.parse(cell.method)
-        of_model = not (cell.is_shared or method.is_control)
+    for cell in sorted(cells, key=lambda cell: (not cell.is_shared, cell.has_model)):
         direction = directions[0] if cell.is_shared and directions else cell.direction
-        title = method.unshuffled.title if of_model else _CONTROLS
+        title = cell.method_name.unshuffled.title if cell.has_model else _CONTROLS
         block = grouped.setdefault((direction, title), Block(title, direction))
-        block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell, of_model=of_model)))
+        block.add(_row(cell), cell.percent, Square(cell.fingerprint[:DIGITS], _run(cell)))
     return sorted(grouped.values(), key=lambda block: order[block.direction])
 
 
 def _row(cell: Retrain) -> str:
     if cell.is_shared:
         return _ENDS[cell.percent]
-    method = MethodName.parse(cell.method)
-    name = method.title if method.is_control else model_label(cell.model)
+    method = cell.method_name
+    name = model_label(cell.explained_model) if cell.has_model else method.title
     shuffled = ", shuffled" if method.is_shuffled and method.needs_model else ""
     return f"{name}{shuffled}" + (f", {cell.longer} x epochs" if cell.longer > 1 else "")
 
 
-def _run(cell: Retrain, *, of_model: bool) -> str:
-    if of_model and cell.explained_seed != cell.seed:
+def _run(cell: Retrain) -> str:
+    if cell.has_model and cell.explained_seed != cell.seed:
         return f"model seed {cell.explained_seed}, seed {cell.seed}"
     return f"seed {cell.seed}"
 

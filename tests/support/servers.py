@@ -1,4 +1,4 @@
-"""Both servers of ``roar scheduler``, for tests, and a wait for a named condition."""
+"""Both servers of ``roar scheduler``, for tests."""
 
 import contextlib
 import json
@@ -7,17 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from support.workplace import SMALL, Workplace
 
-__all__ = ["MOODY", "Servers", "free_ports", "running", "until"]
+__all__ = ["MOODY", "Servers", "free_ports", "running"]
 
 MOODY = """
 from pathlib import Path
@@ -29,18 +28,6 @@ def moody(model, images, image_index, class_index):
     return torch.rand(len(image_index), *images.shape[2:], generator=torch.Generator().manual_seed(0))
 """
 """A user's method that fails while a file ``broken`` lies beside it."""
-
-
-def until(what: str, condition: Callable[[], Any], seconds: float = 120, *, interval: float = 0.05) -> Any:
-    """Call ``condition`` every ``interval`` seconds until its value is true, and return the value.
-
-    Fails with ``what`` after ``seconds``.
-    """
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(interval)
-    return value
 
 
 def free_ports() -> tuple[int, int]:

@@ -14,7 +14,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from support.servers import MOODY, Servers, running, until
+from support.servers import MOODY, Servers, running
+from support.waiting import until
 from support.workplace import ROOT, Workplace
 
 pytestmark = pytest.mark.slow
@@ -204,7 +205,7 @@ def test_a_run_is_watched_mended_and_finished(servers: Servers, browser: webdriv
     browser.execute_script("arguments[0].focus()", reached)
     until("a failure is listed", lambda: results.all("#attention .failed") and results.all("#running li"))
     until("the grid fills", lambda: len(results.all("a.sq.done")) > done and results.all("#running progress[value]"))
-    time.sleep(1)  # the bar moves to its place
+    time.sleep(1)  # until the bar's transition has ended, for the picture
     results.picture("grid")
     assert browser.execute_script("return performance.timeOrigin") == loaded
     assert browser.switch_to.active_element == reached

@@ -23,7 +23,8 @@ from luigi.configuration import get_config
 from luigi.scheduler import Scheduler
 from luigi.task_register import Register
 from luigi.task_status import DONE, FAILED, PENDING
-from support.servers import running, until
+from support.servers import running
+from support.waiting import until
 from support.workplace import BIN, Workplace
 
 import tasks
@@ -207,7 +208,7 @@ def test_what_has_failed_elsewhere_is_not_taken_over(scenes: tasks.GenerateScene
     if ending == "failed":
         record_failure(scenes.directory, "no luck")
         scheduler.add_task(worker="other", task_id=scenes.task_id, status=FAILED, expl="no luck")
-    time.sleep(1.1)
+    time.sleep(1.1)  # until the scheduler takes the silent worker for dead
     scheduler.ping(worker=ours._id)
     scheduler.prune()
     assert list(scheduler.task_list(FAILED, "")) == [scenes.task_id]
@@ -273,8 +274,8 @@ def test_a_process_that_ends_without_a_word_has_failed(
         task=scenes, exitcode=0, is_alive=lambda: False, timeout_time=None
     )
     worker._purge_children()
-    time.sleep(0.1)
-    assert worker._task_result_queue.empty(), "its word may be on its way"
+    time.sleep(0.1)  # until a result would have come through the queue
+    assert worker._task_result_queue.empty(), "its result may still arrive"
     monkeypatch.setattr(tasks.runtime.worker, "_SILENT_SECONDS", 0.0)
     worker._purge_children()
     assert worker._task_result_queue.get(timeout=10)[:2] == (scenes.task_id, FAILED)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.fault_injection import inject, table
-from support.servers import until
+from support.waiting import until
 from support.workplace import Workplace, contents
 
 TEACHER = ("FineTuneTeacher", "--teacher-epochs", "12", "--seed", "1")

@@ -34,6 +34,9 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
         yield change
 
 
+NO_MODELS: tuple[dict[str, str | None], ...] = ({"model": "none"}, {"model": None}, {})
+
+
 def cell(**changes: object) -> tasks.Retrain:
     return tasks.Retrain(**{"model": "sswa", "method": "gradcam", "percent": 50, "seed": 0, **changes})
 
@@ -108,6 +111,19 @@ def test_the_clean_cell_belongs_to_no_model_and_controls_neither(configure: Conf
         "PrepareImages",
         "GenerateScenes",
     }
+
+
+def test_no_model_is_none_as_text_and_none_in_python(configure: Configure) -> None:
+    """It has the same task id, label and command, however it is given."""
+    by_text, by_value, by_default = (tasks.Retrain(percent=50, method="random", **m) for m in NO_MODELS)
+    assert by_text is by_value is by_default
+    assert by_text.model is None
+    assert by_text.to_str_params()["model"] == "none"
+    assert tasks.Retrain.from_str_params(by_text.to_str_params()) is by_text
+    assert "--model" not in by_text.command()
+    assert tasks.Retrain(percent=0).to_str_params()["method"] == "none"
+    with pytest.raises(InputError, match="unknown attribution method 'none'"):
+        tasks.RankPixels(method="none")
 
 
 def test_a_student_is_named_by_loss_and_reduction(configure: Configure) -> None:
@@ -286,7 +302,7 @@ def test_two_processes_get_two_gpus(tmp_path: Path) -> None:
     assert first.stdout and second.stdout
     assert sorted([first.stdout.readline(), second.stdout.readline()]) == ["0\n", "1\n"]
     third = claim()
-    time.sleep(1)
+    time.sleep(1)  # until the third process has started and found no free slot
     assert third.stdout
     os.set_blocking(third.stdout.fileno(), False)
     assert third.stdout.readline() == ""
@@ -353,21 +369,21 @@ def test_controls_probes_and_longer_cells_of_the_grid(configure: Configure) -> N
     cells = [t for t in required if isinstance(t, tasks.Retrain) and t.longer == 1]
     curves = {(t.model, t.method) for t in cells if not t.is_shared}
     assert curves == {
-        *((("none", control)) for control in ("random", "center", "sobel")),
+        *((None, control) for control in ("random", "center", "sobel")),
         ("teacher", "gradcam"),
         ("teacher", "gradcam+shuffled"),
         ("sswa", "gradcam"),
     }
     assert len(cells) == 2 + 6 * 2
     assert [(t.model, t.method, t.percent) for t in required if isinstance(t, tasks.ProbeMasks)] == [
-        ("none", "sobel", 60),
+        (None, "sobel", 60),
         ("teacher", "gradcam", 60),
         ("sswa", "gradcam", 60),
     ]
     longer = [t for t in required if isinstance(t, tasks.Retrain) and t.longer > 1]
     assert [(t.model, t.method, t.percent) for t in longer] == [
-        ("none", "random", 30),
-        ("none", "center", 30),
+        (None, "random", 30),
+        (None, "center", 30),
         ("teacher", "gradcam", 30),
     ]
     assert longer[0].recipe.epochs == 2 * settings().retrain.epochs

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 from support.in_process import python_m_tasks
-from support.servers import until
+from support.waiting import until
 from support.workplace import Workplace
 
 from tasks.__main__ import COMMANDS, GROUPS
@@ -116,7 +116,7 @@ def test_ctrl_c_ends_a_process_that_was_just_forked_silently(capfd: pytest.Captu
     with interruptible():
         context = multiprocessing.get_context("fork")
         started = context.Event()
-        process = context.Process(target=lambda: (started.set(), time.sleep(60)))
+        process = context.Process(target=lambda: (started.set(), time.sleep(60)))  # until it is killed
         process.start()
         assert started.wait(20)
         os.kill(process.pid or 0, signal.SIGINT)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.in_process import ask
-from support.servers import until
+from support.waiting import until
 from support.workplace import Workplace, contents
 
 from roar_pipeline.cache.files import holder

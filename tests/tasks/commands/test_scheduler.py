@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from support.servers import MOODY, Servers, free_ports, running, until
+from support.servers import MOODY, Servers, free_ports, running
+from support.waiting import until
 from support.workplace import BIN, Workplace
 
 from tasks.commands.scheduler import _options

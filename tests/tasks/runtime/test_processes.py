@@ -89,10 +89,10 @@ def test_a_forked_process_ends_with_its_killed_parent(tmp_path: Path) -> None:
         def run():
             die_with_parent()
             print("started", flush=True)
-            time.sleep(600)
+            time.sleep(600)  # until it is killed
 
         fork.Process(target=run).start()
-        time.sleep(600)
+        time.sleep(600)  # until it is killed
     """
     with subprocess.Popen(
         [sys.executable, "-c", HEAD + textwrap.dedent(body)], cwd=tmp_path, stdout=subprocess.PIPE, text=True

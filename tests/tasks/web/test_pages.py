@@ -280,7 +280,7 @@ def test_only_changed_parts_are_sent(server: Server, planted: Planted) -> None:
     note = json.loads((directory / "partial-progress.json").read_text())
     (directory / "partial-progress.json").write_text(json.dumps({**note, "share": 0.5}))
     (planted.directories["failed"] / "partial-failure.json").rename(planted.directories["failed"] / "hidden")
-    time.sleep(2.1)  # a snapshot is used again for two seconds
+    time.sleep(2.1)  # until the snapshot, which is used for two seconds, is made anew
     later = server.ask(latest).text
     (planted.directories["failed"] / "hidden").rename(planted.directories["failed"] / "partial-failure.json")
     rows = {name for name in parts(later) if name.startswith("row-")}
@@ -295,7 +295,7 @@ def test_only_changed_parts_are_sent(server: Server, planted: Planted) -> None:
     boot = latest.partition("=")[2].partition("-")[0]
     for since in ("0123abcd-5", "-1", "x", boot, f"{boot}--1", f"{boot}-99999999999999", "%C3%A9", ""):
         assert parts(server.ask(f"/changes?since={since}").text) == parts(page), since
-    time.sleep(2.1)
+    time.sleep(2.1)  # until the snapshot is made anew
     assert squares(server.ask("/").text)[planted.digits["failed"]].state == "failed"
 
 
