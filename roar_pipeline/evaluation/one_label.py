@@ -47,8 +47,10 @@ def is_among_top(labels: NDArray[Any], scores: NDArray[Any], top: int = 1) -> ND
     Of equal scores the first class ranks higher, as in ``argmax``.
     """
     positive, scores = checked(labels, scores)
-    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    return np.asarray((ranked == true_classes(positive)[:, None]).any(axis=1))
+    truth = true_classes(positive)[:, None]
+    own = np.take_along_axis(scores, truth, axis=1)
+    is_ahead = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < truth))
+    return np.asarray(np.count_nonzero(is_ahead, axis=1) < top)
 
 
 def negative_log_likelihood(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:

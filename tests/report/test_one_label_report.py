@@ -95,6 +95,24 @@ def test_every_metric_of_one_label_has_a_figure_and_a_table(built):
     assert "[retrain]" in page
 
 
+def test_masks_bring_localization_and_its_settings(tmp_path):
+    path = write_images(tmp_path, masks=6)
+    inputs = write_grid(tmp_path, path, seeds=(0,), models=("teacher",))
+    (tmp_path / "report").mkdir()
+    build(tmp_path / "report", replace(inputs, settings=replace(inputs.settings, report=config.Report(examples=0))))
+    page = page_text(tmp_path / "report")
+    for words in (
+        "Localization of Grad-CAM maps",
+        "highest score of all classes",
+        "object pixels removed",
+        "<dt>void</dt>",
+    ):
+        assert words in page
+    assert OF_SEVERAL.findall(page) == []
+    assert {row["over"] for row in read_csv(tmp_path / "report" / "localization.csv")} == {"own", "all", "common"}
+    assert "top-5" not in page
+
+
 def test_findings_claims_and_audits_are_of_accuracy(built):
     _, directory = built
     page = page_text(directory)
