@@ -43,8 +43,12 @@ def bernoulli_kl(teacher_scores: Tensor, student_scores: Tensor, temperature: fl
 
 
 def categorical_kl(teacher_scores: Tensor, student_scores: Tensor, temperature: float) -> Tensor:
-    """KL(softmax(t/T) || softmax(s/T)), sum over K, mean over N (Hinton et al. 2015); 0 at equal scores."""
-    t, s = (F.log_softmax(scores / temperature, dim=1) for scores in (teacher_scores, student_scores))
+    """KL(softmax(t/T) || softmax(s/T)), sum over K, mean over N (Hinton et al. 2015); 0 at equal scores.
+
+    Logarithms of at least float32: in bfloat16, as CPU autocast takes them, their differences are mostly rounding.
+    """
+    exact = torch.promote_types(student_scores.dtype, torch.float32)
+    t, s = (F.log_softmax(scores / temperature, dim=1, dtype=exact) for scores in (teacher_scores, student_scores))
     return F.kl_div(s, t, reduction="batchmean", log_target=True)
 
 

@@ -79,6 +79,17 @@ def test_the_kl_of_one_label_does_not_depend_on_a_common_shift_of_the_scores() -
     assert bernoulli_kl(teacher + 3, student - 2, 4.0) > 1.2 * bernoulli_kl(teacher, student, 4.0)
 
 
+def test_one_labels_losses_are_exact_under_autocast() -> None:
+    """Of the scores as they come out of a network in bfloat16, which are close to each other late in a distillation."""
+    teacher = some_scores(0).bfloat16()
+    student, classes = teacher + 0.05 * some_scores(1).bfloat16(), torch.tensor([0, 6, 3, 3, 1])
+    wanted = categorical_kl(teacher.double(), student.double(), 4.0), F.cross_entropy(student.double(), classes)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = categorical_kl(teacher, student, 4.0), ONE_LABEL.of_labels(student, classes)
+    for value, exact in zip(found, wanted, strict=True):
+        assert value.item() == pytest.approx(exact.item(), rel=1e-3)
+
+
 def test_targets_are_what_the_loss_takes() -> None:
     labels = np.array([[0, 1, 0], [1, 0, 0]], np.uint8)
     several, one = SEVERAL_LABELS.targets(labels, CPU), ONE_LABEL.targets(labels, CPU)
