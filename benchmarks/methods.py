@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from roar_pipeline.attribution import engine
 from roar_pipeline.config import Maps, Network
 from roar_pipeline.networks import vgg
+from roar_pipeline.networks.layers import find_layer
 from roar_pipeline.networks.training import keep_freed_memory
 
 CLASSES = 20
@@ -62,7 +63,7 @@ def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
     from captum import attr
 
     images, target = batch.images, batch.class_index
-    last_relu = list(vgg.split_at(model, "last_relu")[0].children())[-1]
+    last_relu = find_layer(model, "last_relu")
     baseline = torch.full((1, 3, 1, 1), -2.0).expand_as(images)
     return {
         "gradcam": lambda: attr.LayerGradCam(model, last_relu).attribute(images, target),
@@ -102,7 +103,7 @@ def gradcams(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    last_relu = list(vgg.split_at(model, "last_relu")[0].children())[-1]
+    last_relu = find_layer(model, "last_relu")
     targets = [ClassifierOutputTarget(k) for k in batch.class_index.tolist()]
 
     def run() -> None:

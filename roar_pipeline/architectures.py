@@ -6,10 +6,22 @@ Three families have names: VGGs of any width (``VGGS``), CIFAR's ResNets (``CIFA
 
 import re
 
+from roar_pipeline.custom_functions import source_file
 from roar_pipeline.errors import InputError
 from roar_pipeline.numerals import shortened
 
-__all__ = ["CIFAR_RESNETS", "TORCHVISION", "VGGS", "check_arch", "has_width", "is_custom"]
+__all__ = [
+    "CIFAR_RESNETS",
+    "LAST_MAPS",
+    "TORCHVISION",
+    "VGGS",
+    "check_arch",
+    "default_layer",
+    "has_last_pool",
+    "has_width",
+    "idle_keys",
+    "is_custom",
+]
 
 VGGS = ("vgg11_small", "vgg11_bn", "vgg16_bn")
 """VGG with batch normalization (Simonyan and Zisserman 2015, A and D); vgg11_small lacks the fifth block."""
@@ -53,6 +65,49 @@ TORCHVISION = (
 )
 """torchvision's classifiers, but for vgg11_bn and vgg16_bn: those are ours, the same convolutions with another head."""
 
+LAST_MAPS = {
+    "CifarResNet": "layer3",
+    "ConvNeXt": "features",
+    "DenseNet": "features",
+    "EfficientNet": "features",
+    "GoogLeNet": "inception5b",
+    "Inception3": "Mixed_7c",
+    "MaxVit": "blocks.3",
+    "MNASNet": "layers",
+    "MobileNetV2": "features",
+    "MobileNetV3": "features",
+    "RegNet": "trunk_output",
+    "ResNet": "layer4",
+    "ShuffleNetV2": "conv5",
+    "SqueezeNet": "features",
+    "SwinTransformer": "permute",
+}
+"""By class, the path of the module whose output (N, C, h, w) is the last before the pooling: what ``last_relu`` names.
+
+Of a ResNet that is its last block, after the block's ReLU. VGG and AlexNet have their last ReLU before their last
+max-pool instead; a vision transformer has no such maps.
+"""
+
+_CLASSES = {
+    "convnext": "ConvNeXt",
+    "densenet": "DenseNet",
+    "efficientnet": "EfficientNet",
+    "googlenet": "GoogLeNet",
+    "inception": "Inception3",
+    "maxvit": "MaxVit",
+    "mnasnet": "MNASNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3": "MobileNetV3",
+    "regnet": "RegNet",
+    "resnet": "ResNet",
+    "resnext": "ResNet",
+    "shufflenet": "ShuffleNetV2",
+    "squeezenet": "SqueezeNet",
+    "swin": "SwinTransformer",
+    "wide_resnet": "ResNet",
+}
+"""Class in torchvision by the beginning of the name."""
+
 _CUSTOM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -66,13 +121,36 @@ def has_width(arch: str) -> bool:
     return arch in VGGS + CIFAR_RESNETS
 
 
+def default_layer(arch: str) -> str:
+    """Return the path of the module that ``last_relu`` names, or ``last_relu`` where the maps are between modules."""
+    if arch in CIFAR_RESNETS:
+        return LAST_MAPS["CifarResNet"]
+    of_class = next((name for start, name in _CLASSES.items() if arch.startswith(start)), None)
+    return LAST_MAPS[of_class] if of_class and arch in TORCHVISION else "last_relu"
+
+
+def has_last_pool(arch: str) -> bool:
+    """Tell whether an architecture may have a ``last_pool``: VGG, AlexNet, and functions of the user's own."""
+    return arch.startswith(("vgg", "alexnet")) or is_custom(arch)
+
+
+def idle_keys(arch: str) -> set[str]:
+    """Return the settings of a network that an architecture does not read."""
+    if arch in VGGS:
+        return set()
+    return {"pool", "dropout"} if arch in CIFAR_RESNETS else {"width", "pool", "dropout"}
+
+
 def check_arch(arch: str) -> None:
     """Refuse a text that names no architecture.
 
     Raises:
-        InputError: lists the known names.
+        InputError: lists the known names; or Python finds no module of that name.
     """
-    if arch not in VGGS + CIFAR_RESNETS + TORCHVISION and not is_custom(arch):
+    if is_custom(arch):
+        source_file(arch)
+        return
+    if arch not in VGGS + CIFAR_RESNETS + TORCHVISION:
         raise InputError(
             f"unknown arch '{shortened(arch)}'. Known: {', '.join(VGGS + CIFAR_RESNETS)}; torchvision's classifiers, "
             f"such as {', '.join(TORCHVISION[-18:-14])}, resnet18; module:function(classes) of your own."

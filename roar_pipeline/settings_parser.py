@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
-from roar_pipeline.architectures import is_custom
+from roar_pipeline.architectures import CIFAR_RESNETS, VGGS, has_last_pool, has_width, is_custom
 from roar_pipeline.config import Dataset, Settings
 from roar_pipeline.errors import InputError
 from roar_pipeline.methods import MethodName
@@ -132,6 +132,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _normalization_mistakes(settings)
     yield from _photograph_mistakes(settings)
     yield from _training_mistakes(settings)
+    yield from _network_mistakes(settings)
     if shuffled := [name for name in settings.grid.methods if MethodName.parse(name).is_shuffled]:
         yield f"[grid] methods: {shuffled[0]} is a control of its method. Name the method, and in shuffled the models."
 
@@ -188,6 +189,27 @@ def _training_mistakes(settings: Settings) -> Iterator[str]:
         )
     if settings.retrain.checkpoint == "best":
         yield "[retrain] checkpoint = best picks an epoch by its score, which favors noisy cells. Use last."
-    teacher = settings.teacher
-    if teacher.weights == "imagenet" and (teacher.arch == "vgg11_small" or teacher.width != 64):
-        yield "[teacher] weights = imagenet needs arch = vgg11_bn or vgg16_bn and width = 64."
+
+
+def _network_mistakes(settings: Settings) -> Iterator[str]:
+    teacher, student = settings.teacher, settings.student
+    if teacher.weights == "imagenet":
+        if teacher.arch in VGGS and (teacher.arch == "vgg11_small" or teacher.width != 64):
+            yield "[teacher] weights = imagenet needs arch = vgg11_bn or vgg16_bn and width = 64."
+        elif teacher.arch in CIFAR_RESNETS or is_custom(teacher.arch):
+            yield (
+                f"[teacher] weights = imagenet: torchvision has none of arch = {shortened(teacher.arch)}. Use a "
+                "classifier of torchvision, the file of a finished teacher's weights, or none."
+            )
+    if student.reduction > 1 and not has_width(student.arch):
+        yield (
+            f"[student] reduction = {student.reduction} divides widths, and those of arch = {shortened(student.arch)} "
+            "are fixed. Set reduction = 1, and a smaller arch."
+        )
+    for key, layer, arch in (
+        ("[maps] layer", settings.maps.layer, teacher.arch),
+        ("[distillation] layer", settings.distillation.layer, teacher.arch),
+        ("[distillation] student_layer", settings.distillation.student_layer, student.arch),
+    ):
+        if layer == "last_pool" and not has_last_pool(arch):
+            yield f"{key} = last_pool: {arch} has no max-pool there. Use last_relu, or a module's path."

@@ -6,6 +6,7 @@ slow to import (torch, scikit-learn, matplotlib) are imported by the stages that
 another's.
 """
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,15 +67,21 @@ def train_teacher(
     fingerprint: str,
     execution: config.Execution,
 ) -> Facts:
-    """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``."""
-    from roar_pipeline.networks import classifiers, training, vgg
+    """Train the teacher: ``model.pt``, ``metrics.json``, ``scores.npy``, ``curves.png``.
+
+    A finished one, whose weights are a file, is not trained: its scores are measured.
+    """
+    from roar_pipeline.networks import classifiers, finished, imagenet, training
     from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
     info = _fitting_info(images_path, teacher)
     model = classifiers.build(teacher, len(info.classes), seed=seed)
     if teacher.weights == "imagenet":
-        vgg.load_imagenet_features(model, teacher.arch)
+        imagenet.load_weights(model, teacher.arch, len(info.classes))
+    elif teacher.is_finished:
+        finished.load_weights(model, teacher.arch, Path(teacher.weights))
+        teacher = dataclasses.replace(teacher, epochs=0)
     loss = training.classification_loss(label_kind(is_single_label=info.is_single_label).of_labels)
     _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
@@ -91,8 +98,9 @@ def distill_student(
     execution: config.Execution,
 ) -> Facts:
     """Train a student under a loss of Park et al. 2020, or plain without a teacher: the files of ``train_teacher``."""
-    from roar_pipeline.networks import classifiers, training
-    from roar_pipeline.networks.distillation import all_targets, distillation_loss
+    import torch
+
+    from roar_pipeline.networks import classifiers, distillation, training
     from roar_pipeline.networks.losses import label_kind
 
     device = training.set_up_device(execution)
@@ -100,11 +108,14 @@ def distill_student(
     model = classifiers.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
     teacher = classifiers.load(objective.teacher_path, device) if objective.teacher_path else None
     targets = None
+    if teacher is not None:
+        blank = torch.zeros(1, 3, info.height, info.width, device=device)
+        distillation.check(objective.loss, objective.distillation, teacher, model, blank)
     if teacher is not None and student.augment == "none":
         inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
-        targets = all_targets(objective.loss, teacher, inputs, objective.distillation.layer)
+        targets = distillation.all_targets(objective.loss, teacher, inputs, objective.distillation.layer)
     kind = label_kind(is_single_label=info.is_single_label)
-    loss = distillation_loss(objective.loss, objective.distillation, teacher, targets, kind)
+    loss = distillation.distillation_loss(objective.loss, objective.distillation, teacher, targets, kind)
     _fit(directory, model, images_path, student, seed=seed, fingerprint=fingerprint, loss=loss)
     return training.facts(device, execution)
 
@@ -201,7 +212,7 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     from roar_pipeline.networks import classifiers
 
     info = images.read_info(images_path)
-    classifiers.check_size(network, info.height, info.width)
+    classifiers.check_size(network, len(info.classes), info.height, info.width)
     return info
 
 

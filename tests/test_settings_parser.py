@@ -114,6 +114,32 @@ def test_the_shipped_file_shows_the_defaults() -> None:
     assert parse(shown) == config.Settings()
 
 
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"student": {"arch": "resnet18"}}, r"reduction = 4 divides widths, and those of arch = resnet18 are fixed"),
+        ({"student": {"arch": "resnet18", "reduction": "1"}}, None),
+        ({"student": {"arch": "resnet20"}}, None),
+        ({"teacher": {"arch": "resnet56", "weights": "imagenet"}}, "torchvision has none of arch = resnet56"),
+        ({"teacher": {"arch": "resnet50", "weights": "imagenet"}}, None),
+        ({"teacher": {"arch": "resnet56", "weights": "~/resnet56.pth"}}, None),
+        (
+            {"teacher": {"arch": "resnet18"}, "maps": {"layer": "last_pool"}},
+            "resnet18 has no max-pool",
+        ),
+        ({"teacher": {"arch": "vgg16"}, "maps": {"layer": "last_pool"}}, None),
+        ({"retrain": {"arch": "resnet21"}}, "unknown arch 'resnet21'.*resnet20.*torchvision.*of your own"),
+        ({"retrain": {"arch": "no_such_module:net"}}, "names no function of a module that Python finds"),
+    ],
+)
+def test_networks_that_contradict_other_settings(sections: dict[str, dict[str, str]], message: str | None) -> None:
+    if message is None:
+        parse(sections)
+        return
+    with pytest.raises(InputError, match=message):
+        parse(sections)
+
+
 def shipped(name: str) -> config.Settings:
     """Parse a file of configs/, laid over luigi.cfg as LUIGI_CONFIG_PATH does."""
     parser = configparser.ConfigParser(interpolation=None)

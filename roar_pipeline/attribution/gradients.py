@@ -9,7 +9,6 @@ alone.
 """
 
 import contextlib
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks.layers import LAYERS, count_to
+from roar_pipeline.networks.layers import channel_maps, find_layer, graph_above
 
 __all__ = ["NAMES", "differentiate", "evaluating", "find_layer", "gradcam"]
 
@@ -103,9 +102,9 @@ def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: 
     with evaluating(model), torch.inference_mode(False):
         maps = images.new_empty((len(image_index), *size))
         for rows, pairs in _by_image(image_index, len(images)):
-            with _graph_above(module) as outputs:
+            with graph_above(module) as outputs:
                 scores = model(images.detach()[rows].clone())
-            activations = _one_map_per_channel(outputs, layer, len(rows))
+            activations = channel_maps(outputs, layer, len(rows), "Grad-CAM")
             backward = _Backward(scores, activations, class_index, pairs.shape[1])
             for column in pairs.unbind(1):
                 weights = backward(column).sum(dim=(2, 3))
@@ -113,46 +112,6 @@ def gradcam(model: nn.Module, images: Tensor, image_index: Tensor, class_index: 
                 fine = F.interpolate(coarse[:, None], size=size, mode="bilinear", align_corners=False)
                 maps[column] = fine[:, 0].to(maps.dtype)
     return maps
-
-
-def find_layer(model: nn.Module, layer: str) -> nn.Module:
-    """Return the module that ``layer`` names.
-
-    Args:
-        model: any classifier.
-        layer: a module's dotted path, such as ``layer4``; or, where ``model.features`` is a plain sequence of layers
-            (VGG, AlexNet, this project's nets), ``last_relu``, the last ReLU before its last max-pool, or
-            ``last_pool``, that max-pool.
-
-    Raises:
-        InputError: there is none; the message lists the existing ones.
-    """
-    if layer in LAYERS:
-        return _around_last_pool(model, layer)
-    try:
-        return model.get_submodule(layer)
-    except AttributeError:
-        paths = [path for path, _ in model.named_modules(remove_duplicate=False) if path]
-        near = difflib.get_close_matches(layer, paths, n=5) or [name for name, _ in model.named_children()]
-        raise InputError(
-            f"{type(model).__name__} has no layer '{layer}'. Near names: {', '.join(near)}. "
-            "Name one by its dotted path."
-        ) from None
-
-
-def _around_last_pool(model: nn.Module, layer: str) -> nn.Module:
-    features = getattr(model, "features", None)
-    layers = list(features) if isinstance(features, nn.Sequential) else []
-    # In nested features (DenseNet, SqueezeNet) the last max-pool at this level is one of the first layers.
-    is_flat = not any(True for module in layers for _ in module.children())
-    count = count_to(layer, layers) if is_flat else None
-    if count is None:
-        names = ", ".join(name for name, _ in model.named_children())
-        raise InputError(
-            f"{type(model).__name__} has no layer '{layer}': its features are not a plain sequence of layers with a "
-            f"ReLU and a max-pool. Name a layer by its dotted path, such as 'layer4' of a ResNet; it has {names}."
-        )
-    return layers[count - 1]
 
 
 def _by_image(image_index: Tensor, images: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -216,40 +175,3 @@ def _no_relu(model: nn.Module) -> str:
         + (f" (it has {', '.join(sorted(others))})" if others else "")
         + ". Take the gradient, integrated_gradients or smoothgrad."
     )
-
-
-@contextlib.contextmanager
-def _graph_above(module: nn.Module) -> Iterator[list[Any]]:
-    """Record the graph only above ``module``; yield a list of its last output.
-
-    The output is a leaf. The layers above get a copy, as they may work in place.
-    """
-    outputs: list[Any] = []
-
-    def begin(_: nn.Module, __: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor):
-            outputs[:] = [output]
-            return output
-        torch.set_grad_enabled(True)
-        outputs[:] = [output.detach().requires_grad_()]
-        return outputs[0].clone()
-
-    handle = module.register_forward_hook(begin)
-    try:
-        with torch.no_grad():
-            yield outputs
-    finally:
-        handle.remove()
-
-
-def _one_map_per_channel(outputs: list[Any], layer: str, rows: int) -> Tensor:
-    if not outputs:
-        raise InputError(f"Layer '{layer}' does not run when the model is evaluated. Name one that does.")
-    (output,) = outputs
-    if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != rows:
-        got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-        raise InputError(
-            f"Grad-CAM needs a layer that puts out (N, C, h, w); '{layer}' puts out {got} for {rows} images. "
-            "Name a convolutional layer."
-        )
-    return output

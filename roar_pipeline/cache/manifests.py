@@ -176,11 +176,12 @@ def _content_faults(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"the content of {name} has changed"
         for name, entry in manifest["files"].items()
-        if _current_sha256(directory / name) != entry["sha256"]
+        if current_sha256(directory / name) != entry["sha256"]
     ]
 
 
-def _current_sha256(path: Path) -> str:
+def current_sha256(path: Path) -> str:
+    """Hash a file or folder; a file once per process, until it changes."""
     if path.is_dir():
         return sha256_of(path)
     stat = path.stat()

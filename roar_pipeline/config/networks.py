@@ -82,6 +82,11 @@ class Teacher(Training, Network):
         "which is then not trained.",
     )
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the weights are a file, of a teacher that is not trained."""
+        return self.weights not in ("none", "imagenet")
+
 
 @dataclass(frozen=True)
 class Student(Training, Network):

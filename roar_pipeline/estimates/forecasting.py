@@ -140,13 +140,16 @@ def _pairs(size: Size) -> float:
 
 
 def _cost(recipe: Mapping[str, Any], size: Size) -> Cost:
-    network = Network(**{name: recipe[name] for name in ("arch", "width", "pool", "dropout")})
+    known = ("arch", "width", "pool", "dropout")  # an identity leaves out what its architecture does not read
+    network = Network(**{name: recipe[name] for name in known if name in recipe})
     return cost_of(network, size.classes, size.height, size.width, reduction=recipe.get("reduction", 1))
 
 
 def _training_seconds(identity: Mapping[str, Any], recipe: Mapping[str, Any], scope: Scope) -> float:
     size = scope.size
     cost = _cost(recipe, size)
+    if "epochs" not in recipe:  # a finished teacher, which is measured alone
+        return (size.test + size.validation) * cost.multiply_adds / _MULTIPLY_ADDS
     forwards = float(3 * recipe["epochs"] * size.train + size.test)
     if identity["stage"] not in ("Retrain", "ProbeMasks"):
         forwards += _validations(recipe) * (size.validation or size.test)

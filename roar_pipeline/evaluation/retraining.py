@@ -45,7 +45,7 @@ def train_cell(
         device: to train on.
     """
     info = images.read_info(images_path)
-    classifiers.check_size(cell.recipe, info.height, info.width)
+    classifiers.check_size(cell.recipe, len(info.classes), info.height, info.width)
     splits = images.read_splits(images_path)
     levels = None if levels_path is None else read_all_levels(levels_path)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from roar_pipeline.architectures import CIFAR_RESNETS, VGGS
+from roar_pipeline.architectures import CIFAR_RESNETS, VGGS, is_custom
 from roar_pipeline.cache.files import write_bytes
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks import cifar_resnet, vgg
+from roar_pipeline.networks import cifar_resnet, own_models, torchvision_models, vgg
 
 __all__ = ["build", "check_size", "load", "parameter_count", "save"]
 
@@ -23,23 +23,35 @@ def build(network: Network, classes: int, *, reduction: int = 1, seed: int = 0) 
     """Build a classifier of ``network.arch`` with weights drawn from ``seed``; torch's generators are restored.
 
     Raises:
-        InputError: ``reduction`` does not divide the width.
+        InputError: ``reduction`` does not divide the width, or the architecture has no width; or a function of the
+            user's own does not return a model.
     """
     if network.arch in VGGS:
         return vgg.build(network, classes, reduction=reduction, seed=seed)
     if network.arch in CIFAR_RESNETS:
         return cifar_resnet.build(network, classes, reduction=reduction, seed=seed)
-    raise InputError(f"{network.arch} cannot be built.")
+    if reduction > 1:
+        raise InputError(
+            f"reduction = {reduction} divides widths, and those of {network.arch} are fixed. Set reduction = 1, and a "
+            "smaller arch for the student."
+        )
+    if is_custom(network.arch):
+        return own_models.build(network, classes, seed=seed)
+    return torchvision_models.build(network, classes, seed=seed)
 
 
-def check_size(network: Network, height: int, width: int) -> None:
-    """Refuse images that an architecture would reduce to nothing.
+def check_size(network: Network, classes: int, height: int, width: int) -> None:
+    """Refuse images that an architecture cannot take, or would reduce to nothing; and wrong models of the user's own.
 
     Raises:
-        InputError: names the smallest size.
+        InputError: names the smallest size that works, if it is known.
     """
     if network.arch in VGGS:
         vgg.check_size(network.arch, height, width)
+    elif is_custom(network.arch):
+        own_models.check(build(network, classes), network.arch, classes, height, width)
+    elif network.arch not in CIFAR_RESNETS:  # those take any size
+        torchvision_models.check_size(network, height, width)
 
 
 def parameter_count(model: nn.Module) -> int:

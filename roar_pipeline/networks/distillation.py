@@ -5,9 +5,10 @@ loss = alpha * T^2 * KL(teacher, student) + (1 - alpha) * label loss + weight * 
 KL and label loss are those of ``losses`` for several labels per image, or for exactly one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +17,15 @@ from torch import Tensor, nn
 from roar_pipeline.config import Distillation
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.layers import channel_maps, find_layer, graph_above, last_output
 from roar_pipeline.networks.losses import SEVERAL_LABELS, LabelKind
 from roar_pipeline.networks.training import PREDICT_BATCH, Loss, classification_loss
-from roar_pipeline.networks.vgg import split_at
 
 __all__ = [
     "Targets",
     "activation_map",
     "all_targets",
+    "check",
     "concatenate",
     "distillation_loss",
     "kept_channels",
@@ -53,6 +55,10 @@ class Targets:
         return Targets(self.scores[index], *rows)
 
 
+_MATCHING = ("ewa", "swa", "sswa")
+"""Losses that compare maps of a layer."""
+
+
 def concatenate(batches: Iterable[Targets]) -> Targets:
     """Join the targets of consecutive batches."""
     batches = list(batches)
@@ -73,7 +79,8 @@ def match(teacher_map: Tensor, student_map: Tensor) -> Tensor:
     if teacher_map.shape != student_map.shape:
         raise InputError(
             f"The teacher's map has {_cells(teacher_map)} cells and the student's {_cells(student_map)}: they cannot "
-            "be matched. Give [teacher] and [student] the same arch, or choose another [distillation] layer."
+            "be matched. Give [teacher] and [student] the same arch, or choose another [distillation] layer or "
+            "student_layer."
         )
     teacher, student = (F.normalize(m.flatten(1), dim=1) for m in (teacher_map.detach(), student_map))
     return (teacher - student).square().mean()
@@ -128,21 +135,54 @@ def kept_channels(channels: int, drop: float, generator: torch.Generator) -> Ten
 
 def teacher_targets(loss: str, teacher: nn.Module, images: Tensor, layer: str) -> Targets:
     """Compute what ``loss`` uses of the teacher (in eval mode) for images (N, 3, H, W)."""
-    lower, upper = split_at(teacher, layer)
-    with torch.no_grad():
-        activations = lower(images)
-    if loss in ("plain", "naive_kd", "ewa"):
+    if loss not in _MATCHING:
         with torch.no_grad():
-            scores = upper(activations)
-        return Targets(scores, maps=activation_map(activations) if loss == "ewa" else None)
-    with torch.enable_grad():
-        activations.requires_grad_()
-        scores = upper(activations)
-        weights = sensitivity_weights(scores, activations, scores.argmax(1))
+            return Targets(teacher(images))
+    module = find_layer(teacher, layer)
+    if loss == "ewa":
+        with torch.no_grad(), last_output(module) as outputs:
+            scores = teacher(images)
+        return Targets(scores, maps=activation_map(_observed(outputs, layer, images)))
+    with graph_above(module) as outputs:
+        scores = teacher(images)
+    activations = _observed(outputs, layer, images)
+    weights = sensitivity_weights(scores, activations, scores.argmax(1))
     scores, activations = scores.detach(), activations.detach()
     if loss == "swa":
         return Targets(scores, maps=sensitivity_map(activations, weights))
     return Targets(scores, activations=activations, weights=weights)
+
+
+def _observed(outputs: Sequence[Any], layer: str, images: Tensor) -> Tensor:
+    return channel_maps(outputs, layer, len(images), "Matching by [distillation] layer")
+
+
+def check(name: str, settings: Distillation, teacher: nn.Module, student: nn.Module, images: Tensor) -> None:
+    """Refuse layers that a loss cannot match, before any training. Weights and modes of the models are restored.
+
+    Args:
+        name: of the loss.
+        settings: layer, student_layer.
+        teacher: the teacher.
+        student: the student.
+        images: any (N, 3, H, W), N >= 1, on the models' device.
+
+    Raises:
+        InputError: a model has no such layer, or it is no map of channels, or the maps have different sizes.
+    """
+    if name not in _MATCHING:
+        return
+    maps = []
+    for model, layer in ((teacher, settings.layer), (student, settings.student_layer or settings.layer)):
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad(), last_output(find_layer(model, layer)) as outputs:
+                model(images)
+        finally:
+            model.train(was_training)
+        maps.append(activation_map(_observed(outputs, layer, images)))
+    match(*maps)
 
 
 def all_targets(loss: str, teacher: nn.Module, inputs: Inputs, layer: str) -> Targets:
@@ -162,13 +202,14 @@ def distillation_loss(
 
     Args:
         name: plain, naive_kd, ewa, swa or sswa.
-        settings: alpha, temperature, weight, layer, drop.
+        settings: alpha, temperature, weight, layer, student_layer, drop.
         teacher: in eval mode; runs on every batch if there are no ``targets``.
         targets: of all training images, computed once; possible only without augmentation.
         kind: how scores are compared with labels and with the teacher's scores.
     """
     if name == "plain":
         return classification_loss(kind.of_labels)
+    student_layer = settings.student_layer or settings.layer
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
         if targets is not None:
@@ -177,13 +218,16 @@ def distillation_loss(
             batch_targets = teacher_targets(name, teacher, images, settings.layer)
         else:
             raise ValueError(f"loss {name} needs a teacher or its targets")
-        lower, upper = split_at(model, settings.layer)
-        activations = lower(images)
-        scores = upper(activations)
+        if name in _MATCHING:
+            with last_output(find_layer(model, student_layer)) as outputs:
+                scores = model(images)
+        else:
+            scores = model(images)
         kl = kind.divergence(batch_targets.scores, scores, settings.temperature)
         value = settings.alpha * settings.temperature**2 * kl + (1 - settings.alpha) * kind.of_labels(scores, labels)
-        if name == "naive_kd":
+        if name not in _MATCHING:
             return value
+        activations = _observed(outputs, student_layer, images)
         return value + settings.weight * _match(name, settings, batch_targets, activations, scores, generator)
 
     return loss

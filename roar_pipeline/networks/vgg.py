@@ -6,7 +6,6 @@ torchvision's names, so torchvision's convolutional weights load as they are.
 """
 
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,15 +13,12 @@ from torch import nn
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
 from roar_pipeline.estimates.vgg_cost import BLOCKS
-from roar_pipeline.networks.layers import count_to
 from roar_pipeline.seeds import derived_seed
 
 __all__ = [
     "build",
     "check_size",
-    "load_imagenet_features",
     "smallest_side",
-    "split_at",
 ]
 
 
@@ -80,40 +76,3 @@ def check_size(arch: str, height: int, width: int) -> None:
             f"Images of {height} x {width} pixels are too small for {arch}, whose max-pools need "
             f"{smallest_side(arch)} per side. Set [dataset] height and width, or another arch."
         )
-
-
-def split_at(model: nn.Module, layer: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Split the model into two that share its modules: ``upper(lower(images))`` are the model's scores.
-
-    Args:
-        model: as ``build`` returns it.
-        layer: ``last_relu``, the last ReLU before the last max-pool of the features (14 x 14 cells at 227 pixels), or
-            ``last_pool``, the output of that max-pool (7 x 7).
-    """
-    features = model.get_submodule("features")
-    modules = list(features.children())
-    if (boundary := count_to(layer, modules)) is None:
-        raise InputError("The model's features have no max-pool, so no layer before or after the last one.")
-    head = [model.get_submodule(name) for name in ("avgpool", "flatten", "classifier")]
-    return nn.Sequential(*modules[:boundary]), nn.Sequential(*modules[boundary:], *head)
-
-
-def load_imagenet_features(model: nn.Module, arch: str) -> None:
-    """Load torchvision's ImageNet weights of ``arch`` into the convolutional blocks; the head stays as it is.
-
-    Raises:
-        InputError: they are not in torch's cache and cannot be downloaded.
-    """
-    from torchvision.models import get_model_weights  # slow to import, and only this needs it
-
-    weights = get_model_weights(arch).DEFAULT
-    try:
-        state = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-        raise InputError(
-            f"ImageNet weights of {arch} could not be loaded ({error}). Download {weights.url} on a machine with a "
-            f"network and put it at {cache}, or set [teacher] weights = none."
-        ) from error
-    features = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
-    model.get_submodule("features").load_state_dict(features)

@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roar_pipeline.config import Student
+from roar_pipeline.architectures import has_width
+from roar_pipeline.cache.manifests import current_sha256
+from roar_pipeline.config import Student, Teacher
 from roar_pipeline.errors import InputError
 from roar_pipeline.networks.objective import Objective
-from roar_pipeline.plain_settings import distillation_keys, training_keys
+from roar_pipeline.plain_settings import distillation_keys, finished_keys, training_keys
 from tasks.chain.base import StageTask
 from tasks.chain.data import PrepareImages
 from tasks.configuration.parameters import LossParameter, WholeParameter
-from tasks.configuration.settings import settings
+from tasks.configuration.settings import folder, settings
 from tasks.runtime.resources import Demand, student_demand, teacher_demand
 
-__all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task"]
+__all__ = ["DistillStudent", "FineTuneTeacher", "ModelTask", "full_name", "model_task", "teacher_task"]
 
 
 class ModelTask(StageTask):
@@ -35,7 +37,7 @@ class ModelTask(StageTask):
 
 
 class FineTuneTeacher(ModelTask):
-    """Train the teacher: the network to be explained and compressed."""
+    """Train the teacher: the network to be explained and compressed. A finished one is measured alone."""
 
     stage = "train_teacher"
 
@@ -50,18 +52,24 @@ class FineTuneTeacher(ModelTask):
         return [PrepareImages()]
 
     def label_parameters(self) -> Mapping[str, Any]:
-        """Return the seed."""
-        return {"seed": self.seed}
+        """Return the seed, on which a finished teacher does not depend."""
+        return {} if settings().teacher.is_finished else {"seed": self.seed}
 
     def identity_settings(self) -> Mapping[str, Any]:
         """Return the keys of [teacher] that have an effect."""
-        return {"teacher": training_keys(settings().teacher)}
+        teacher = settings().teacher
+        if not teacher.is_finished:
+            return {"teacher": training_keys(teacher)}
+        return {"teacher": finished_keys(teacher, current_sha256(_weights_file(teacher)))}
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the recipe and the images."""
+        teacher = settings().teacher
+        if teacher.is_finished:
+            teacher = dataclasses.replace(teacher, weights=str(_weights_file(teacher)))
         return {
             "images_path": PrepareImages().path,
-            "teacher": settings().teacher,
+            "teacher": teacher,
             "seed": self.seed,
             "fingerprint": self.fingerprint,
             "execution": settings().execution,
@@ -89,7 +97,7 @@ class DistillStudent(ModelTask):
 
     def requires(self) -> list[StageTask]:
         """Return the images, and the teacher unless the loss is ``plain``."""
-        teacher = [] if self.loss == "plain" else [FineTuneTeacher(seed=self.seed)]
+        teacher = [] if self.loss == "plain" else [teacher_task(self.seed)]
         return [PrepareImages(), *teacher]
 
     def label_parameters(self) -> Mapping[str, Any]:
@@ -108,7 +116,7 @@ class DistillStudent(ModelTask):
             "student": self._student,
             "objective": Objective(
                 loss=self.loss,
-                teacher_path=None if self.loss == "plain" else FineTuneTeacher(seed=self.seed).path,
+                teacher_path=None if self.loss == "plain" else teacher_task(self.seed).path,
                 distillation=settings().distillation,
             ),
             "seed": self.seed,
@@ -120,6 +128,11 @@ class DistillStudent(ModelTask):
     def _student(self) -> Student:
         student = settings().student
         reduced = dataclasses.replace(student, reduction=self.reduction or student.reduction)
+        if reduced.reduction > 1 and not has_width(reduced.arch):
+            raise InputError(
+                f"reduction {reduced.reduction} divides widths, and those of [student] arch = {reduced.arch} are fixed. "
+                "Give reduction 1, and a smaller arch."
+            )
         if reduced.width % reduced.reduction:
             raise InputError(
                 f"reduction {reduced.reduction} does not divide [student] width {reduced.width}. Choose one that does."
@@ -132,9 +145,24 @@ def full_name(model: str) -> str:
     return model if model == "teacher" or "/" in model else f"{model}/{settings().student.reduction}"
 
 
+def teacher_task(seed: int) -> FineTuneTeacher:
+    """Return the task of a seed's teacher; a finished one is the same for all seeds."""
+    return FineTuneTeacher(seed=0 if settings().teacher.is_finished else seed)
+
+
+def _weights_file(teacher: Teacher) -> Path:
+    path = folder("[teacher] weights", teacher.weights)
+    if not path.is_file():
+        raise InputError(
+            f"[teacher] weights = {teacher.weights}: there is no file {path}. Give none, imagenet, or the file of a "
+            "finished teacher's weights."
+        )
+    return path
+
+
 def model_task(model: str, seed: int) -> ModelTask:
     """Return the task that makes a model of the grid: ``teacher``, ``sswa``, ``sswa/8``."""
     if model == "teacher":
-        return FineTuneTeacher(seed=seed)
+        return teacher_task(seed)
     loss, _, reduction = model.partition("/")
     return DistillStudent(loss=loss, reduction=int(reduction or 0), seed=seed)

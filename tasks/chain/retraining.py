@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from roar_pipeline import config
+from roar_pipeline.architectures import is_custom
 from roar_pipeline.errors import InputError
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.methods import MethodName
@@ -197,5 +198,8 @@ def _cached_keys(recipe: config.Retrain) -> dict[str, Any]:
 
 
 def _recipe_keys(recipe: config.Retrain) -> dict[str, Any]:
-    """Return the keys of the recipe that have an effect, as a new dictionary; cached for thousands of cells."""
-    return dict(_cached_keys(recipe))
+    """Return the keys of the recipe that have an effect, as a new dictionary; cached for thousands of cells.
+
+    Not cached for a network of the user's own, whose source may change while this process runs.
+    """
+    return training_keys(recipe) if is_custom(recipe.arch) else dict(_cached_keys(recipe))

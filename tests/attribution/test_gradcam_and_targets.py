@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from captum.attr import LayerAttribution, LayerGradCam
 from support.slow_maps import both_signs
+from support.splitting import split_at
 from torch import nn
 
 from roar_pipeline.attribution import controls
@@ -53,7 +54,7 @@ def test_gradcam_equals_captum(arch, layer, pool):
     image_index, class_index = all_pairs(3)
     both_signs(model(images).detach())
     maps = gradcam(model, images, image_index, class_index, layer=layer)
-    lower, _ = vgg.split_at(model, layer)
+    lower, _ = split_at(model, layer)
     oracle = LayerGradCam(model, list(lower.children())[-1])
     coarse = oracle.attribute(images[image_index], target=class_index, relu_attributions=True)
     wanted = LayerAttribution.interpolate(coarse * coarse[0].numel(), (32, 48), interpolate_mode="bilinear")
@@ -65,7 +66,7 @@ def test_gradcam_equals_captum(arch, layer, pool):
 
 def gradcam_reference(model, image, class_index, layer):
     """One pair at a time, one channel at a time, from the model's own modules."""
-    lower, upper = vgg.split_at(model, layer)
+    lower, upper = split_at(model, layer)
     activations = lower(image[None]).detach().requires_grad_()
     upper(activations)[0, class_index].backward()
     coarse = torch.zeros(activations.shape[2:], dtype=image.dtype)
@@ -96,7 +97,7 @@ def test_gradcam_equals_its_closed_form(pool):
     image_index, class_index = all_pairs(4)
     both_signs(model(images).detach())
     maps = gradcam(model, images, image_index, class_index, layer="last_relu")
-    lower, _ = vgg.split_at(model, "last_relu")
+    lower, _ = split_at(model, "last_relu")
     with torch.no_grad():
         activations = lower(images)[image_index]
         weight = model.get_submodule("classifier")[-1].weight.view(CLASSES, -1, pool * pool).sum(2)[class_index]

@@ -488,8 +488,11 @@ def test_the_last_relu_and_the_last_pool_are_found(name, relu, pool):
     assert find_layer(model, "features.3") is model.features[3]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "squeezenet1_1", "convnext_tiny"])
-@pytest.mark.parametrize("layer", ["last_relu", "last_pool"])
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [(name, "last_pool") for name in ("resnet18", "densenet121", "squeezenet1_1", "convnext_tiny")]
+    + [("vit_b_32", "last_relu")],
+)
 def test_a_model_without_plain_features_is_told_to_name_a_path(name, layer):
     with torch.device("meta"):
         model = getattr(torchvision.models, name)(weights=None)

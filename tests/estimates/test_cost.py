@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from support.splitting import split_at
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,7 +12,7 @@ from roar_pipeline.attribution.relevance import walk
 from roar_pipeline.attribution.relevance.sequential import layers_of
 from roar_pipeline.config import Network
 from roar_pipeline.estimates.cost import Cost, cost_of
-from roar_pipeline.networks import classifiers, vgg
+from roar_pipeline.networks import classifiers
 
 CLASSES = 7
 CASES = [
@@ -107,7 +108,7 @@ def test_matched_layers_and_the_widest_activation(network: Network, reduction: i
     model, cost = built(network, reduction, height, width)
     image, sizes = torch.randn(1, 3, height, width), []
     for layer, count in cost.matched.items():
-        lower, _ = vgg.split_at(model.eval(), layer)
+        lower, _ = split_at(model.eval(), layer)
         assert lower(image).numel() == count
     with torch.no_grad():
         for module in model.get_submodule("features").children():  # type: ignore[union-attr]

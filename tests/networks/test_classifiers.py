@@ -11,18 +11,20 @@ from roar_pipeline.networks import classifiers
 
 SMALL = Network(width=4)
 SIZED = [SMALL, Network(arch="resnet20", width=4)]
+ALL = [*SIZED, Network(arch="squeezenet1_1")]
 
 
-@pytest.mark.parametrize("network", SIZED, ids=lambda network: str(network.arch))
+@pytest.mark.parametrize("network", ALL, ids=lambda network: str(network.arch))
 def test_save_and_load(tmp_path: Path, network: Network) -> None:
-    model = classifiers.build(network, 5, reduction=2, seed=3).eval()
-    classifiers.save(tmp_path / "model.pt", model, network, 5, reduction=2)
+    reduction = 2 if network in SIZED else 1
+    model = classifiers.build(network, 5, reduction=reduction, seed=3).eval()
+    classifiers.save(tmp_path / "model.pt", model, network, 5, reduction=reduction)
     images = torch.randn(2, 3, 32, 32)
     loaded = classifiers.load(tmp_path / "model.pt")
     assert torch.equal(loaded(images), model(images))
     assert not loaded.training
     content = (tmp_path / "model.pt").read_bytes()
-    classifiers.save(tmp_path / "model.pt", loaded, network, 5, reduction=2)
+    classifiers.save(tmp_path / "model.pt", loaded, network, 5, reduction=reduction)
     assert (tmp_path / "model.pt").read_bytes() == content
 
 
@@ -33,7 +35,7 @@ def test_load_refuses_a_foreign_file(tmp_path: Path, content: bytes) -> None:
         classifiers.load(tmp_path / "model.pt")
 
 
-@pytest.mark.parametrize("network", SIZED, ids=lambda network: str(network.arch))
+@pytest.mark.parametrize("network", ALL, ids=lambda network: str(network.arch))
 def test_weights_depend_on_the_seed_alone(network: Network) -> None:
     torch.manual_seed(1)
     first = classifiers.build(network, 5, seed=7).state_dict()

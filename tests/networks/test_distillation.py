@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.splitting import split_at
 from torch import Tensor, nn
 
 from roar_pipeline.config import Distillation, Network, Training
 from roar_pipeline.errors import InputError
 from roar_pipeline.models import LOSSES
-from roar_pipeline.networks import batches, vgg
+from roar_pipeline.networks import batches, cifar_resnet, vgg
 from roar_pipeline.networks import distillation as d
 from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.networks.losses import ONE_LABEL, SEVERAL_LABELS, LabelKind, bernoulli_kl
@@ -73,7 +74,7 @@ def sensitivity_map_reference(net: nn.Sequential, image: Tensor, k: int, layer: 
     Max-pools hand every cell's gradient on to one winner and averages share it out, so the sum over a channel's cells
     is the sum of the Linear's weights over its pooled positions, whatever the activations are.
     """
-    activations = vgg.split_at(net, layer)[0](image[None])[0]
+    activations = split_at(net, layer)[0](image[None])[0]
     weights = net.get_parameter("classifier.1.weight")[k].view(len(activations), -1)
     result = torch.zeros(activations.shape[1:], dtype=torch.float64)
     for channel, weight in zip(activations, weights, strict=True):
@@ -121,7 +122,7 @@ def test_match_gives_the_teacher_no_gradient_and_survives_a_zero_map() -> None:
 
 
 def test_activation_map(images: Tensor) -> None:
-    lower, _ = vgg.split_at(model(0), "last_relu")
+    lower, _ = split_at(model(0), "last_relu")
     activations = lower(images)
     reference = sum(activations[:, c] ** 2 for c in range(activations.shape[1])) / activations.shape[1]
     torch.testing.assert_close(d.activation_map(activations), reference)
@@ -155,7 +156,7 @@ def test_whole_loss(name: str, kind: LabelKind, images: Tensor, labels: Tensor) 
         kl = bernoulli_kl_reference(t, s, 4.0)
     expected = of_labels if name == "plain" else 0.9 * 16 * kl + 0.1 * of_labels
     if name == "ewa":
-        maps = [d.activation_map(vgg.split_at(net, "last_relu")[0](images)) for net in (teacher, student)]
+        maps = [d.activation_map(split_at(net, "last_relu")[0](images)) for net in (teacher, student)]
         expected += SETTINGS.weight * match_reference(*maps)
     elif name in ("swa", "sswa"):
         top = t.argmax(1).tolist()
@@ -316,3 +317,93 @@ def test_a_loss_without_a_teacher_says_so(images: Tensor, labels: Tensor) -> Non
     targets = d.teacher_targets("naive_kd", model(0), images, "last_relu")
     with pytest.raises(ValueError, match="not made for ewa"):
         d.distillation_loss("ewa", SETTINGS, None, targets)(model(0), images, labels, INDEX, generator())
+
+
+def gradients_by_splitting(name: str, teacher: nn.Module, student: nn.Module, images: Tensor, labels: Tensor) -> Any:
+    """The loss of a step with both nets cut in two at the layer, without hooks; and the student's gradients."""
+    lower, upper = split_at(teacher, SETTINGS.layer)
+    with torch.no_grad():
+        activations = lower(images)
+    activations.requires_grad_()
+    t = upper(activations)
+    of_teacher = activations, d.sensitivity_weights(t, activations, t.argmax(1))
+    lower, upper = split_at(student, SETTINGS.layer)
+    activations = lower(images)
+    s = upper(activations)
+    kd = SETTINGS.alpha * 16 * SEVERAL_LABELS.divergence(t.detach(), s, 4.0)
+    value = kd + (1 - SETTINGS.alpha) * SEVERAL_LABELS.of_labels(s, labels)
+    if name == "ewa":
+        maps = d.activation_map(of_teacher[0].detach()), d.activation_map(activations)
+        value = value + SETTINGS.weight * d.match(*maps)
+    elif name in ("swa", "sswa"):
+        kept = d.kept_channels(of_teacher[1].shape[1], SETTINGS.drop, generator()) if name == "sswa" else 1
+        weights = d.sensitivity_weights(s, activations, t.argmax(1), create_graph=True)
+        teacher_map = d.sensitivity_map(of_teacher[0].detach(), of_teacher[1] * kept)
+        value = value + SETTINGS.weight * d.match(teacher_map, d.sensitivity_map(activations, weights))
+    return value, torch.autograd.grad(value, list(student.parameters()))
+
+
+@pytest.mark.parametrize("layer", ["last_relu", "features.13"])
+@pytest.mark.parametrize("name", ["naive_kd", *MATCHING])
+def test_hooks_train_to_the_bytes_of_nets_cut_in_two(name: str, layer: str, images: Tensor, labels: Tensor) -> None:
+    """float32, channels last, with dropout, as a student is trained; another layer has another loss."""
+    teacher = vgg.build(Network(width=4, dropout=0.0), K, seed=0).eval()
+    student = vgg.build(Network(width=2, dropout=0.5), K, seed=1).train()
+    batch = images.float().contiguous(memory_format=torch.channels_last), labels.float()
+    settings = dataclasses.replace(SETTINGS, layer=layer)
+    torch.manual_seed(3)
+    expected, expected_gradients = gradients_by_splitting(name, teacher, student, *batch)
+    torch.manual_seed(3)
+    loss = step_loss(name, settings, teacher, student, *batch)
+    gradients = torch.autograd.grad(loss, list(student.parameters()))
+    is_same = torch.equal(loss, expected) and all(map(torch.equal, gradients, expected_gradients))
+    assert is_same == (layer == "last_relu" or name == "naive_kd")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_resnet_teaches_a_smaller_one(name: str, images: Tensor, labels: Tensor) -> None:
+    """At layers of other names and channels, but the same cells; the last block's output by default."""
+    teacher = cifar_resnet.build(Network(arch="resnet32", width=4), K, seed=0).double().eval()
+    student = cifar_resnet.build(Network(arch="resnet20", width=2), K, seed=1).double()
+    steps = [
+        step_loss(name, dataclasses.replace(SETTINGS, **layers), teacher, student, images, labels)
+        for layers in ({}, {"layer": "layer3.4.relu2", "student_layer": "layer3.2.relu2"}, {"layer": "layer2"})
+    ]
+    assert torch.equal(steps[0], steps[1])
+    assert torch.equal(steps[0], steps[2]) == (name not in MATCHING)
+    steps[0].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+
+
+def test_layers_that_work_in_place_after_the_matched_one_change_nothing(images: Tensor) -> None:
+    def net(inplace: bool) -> nn.Module:
+        torch.manual_seed(0)
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, K))
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace), pool).double().eval()
+
+    for name in MATCHING:
+        plain, inplace = (d.teacher_targets(name, net(flag), images, "0") for flag in (False, True))
+        for field in dataclasses.fields(plain):
+            first, second = getattr(plain, field.name), getattr(inplace, field.name)
+            assert (first is None and second is None) or torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"layer": "layer9"}, "CifarResNet has no layer 'layer9'. Near names: layer"),
+        ({"student_layer": "fc"}, r"layer needs a layer that puts out \(N, C, h, w\); 'fc' puts out a tensor"),
+        ({"layer": "layer2"}, "teacher's map has 16 x 16 cells and the student's 8 x 8.*student_layer"),
+        ({"layer": "last_pool"}, "CifarResNet has no layer 'last_pool'"),
+    ],
+)
+def test_layers_that_cannot_be_matched_are_refused_before_training(layers: Any, message: str, images: Tensor) -> None:
+    nets = [cifar_resnet.build(Network(arch="resnet20", width=2), K, seed=seed).double() for seed in (0, 1)]
+    before = {name: value.clone() for name, value in nets[1].state_dict().items()}
+    settings = dataclasses.replace(SETTINGS, **{"student_layer": "layer3", **layers})
+    d.check("swa", dataclasses.replace(SETTINGS), *nets, images[:1])
+    d.check("naive_kd", settings, *nets, images[:1])
+    with pytest.raises(InputError, match=message):
+        d.check("swa", settings, *nets, images[:1])
+    assert nets[1].training
+    assert all(torch.equal(value, before[name]) for name, value in nets[1].state_dict().items())

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.splitting import split_at
 
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks import vgg
+from roar_pipeline.networks import imagenet, vgg
 
 SMALL = Network(width=4)
 
@@ -46,7 +47,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
 def test_split_at(layer: str, cells: int) -> None:
     model = vgg.build(SMALL, 5).eval()
     images = torch.randn(2, 3, 32, 32)
-    lower, upper = vgg.split_at(model, layer)
+    lower, upper = split_at(model, layer)
     assert lower(images).shape == (2, 32, cells, cells)
     assert torch.equal(upper(lower(images)), model(images))
     assert (lower(images) >= 0).all()
@@ -63,7 +64,7 @@ def test_imagenet_weights_are_read_from_torchs_cache(tmp_path: Path, monkeypatch
     torch.save({**state, "classifier.0.weight": torch.zeros(1)}, tmp_path / "hub" / "checkpoints" / name)
     model = vgg.build(Network(arch="vgg11_bn", width=64), 3, seed=6)
     head = model.get_parameter("classifier.1.weight").clone()
-    vgg.load_imagenet_features(model, "vgg11_bn")
+    imagenet.load_weights(model, "vgg11_bn", 3)
     assert torch.equal(model.get_parameter("features.0.weight"), source.get_parameter("features.0.weight"))
     assert torch.equal(model.get_parameter("classifier.1.weight"), head)
 
@@ -77,4 +78,4 @@ def test_imagenet_weights_without_a_network(tmp_path: Path, monkeypatch: pytest.
     model = vgg.build(Network(arch="vgg11_bn", width=64), 3)
     where = re.escape(str(tmp_path / "hub" / "checkpoints"))
     with pytest.raises(InputError, match=f"could not be loaded.*no route to host.*{where}.*weights = none"):
-        vgg.load_imagenet_features(model, "vgg11_bn")
+        imagenet.load_weights(model, "vgg11_bn", 3)

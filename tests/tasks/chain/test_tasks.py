@@ -1,5 +1,6 @@
 """Identities and requirements of tasks, without running them."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -436,3 +437,65 @@ def test_the_cell_that_shows_nothing_belongs_to_all_curves(configure: Configure)
     assert invisible.directory.name.startswith("percent=100,seed=0__")
     assert invisible.arguments()["levels_path"] is None
     assert invisible.fingerprint != tasks.Retrain(percent=0).fingerprint
+
+
+def test_a_finished_teacher_is_identified_by_its_file_and_architecture(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    (tmp_path / "copy.pth").write_bytes(b"weights")
+    (tmp_path / "other.pth").write_bytes(b"other weights")
+    trained = tasks.FineTuneTeacher(seed=0).fingerprint
+    configure("teacher", arch="resnet20", weights=tmp_path / "weights.pth")
+    finished = tasks.FineTuneTeacher(seed=0)
+    assert finished.fingerprint != trained
+    teacher = finished.identity["settings"]["teacher"]
+    assert teacher == {"arch": "resnet20", "width": 16, "weights": hashlib.sha256(b"weights").hexdigest()}
+    assert finished.arguments()["teacher"].weights == str(tmp_path / "weights.pth")
+    assert tasks.FineTuneTeacher(seed=5).fingerprint == finished.fingerprint, "a seed changes nothing"
+    (required,) = (t for t in tasks.DistillStudent(loss="swa", seed=5).deps() if isinstance(t, tasks.FineTuneTeacher))
+    assert required.directory == finished.directory
+    for section, keys, is_same in (
+        ("teacher", {"epochs": 99}, True),
+        ("teacher", {"weights": tmp_path / "copy.pth"}, True),
+        ("teacher", {"width": 8}, False),
+        ("teacher", {"width": 16, "weights": tmp_path / "other.pth"}, False),
+    ):
+        configure(section, **keys)
+        assert (tasks.FineTuneTeacher(seed=0).fingerprint == finished.fingerprint) is is_same, keys
+
+
+def test_a_finished_teacher_whose_file_is_missing(configure: Configure, tmp_path: Path) -> None:
+    configure("teacher", weights=tmp_path / "nothing.pth")
+    with pytest.raises(InputError, match=r"weights = .*nothing\.pth: there is no file .* finished teacher's weights"):
+        tasks.FineTuneTeacher(seed=0)
+
+
+def test_an_architecture_identifies_itself_by_what_it_reads(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "nets_of_ones_own.py"
+    source.write_text("def net(classes): ...\n")
+    configure("retrain", arch="squeezenet1_1")
+    fixed = cell().fingerprint
+    configure("retrain", width=9, pool=2, dropout=0.4)
+    assert cell().fingerprint == fixed
+    configure("retrain", arch="resnet20")
+    sized = cell().fingerprint
+    configure("retrain", pool=3, dropout=0.3)
+    assert cell().fingerprint == sized
+    configure("retrain", width=10)
+    assert cell().fingerprint != sized
+    configure("retrain", arch="nets_of_ones_own:net")
+    own = cell().fingerprint
+    source.write_text("def net(classes): return None\n")
+    configure("retrain", lr=0.04)
+    assert cell().fingerprint != own
+
+
+def test_a_student_of_fixed_widths_cannot_be_reduced(configure: Configure) -> None:
+    configure("student", arch="resnet18", reduction=1)
+    tasks.DistillStudent(loss="swa", seed=0)
+    with pytest.raises(
+        InputError, match=r"reduction 8 divides widths, and those of \[student\] arch = resnet18 are fixed"
+    ):
+        tasks.DistillStudent(loss="swa", reduction=8, seed=0)
