@@ -130,8 +130,8 @@ class DistillStudent(ModelTask):
         reduced = dataclasses.replace(student, reduction=self.reduction or student.reduction)
         if reduced.reduction > 1 and not has_width(reduced.arch):
             raise InputError(
-                f"reduction {reduced.reduction} divides widths, and those of [student] arch = {reduced.arch} are fixed. "
-                "Give reduction 1, and a smaller arch."
+                f"reduction {reduced.reduction} divides widths, and those of [student] arch = {reduced.arch} are "
+                "fixed. Give reduction 1, and a smaller arch."
             )
         if reduced.width % reduced.reduction:
             raise InputError(
