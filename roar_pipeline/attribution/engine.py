@@ -1,6 +1,6 @@
 """Compute the maps of several methods at once, with shared passes.
 
-The single-pass methods go down one tape where the model is a sequence that ``walk`` knows; elsewhere gradients and
+The single-pass methods go down one tape where ``walk`` knows the model; elsewhere gradients and
 Grad-CAM come from autograd. The SmoothGrad families share their samples.
 
 Legend: N images, P pairs of (image, class), C channels, H x W pixels.
@@ -106,10 +106,9 @@ def _compute(raws: list[str], model: nn.Module, batch: Batch, settings: Maps, bl
 def _single_pass(names: list[str], model: nn.Module, batch: Batch, settings: Maps) -> dict[str, Tensor]:
     if not names:
         return {}
-    layer = settings.layer if settings.layer in LAYERS else LAYERS[0]
-    walked = [name for name in names if name != "gradcam" or layer == settings.layer]
-    if walked and _accepts(model, walked, layer):
-        attributions = walk.walk(model, *batch.arguments, walked, layer=layer)
+    walked = [name for name in names if name != "gradcam" or settings.layer in LAYERS]
+    if walked and _accepts(model, walked, settings.layer):
+        attributions = walk.walk(model, *batch.arguments, walked, layer=settings.layer)
     else:
         by_autograd = [name for name in names if name in gradients.NAMES]
         attributions = gradients.differentiate(model, *batch.arguments, by_autograd) if by_autograd else {}

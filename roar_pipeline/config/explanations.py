@@ -19,7 +19,8 @@ class Maps:
     )
     layer: str = setting(
         "last_relu",
-        "The layer of Grad-CAM and EBP: last_relu or last_pool; Grad-CAM also takes a module's path, e.g. features.8.",
+        "The layer of Grad-CAM and EBP: last_relu (before the last pooling; a ResNet's last block), last_pool (a VGG's "
+        "last max-pool), or a module's path, e.g. features.8 or layer3.",
     )
     steps: int = setting(25, "The number of steps of integrated gradients, for an image or a noisy copy of it.", low=1)
     baseline: Literal["black", "mean"] = setting(

@@ -29,8 +29,9 @@ _CANCELED = 256
 class Weighted:
     """Convolution or fully connected layer, with the BatchNorm that follows a convolution.
 
-    Scores and gradients fold the BatchNorm into weight and bias. Relevance uses the layer's own weight and no bias, as
-    Park et al. ran it. The ``first`` such layer follows the z^B rule; RAP has a separate rule for the ``last``.
+    Scores and gradients fold the BatchNorm into weight and bias. Relevance uses no bias, and the layer's own weight, as
+    Park et al. ran it on VGG; or the ``folded`` one, in nets with residual blocks, where a branch's scale counts beside
+    that of the other branch. The ``first`` such layer follows the z^B rule; RAP has a separate rule for the ``last``.
 
     With ``keep`` the forward pass saves the sums of x_i w_ij, which spares RAP a convolution. This needs arithmetic in
     the full precision of the dtype: a GPU that rounds products to ten bits (TF32) needs the convolution.
@@ -41,6 +42,7 @@ class Weighted:
     first: bool = False
     last: bool = False
     keep: bool = False
+    folded: bool = False
     x: Tensor | None = field(default=None, init=False)
     _weight: Tensor | None = field(default=None, init=False)
     _sums: Tensor | None = field(default=None, init=False)
@@ -59,11 +61,13 @@ class Weighted:
             bias = offset if bias is None else torch.addcmul(offset, bias, factor)
         if not self.keep:
             return self._apply(x, self._weight, bias)
-        self._sums = y = self._apply(x, self.module.weight.detach())
+        self._sums = y = self._apply(x, self._rule_weight())
         if bias is None:
             return y.clone()
         bias = bias.view(-1, *(1,) * (y.ndim - 2))
-        return y + bias if self.norm is None else torch.addcmul(bias, y, self.norm[0][:, None, None])
+        if self.norm is None or self.folded:
+            return y + bias
+        return torch.addcmul(bias, y, self.norm[0][:, None, None])
 
     def gradient(self, signal: Tensor, rows: Tensor | None) -> Tensor:
         """Return weight^T signal."""
@@ -170,13 +174,17 @@ class Weighted:
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield the weight by blocks of outputs, all at once for a convolution: a copy of a block fits the cache."""
-        weight = self.module.weight.detach()
+        weight = self._rule_weight()
         if isinstance(self.module, nn.Conv2d):
             yield slice(None), weight
             return
         height = max(1, _BLOCK // weight.shape[1])
         for start in range(0, len(weight), height):
             yield slice(start, start + height), weight[start : start + height]
+
+    def _rule_weight(self) -> Tensor:
+        """Return the weight that the rules of relevance use."""
+        return require_saved(self._weight) if self.folded else self.module.weight.detach()
 
     def _positive(self, weight: Tensor) -> Tensor:
         if self.first:

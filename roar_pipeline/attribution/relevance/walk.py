@@ -1,9 +1,9 @@
-"""Six attribution maps of a sequential net from one forward pass.
+"""Six attribution maps of a sequential or residual net from one forward pass.
 
 The forward pass records a tape: every layer and its input. A method is a signal that starts at the class's score and
-goes down the tape layer by layer, as far as its map needs. All signals go down together and share a layer's work. The
-model itself is never called: its training flags, gradients and hooks stay untouched, whatever gradient mode the caller
-is in.
+goes down the tape layer by layer, as far as its map needs; in a residual block it goes down both branches. All signals
+go down together and share a layer's work. The model itself is never called: its training flags, gradients and hooks
+stay untouched, whatever gradient mode the caller is in.
 
 Legend: N images, P pairs of (image, class), K classes, C channels, h x w cells of a layer, H x W pixels.
 """
@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roar_pipeline.attribution.relevance.layers import AveragePool, Identity, MaxPool, Relu, Scale, Step
+from roar_pipeline.attribution.relevance.layers import Identity, Relu, Step
 from roar_pipeline.attribution.relevance.linear import Weighted
-from roar_pipeline.attribution.relevance.sequential import Layers, check_layers, check_signs, count_below, layers_of
+from roar_pipeline.attribution.relevance.residual import Residual
+from roar_pipeline.attribution.relevance.sequential import check_layers, check_signs, count_below, layers_of
+from roar_pipeline.attribution.relevance.tape import make_tape
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks.layers import LAYERS
 
 __all__ = ["METHODS", "check", "walk"]
 
@@ -64,10 +65,12 @@ def walk(
       and negate the result where that is below 0: hidden layers spread R+ and R- by different rules (``Weighted.rap``),
       so there a class and its negation have different maps.
 
-    Relevance (the last three) ignores biases, passes through BatchNorm unchanged, goes to the winner of a max-pool,
-    spreads in proportion through average pooling, and reaches the image by the z^B rule with that image's own minimum
-    and maximum. A unit without any input of the matching sign passes nothing on: a net that is active by its biases
-    alone has all-zero maps. Row p depends on its image and class alone.
+    Relevance (the last three) ignores biases, goes to the winner of a max-pool, spreads in proportion through average
+    pooling, and reaches the image by the z^B rule with that image's own minimum and maximum. It passes through
+    BatchNorm unchanged in a sequential net, as Park et al. ran it on VGG. In a net with residual blocks the rules take
+    a convolution's weights times the scale of the BatchNorm after it, and ``Residual`` has the rule for sums. A unit
+    without any input of the matching sign passes nothing on: a net that is active by its biases alone has all-zero
+    maps. Row p depends on its image and class alone.
 
     Args:
         model: one that ``check`` accepts; its modules are read, not called.
@@ -75,7 +78,7 @@ def walk(
         image_index: (P,) int64, the image of each pair.
         class_index: (P,) int64, its class.
         names: of ``METHODS``.
-        layer: of ``LAYERS``, for Grad-CAM and EBP.
+        layer: as ``sequential.count_below`` takes it, for Grad-CAM and EBP.
 
     Raises:
         InputError: as ``check``.
@@ -89,7 +92,8 @@ def walk(
     with torch.inference_mode(False), torch.no_grad():
         layers = layers_of(model)
         end = count_below(layers, layer) if coarse else 0
-        tape = _tape(layers, keep="rap" in names and images.device.type == "cpu")
+        keep_sums = "rap" in names and images.device.type == "cpu"
+        tape = make_tape(layers, keep_sums=keep_sums, keep_addends=bool(_RELEVANCE & set(names)))
         scores, activations = _forward(tape, images, end, forget=not fine)
         rows = None if _is_every_row(image_index, len(images)) else image_index
         class_scores = scores[image_index, class_index]
@@ -109,8 +113,8 @@ def walk(
 def check(model: nn.Module, names: Sequence[str], *, layer: str = "last_relu") -> None:
     """Refuse, before any work, a model that ``walk`` would not explain correctly.
 
-    Gradient methods take any sequence of the supported layers. Relevance (``ebp``, ``lrp``, ``rap``) also needs a ReLU
-    before every weighted layer but the first, so that its inputs are never negative.
+    Gradient methods take any sequence of the supported layers and residual blocks. Relevance (``ebp``, ``lrp``,
+    ``rap``) also needs a ReLU before every weighted layer but the first, so that its inputs are never negative.
 
     Raises:
         InputError: names the module by path and class, or the unknown method or layer.
@@ -118,50 +122,12 @@ def check(model: nn.Module, names: Sequence[str], *, layer: str = "last_relu") -
     for name in names:
         if name not in METHODS:
             raise InputError(f"The layer walk has no method '{name}'. Choose of {', '.join(METHODS)}.")
-    if layer not in LAYERS:
-        raise InputError(f"The layer walk does not know layer '{layer}'. Set it to one of {', '.join(LAYERS)}.")
     layers = layers_of(model)
     check_layers(layers, ", ".join(names))
     start = count_below(layers, layer) if _COARSE & set(names) else 0
     relevance = _RELEVANCE & set(names)
     if relevance:
         check_signs(layers, start if relevance == {"ebp"} else 0, ", ".join(n for n in names if n in relevance))
-
-
-def _tape(layers: Layers, *, keep: bool) -> list[Step]:
-    """Make a step of every module; a BatchNorm right after a convolution is folded into its step."""
-    weighted = [index for index, (_, module) in enumerate(layers) if isinstance(module, nn.Linear | nn.Conv2d)]
-    tape: list[Step] = []
-    for index, (_, module) in enumerate(layers):
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            after = layers[index + 1][1] if index + 1 < len(layers) else None
-            folds = isinstance(module, nn.Conv2d) and isinstance(after, nn.BatchNorm2d)
-            norm = _norm(after) if folds and isinstance(after, nn.BatchNorm2d) else None
-            first, last = index == weighted[0], index == weighted[-1]
-            tape.append(Weighted(module, norm, first, last, keep=keep and not (first or last)))
-        elif isinstance(module, nn.BatchNorm2d):
-            is_folded = isinstance(layers[index - 1][1], nn.Conv2d) if index else False
-            tape.append(Identity() if is_folded else Scale(*_norm(module)))
-        elif isinstance(module, nn.ReLU):
-            tape.append(Relu())
-        elif isinstance(module, nn.MaxPool2d):
-            tape.append(MaxPool(module))
-        elif isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
-            tape.append(AveragePool(module))
-        else:
-            tape.append(Identity(flatten=isinstance(module, nn.Flatten)))
-    return tape
-
-
-def _norm(module: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return a BatchNorm at evaluation as factor and offset per channel."""
-    if module.running_mean is None or module.running_var is None:
-        raise ValueError("a BatchNorm without running statistics is not a function of one image")
-    factor = (module.running_var + module.eps).rsqrt()
-    if module.weight is not None:
-        factor *= module.weight
-    offset = -module.running_mean * factor
-    return factor, offset if module.bias is None else offset + module.bias
 
 
 def _forward(tape: list[Step], images: Tensor, end: int, *, forget: bool) -> tuple[Tensor, Tensor]:
@@ -192,11 +158,15 @@ def _backward(tape: list[Step], end: int, signals: dict[str, Tensor], rows: Tens
 
 
 def _guided(step: Step, signal: Tensor, rows: Tensor | None) -> Tensor:
+    if isinstance(step, Residual):
+        return step.gradient(signal, rows, _guided)
     down = step.gradient(signal, rows)
     return down.clamp_(min=0) if isinstance(step, Relu) else down
 
 
 def _rap(step: Step, signal: Tensor, rows: Tensor | None) -> Tensor:
+    if isinstance(step, Residual):
+        return step.relevance(signal, rows, _rap)
     return step.rap(signal, rows) if isinstance(step, Weighted) else step.relevance(signal, rows)
 
 
