@@ -148,12 +148,24 @@ def test_a_methods_version_is_part_of_its_identity_alone(monkeypatch: pytest.Mon
     assert {name for name in before if before[name] != after[name]} == {"lrp", "lrp+max"}
 
 
-def test_any_torchvision_classifier() -> None:
-    from torchvision.models import resnet18
+GRADIENT_METHODS = (
+    *("gradient", "guided_abs", "input_x_gradient", "gradcam"),
+    *("integrated_gradients", "smoothgrad", "vargrad"),
+)
 
-    model = resnet18(num_classes=CLASSES).eval()
-    settings = dataclasses.replace(SETTINGS, layer="layer4")
-    names = ("gradient", "guided_abs", "input_x_gradient", "gradcam", "integrated_gradients", "smoothgrad", "vargrad")
+
+@pytest.mark.parametrize(
+    ("arch", "layer", "names"),
+    [
+        ("squeezenet1_1", "features.7", GRADIENT_METHODS),
+        ("resnet18", "layer3", (*GRADIENT_METHODS, "ebp", "lrp", "rap")),
+    ],
+)
+def test_any_torchvision_classifier(arch: str, layer: str, names: tuple[str, ...]) -> None:
+    from torchvision.models import get_model
+
+    model = get_model(arch, num_classes=CLASSES).eval()
+    settings = dataclasses.replace(SETTINGS, layer=layer)
     for name in names:
         engine.check(name, model, settings)
     found = maps_of(*names, model=model, settings=settings)
@@ -163,8 +175,8 @@ def test_any_torchvision_classifier() -> None:
         np.testing.assert_allclose(
             found[name], maps_of(name, model=model, settings=settings)[name], rtol=1e-3, atol=1e-5
         )
-    for name in ("ebp", "lrp", "rap"):
-        with pytest.raises(InputError, match=f"{name}.*cannot explain this model.*ResNet"):
+    for name in {"ebp", "lrp", "rap"} - set(names):
+        with pytest.raises(InputError, match=f"{name}.*cannot explain this model.*SqueezeNet"):
             engine.check(name, model, SETTINGS)
     with pytest.raises(InputError, match="layer"):
         engine.check("gradcam", model, dataclasses.replace(SETTINGS, layer="layer9"))

@@ -1,6 +1,7 @@
 """The layer walk: against slow references from the formulas, captum, zennit, and what must hold of its maps."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from zennit.rules import AlphaBeta, Norm, Pass, ZBox
 
 from roar_pipeline.attribution.relevance import linear
 from roar_pipeline.attribution.relevance import walk as module_under_test
+from roar_pipeline.attribution.relevance.tape import make_tape
 from roar_pipeline.attribution.relevance.walk import METHODS, check, walk
 from roar_pipeline.config import Network
 from roar_pipeline.errors import InputError
@@ -87,8 +89,8 @@ def test_a_module_that_runs_twice():
 def test_rap_with_and_without_the_sums_of_the_forward_pass(net, monkeypatch):
     model, images, pairs = NETS[net](), some_images(3, 16, 16), all_pairs(3)
     wanted = walk(model, images, *pairs, ["rap"])["rap"]
-    tape_of = module_under_test._tape
-    monkeypatch.setattr(module_under_test, "_tape", lambda layers, *, keep: tape_of(layers, keep=False))
+    without = functools.partial(make_tape, keep_sums=False)
+    monkeypatch.setattr(module_under_test, "make_tape", lambda layers, keep_sums, **kept: without(layers, **kept))
     torch.testing.assert_close(walk(model, images, *pairs, ["rap"])["rap"], wanted, rtol=1e-8, atol=1e-12)
 
 
@@ -431,7 +433,7 @@ def with_layer(place, module):
             r"features\.1, a BatchNorm2d, has no running stat",
         ),
         (with_layer(1, nn.Flatten(2)), r"features\.1, a Flatten, flattens other dimensions"),
-        (torchvision.models.resnet18(), r"a ResNet is not a layer it knows.*VGG and AlexNet.*of Conv2d, Linear"),
+        (torchvision.models.mobilenet_v2(), r"a MobileNetV2 is not a layer it knows.*VGG and AlexNet.*of Conv2d, Lin"),
         (torchvision.models.squeezenet1_1(), r"a SqueezeNet is not a layer it knows"),
     ],
 )
@@ -473,8 +475,8 @@ def test_methods_at_a_layer_ask_for_one():
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match=r"no method 'gradiant'\. Choose of gradient, guided, gradcam"):
         check(plain_net(), ["lrp", "gradiant"])
-    with pytest.raises(InputError, match=r"does not know layer 'last'.*last_relu, last_pool"):
-        check(plain_net(), ["lrp"], layer="last")
+    with pytest.raises(InputError, match=r"cannot stop at a layer 'features\.99'\. Near names: .*last_relu, last_pool"):
+        check(plain_net(), ["lrp", "ebp"], layer="features.99")
 
 
 def test_a_model_without_scores_is_refused():
