@@ -20,6 +20,7 @@ from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanoni
 
 from roar_pipeline.attribution import engine, gradients
 from roar_pipeline.attribution.relevance import walk as module_under_test
+from roar_pipeline.attribution.relevance.layers import Scale
 from roar_pipeline.attribution.relevance.residual import Residual
 from roar_pipeline.attribution.relevance.walk import METHODS, check, walk
 from roar_pipeline.config import Maps
@@ -218,6 +219,13 @@ def test_addends_get_what_they_contribute():
     assert block.forward(x).flatten().tolist() == [8, 2, 3, -3]
     assert block.relevance(torch.full((1, 1, 1, 4), 8.0), None).flatten().tolist() == [8, 8, 8, 0]
     assert (main.seen, shortcut.seen) == ([2, 8, 0, 0], [6, 0, 8, 0])
+
+
+def test_both_addends_get_the_gradient():
+    """Also where a branch's step overwrites its signal: the derivative of 3 x + x is 4."""
+    block = Residual([Scale(torch.tensor([3.0]), torch.zeros(1))], [])
+    block.forward(torch.ones(1, 1, 2, 2))
+    assert block.gradient(torch.ones(1, 1, 2, 2), None).flatten().tolist() == [4] * 4
 
 
 @pytest.mark.parametrize("net", ["bottleneck", "cifar"])
