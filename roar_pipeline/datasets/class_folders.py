@@ -41,7 +41,7 @@ def split_folders(root: Path, dataset: Dataset) -> dict[str, str]:
 def _not_in_layout(root: Path, missing: Sequence[str]) -> str:
     if not root.is_dir():
         return f"{root} is not a folder. Set [dataset] root to the folder that holds train/<class>/*."
-    found = sorted(entry.name for entry in _visible(root) if entry.is_dir())
+    found = sorted(entry.name for entry in _visible(root) if _is_folder(entry))
     hint = "Set [dataset] root to the folder that holds train/<class>/* and test/<class>/*"
     if inner := next((name for name in found if (root / name / missing[0]).is_dir()), None):
         hint = f"Set [dataset] root to {root / inner}"
@@ -59,12 +59,20 @@ def class_names(root: Path, dataset: Dataset) -> tuple[str, ...]:
         InputError: there is no such folder.
     """
     train = root / split_folders(root, dataset)["train"]
-    return dataset.classes or tuple(sorted(entry.name for entry in _visible(train) if entry.is_dir()))
+    return dataset.classes or tuple(sorted(entry.name for entry in _visible(train) if _is_folder(entry)))
 
 
 def _visible(folder: Path) -> list["os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
         return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def image_ids(listing: Listing, split: str) -> list[str]:
@@ -106,7 +114,7 @@ def list_split(folder: Path, faults: Faults) -> dict[str, list[str]]:
     """Return the sorted file names of every class's folder in a split's folder, and record what is no image."""
     by_class, loose = {}, []
     for entry in sorted(_visible(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if _is_folder(entry):
             by_class[entry.name] = _list_class(Path(entry.path), faults)
         else:
             loose.append(entry.name)
@@ -122,7 +130,7 @@ def _list_class(folder: Path, faults: Faults) -> list[str]:
     names = []
     for entry in sorted(_visible(folder), key=lambda entry: entry.name):
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             faults.add(f"{path} is a folder in the folder of a class. Move its images up, into {folder}.")
         elif not entry.name.lower().endswith(_SUFFIXES):
             faults.add(f"{path} is no image: its name ends in none of {', '.join(_SUFFIXES)}. Move it away.")

@@ -63,7 +63,9 @@ _log = logging.getLogger("roar")
 
 _FORMAT = "roar-pipeline images 1"
 _BLOCK = 256
-"""Images per read when a pass over a split only sums."""
+"""Most images per read when a pass over a split only sums, and per write."""
+_BUFFER = 1 << 24
+"""Most bytes of a write."""
 _SHOWN = 20
 """Class names in a message."""
 
@@ -212,13 +214,39 @@ def _write_attributes(file: Any, source: Source, dataset: Dataset, classes: Sequ
 
 def _store_split(file: Any, split: str, source: Source, faults: Faults) -> None:
     group, count, masks = file[split], len(source.ids[split]), iter(range(len(source.masked_rows)))
+    columns = _Column(group["labels"]), _Column(group["images"])
     for row, record in enumerate(source.records(split)):
-        _store_row(group["labels"], row, faults, record.labels)
-        _store_row(group["images"], row, faults, record.image)
+        for column, read in zip(columns, (record.labels, record.image), strict=True):
+            column.append(faults.read(read))
         if record.mask and split == "test":
             _store_row(file["masks/segmentation"], next(masks), faults, record.mask)
         if row % _BLOCK == 0:
             notify(row / count, f"{group.name.strip('/')}: {row} of {count} images")
+    for column in columns:
+        column.flush()
+
+
+class _Column:
+    """A dataset filled row by row and written in blocks: a write of HDF5 costs as much as a small image."""
+
+    def __init__(self, dataset: Any) -> None:
+        row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
+        rows = min(_BLOCK, len(dataset), max(1, _BUFFER // max(1, row_bytes)))
+        self._dataset, self._start, self._held = dataset, 0, 0
+        self._rows = np.zeros((rows, *dataset.shape[1:]), dtype=dataset.dtype)
+
+    def append(self, value: Any) -> None:
+        """Add a row; None, of an image that cannot be read, leaves anything."""
+        if value is not None:
+            self._rows[self._held] = value
+        self._held += 1
+        if self._held == len(self._rows):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held."""
+        self._dataset[self._start : self._start + self._held] = self._rows[: self._held]
+        self._start, self._held = self._start + self._held, 0
 
 
 def _store_row(column: Any, row: int, faults: Faults, read: Callable[[], Any]) -> None:

@@ -288,3 +288,8 @@ def test_an_images_h5_like_any_other(out: Path, root: Path) -> None:
     with h5py.File(prepared(out, root)) as file:
         assert set(file) == {"train", "validation", "test", "masks"}
         assert file.attrs["unused_masks"] == 0
+
+
+def test_a_link_to_itself_among_the_folders_is_no_folder(out: Path, root: Path) -> None:
+    (root / "train/loop").symlink_to(root / "train/loop")
+    fails(out, root, r"train holds 1 files beside the classes' folders, loop for one")

@@ -301,3 +301,14 @@ def test_missing_foreign_and_broken_file(out: Path, root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"images\.h5 is not a readable HDF5 file: .*truncated"):
         images.read_info(path)
+
+
+@pytest.mark.parametrize("size", [1, 7 * 16 * 12 * 3])
+def test_rows_are_written_in_blocks_of_any_size(
+    out: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = prepared(tmp_path / "whole", root).read_bytes()
+    monkeypatch.setattr(images, "_BUFFER", size)
+    monkeypatch.setattr(images, "_BLOCK", 4)
+    assert prepared(out, root).read_bytes() == whole
