@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from roar_pipeline import config
+from roar_pipeline.architectures import idle_keys
 from roar_pipeline.config.fields import identity_of
 from roar_pipeline.plain_settings import text_of
 from roar_pipeline.report.labels import Scoring
@@ -81,6 +82,8 @@ class Page:
     def settings_texts(self) -> dict[str, dict[str, str]]:
         """The settings that affect the results as text, by section and key; [grid] comes last.
 
+        A network's are those that its architecture reads.
+
         With one label per image those of F1, of the generated set and, without localization, of masks have no meaning.
         """
         sections = {field.name: getattr(self.settings, field.name) for field in dataclasses.fields(self.settings)}
@@ -89,6 +92,9 @@ class Page:
             name: {key: text_of(value) for key, value in identity_of(section).items()}
             for name, section in {**relevant, "grid": self.settings.grid}.items()
         }
+        for name in ("teacher", "student", "retrain"):
+            for key in idle_keys(getattr(self.settings, name).arch):
+                del texts[name][key]
         if self.scoring.is_single_label:
             del texts["metrics"]["f1_threshold"], texts["scenes"]
             if not self.localization:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from roar_pipeline import config
-from roar_pipeline.architectures import VGGS
+from roar_pipeline.architectures import VGGS, default_layer
 from roar_pipeline.methods import MethodName
 from roar_pipeline.report.labels import method_label, model_label
 
@@ -33,13 +33,20 @@ def network_terms(
     if not is_single_label and {*archs.values(), settings.retrain.arch} <= set(VGGS):
         return {}
     bases = {MethodName.parse(method).base for method in methods}
-    names = [f"{name.capitalize()}: {arch}." for name, arch in archs.items()]
+    names = [f"{name.capitalize()}: {arch}{_origin(settings, name)}." for name, arch in archs.items()]
     terms = {
         "Networks": " ".join([*names, f"Retrained network: {settings.retrain.arch}."]),
         "Layers": " ".join([*_reading(settings, archs, bases), *_matching(settings, models)]),
         "BatchNorm under relevance": " ".join(_batch_norm(archs, bases)),
     }
     return {name: text for name, text in terms.items() if text}
+
+
+def _origin(settings: config.Settings, name: str) -> str:
+    """Return where a network's weights are from, unless they are trained from random ones."""
+    if name != "teacher" or settings.teacher.weights == "none":
+        return ""
+    return ", not trained here" if settings.teacher.is_finished else ", from ImageNet weights"
 
 
 def _explained_archs(settings: config.Settings, models: Sequence[str]) -> dict[str, str]:
@@ -88,10 +95,11 @@ def _batch_norm(archs: dict[str, str], bases: set[str]) -> list[str]:
 
 
 def _layer_text(arch: str, layer: str) -> str:
-    if layer == "last_relu" and _RESIDUAL.fullmatch(arch):
-        return "the output of the last residual block (last_relu)"
+    path = default_layer(arch) if layer == "last_relu" else layer
+    if path != layer:
+        return f"the last {'residual block' if _RESIDUAL.fullmatch(arch) else 'maps before the pooling'} ({path})"
     texts = {
-        "last_relu": "the last ReLU before the last pooling (last_relu)",
+        "last_relu": "the last ReLU before the last max-pool (last_relu)",
         "last_pool": "the last max-pool (last_pool)",
     }
     return texts.get(layer, f"the module {layer}")

@@ -342,15 +342,17 @@ def terms(
 def test_layers_and_batch_norm_are_told_by_architecture():
     of_resnets = terms("resnet56", "resnet20")
     assert of_resnets["Networks"] == "Teacher: resnet56. Students: resnet20. Retrained network: vgg11_small."
-    block = "the output of the last residual block (last_relu)"
+    block = "the last residual block (layer3)"
     assert of_resnets["Layers"] == (
         f"Grad-CAM and EBP read {block}. SWA matches maps of the teacher at {block} and of the student at {block}."
     )
     folds = "In resnet56 and resnet20, EBP and LRP fold a BatchNorm into the convolution before it."
     assert of_resnets["BatchNorm under relevance"] == folds
     mixed = terms("resnet50", "vgg11_small", methods=("gradcam", "rap"), models=("teacher", "plain"))
-    relu = "the last ReLU before the last pooling (last_relu)"
-    assert mixed["Layers"] == f"Grad-CAM reads {block} of the teacher and {relu} of the students."
+    relu = "the last ReLU before the last max-pool (last_relu)"
+    assert (
+        mixed["Layers"] == f"Grad-CAM reads the last residual block (layer4) of the teacher and {relu} of the students."
+    )
     assert mixed["BatchNorm under relevance"] == (
         "In resnet50, RAP folds a BatchNorm into the convolution before it. In vgg11_small, RAP passes through a "
         "BatchNorm unchanged, as Park et al. ran them."
@@ -358,6 +360,7 @@ def test_layers_and_batch_norm_are_told_by_architecture():
     assert terms("resnet18", "x", models=("teacher",), methods=("gradcam",), layer="layer3")["Layers"] == (
         "Grad-CAM reads the module layer3."
     )
+    assert "the last maps before the pooling (features)" in terms("densenet121", "x", models=("teacher",))["Layers"]
     assert set(terms("densenet121", "x", models=("teacher",), methods=("gradient",))) == {"Networks"}
     assert terms("vgg16_bn", "vgg16_bn", one=False) == {}
     assert terms("vgg16_bn", "vgg16_bn")["BatchNorm under relevance"].startswith(
