@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from roar_pipeline import config
 from roar_pipeline.cache.building import SomeFailedError
 from roar_pipeline.cache.files import whole_file, write_array, write_json
-from roar_pipeline.datasets import images
+from roar_pipeline.datasets import images, preparation
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.methods import MethodName
 from roar_pipeline.networks.objective import Objective
@@ -55,7 +55,7 @@ def generate_scenes(directory: Path, *, scenes: config.Scenes) -> None:
 
 def prepare_images(directory: Path, *, root: Path, dataset: config.Dataset, classes: tuple[str, ...]) -> None:
     """Decode and resize every image of a data set once: ``images.h5``."""
-    images.prepare(directory, root, dataset, classes)
+    preparation.prepare(directory, root, dataset, classes)
 
 
 def train_teacher(

@@ -10,7 +10,7 @@ from PIL import Image
 from support.cifar_files import NAMES, write_batch, write_cifar10, write_cifar100
 
 from roar_pipeline.config import Dataset
-from roar_pipeline.datasets import cifar, digests, images, kinds
+from roar_pipeline.datasets import cifar, digests, images, kinds, preparation
 from roar_pipeline.errors import InputError
 
 
@@ -32,7 +32,7 @@ def settings(root: Path, **changes: object) -> Dataset:
 
 def prepared(out: Path, root: Path, **changes: object) -> dict[str, images.Split]:
     dataset = settings(root, **changes)
-    images.prepare(out, root, dataset, kinds.class_names(root, dataset))
+    preparation.prepare(out, root, dataset, kinds.class_names(root, dataset))
     return images.read_splits(out / images.FILE, images.SPLITS)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.class_folder import CLASSES, dataset, write_class_folder, write_picture
 
-from roar_pipeline.datasets import images, kinds
+from roar_pipeline.datasets import images, kinds, preparation
 from roar_pipeline.datasets.source import Counts
 from roar_pipeline.errors import InputError
 
@@ -29,7 +29,7 @@ def out(tmp_path: Path) -> Path:
 
 def prepared(out: Path, root: Path, **changes: object) -> Path:
     settings = dataset(root, **changes)
-    images.prepare(out, root, settings, kinds.class_names(root, settings))
+    preparation.prepare(out, root, settings, kinds.class_names(root, settings))
     return out / images.FILE
 
 
@@ -229,7 +229,7 @@ def test_images_of_train_in_test(out: Path, root: Path) -> None:
     shutil.copy(root / "train/dog/4.png", root / "test/bird/8.png")
     settings = dataset(root)
     with pytest.raises(InputError, match="2 of 14 images of test are, byte for byte, images of train") as caught:
-        images.prepare(out, root, settings, CLASSES)
+        preparation.prepare(out, root, settings, CLASSES)
     for pair in ("train/cat/3.png = test/cat/9.png", "train/dog/4.png = test/bird/8.png"):
         assert pair in str(caught.value)
     assert "overlap = allow" in str(caught.value)

@@ -17,7 +17,7 @@ from support.voc_folder import (
 )
 
 from roar_pipeline.cache.hdf5 import shape_faults
-from roar_pipeline.datasets import images, voc
+from roar_pipeline.datasets import images, preparation, voc
 from roar_pipeline.datasets.overlaps import shared_with_validation
 from roar_pipeline.datasets.photographs import byte_offsets
 from roar_pipeline.errors import InputError
@@ -35,7 +35,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def prepared(out: Path, root: Path, **changes: object) -> Path:
-    images.prepare(out, root, dataset(**changes), CLASSES)
+    preparation.prepare(out, root, dataset(**changes), CLASSES)
     return out / images.FILE
 
 
@@ -281,7 +281,7 @@ def test_constant_channel(out: Path, root: Path) -> None:
 @pytest.mark.parametrize(("classes", "got"), [((), "none"), (("a", "b", "a"), "a, b, a")])
 def test_class_list(out: Path, root: Path, classes: tuple[str, ...], got: str) -> None:
     with pytest.raises(InputError, match=f"1 to 254 different names, got {got}"):
-        images.prepare(out, root, dataset(), classes)
+        preparation.prepare(out, root, dataset(), classes)
 
 
 def test_unknown_split(out: Path, root: Path) -> None:
@@ -309,6 +309,6 @@ def test_rows_are_written_in_blocks_of_any_size(
 ) -> None:
     (tmp_path / "whole").mkdir()
     whole = prepared(tmp_path / "whole", root).read_bytes()
-    monkeypatch.setattr(images, "_BUFFER", size)
-    monkeypatch.setattr(images, "_BLOCK", 4)
+    monkeypatch.setattr(preparation, "_BUFFER", size)
+    monkeypatch.setattr(preparation, "_BLOCK", 4)
     assert prepared(out, root).read_bytes() == whole

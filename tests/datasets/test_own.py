@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from roar_pipeline.config import Dataset
-from roar_pipeline.datasets import digests, images, kinds
+from roar_pipeline.datasets import digests, images, kinds, preparation
 from roar_pipeline.errors import InputError
 
 CLASSES = ("red", "green", "blue")
@@ -50,7 +50,7 @@ def prepare(items: Items, out: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare
 
     def run(**changes: object) -> dict[str, images.Split]:
         dataset = settings(**changes)
-        images.prepare(out, Path(dataset.root), dataset, kinds.class_names(Path(dataset.root), dataset))
+        preparation.prepare(out, Path(dataset.root), dataset, kinds.class_names(Path(dataset.root), dataset))
         return images.read_splits(out / images.FILE, images.SPLITS)
 
     module = ModuleType("my_images")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from roar_pipeline import config
-from roar_pipeline.datasets import images, scenes, voc
+from roar_pipeline.datasets import images, preparation, scenes, voc
 from roar_pipeline.errors import InputError
 
 TINY = config.Scenes(train=5, validation=3, test=4, size=32)
@@ -36,7 +36,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_folder_is_what_the_default_settings_read(root: Path, tmp_path: Path) -> None:
-    images.prepare(tmp_path, root, config.Dataset(height=32, width=32), scenes.CLASSES)
+    preparation.prepare(tmp_path, root, config.Dataset(height=32, width=32), scenes.CLASSES)
     counts = [len(images.read_split(tmp_path / images.FILE, split).ids) for split in images.SPLITS]
     assert counts == [TINY.train, TINY.validation, TINY.test]
     assert len(images.read_split(tmp_path / images.FILE, "test").segmentation) == TINY.test

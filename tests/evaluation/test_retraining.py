@@ -10,7 +10,7 @@ import torch
 
 from roar_pipeline import config, stages
 from roar_pipeline.cache.resumable import Group, dump
-from roar_pipeline.datasets import images, scenes
+from roar_pipeline.datasets import images, preparation, scenes
 from roar_pipeline.evaluation import prediction_metrics
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks.batches import batch_of, make_inputs, with_removal
@@ -24,7 +24,7 @@ RECIPE = config.Retrain(width=2, epochs=2, save_model=True)
 def images_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("images")
     scenes.generate(directory / "voc", config.Scenes(train=160, validation=20, test=60, size=16))
-    images.prepare(directory, directory / "voc", config.Dataset(height=16, width=16), scenes.CLASSES)
+    preparation.prepare(directory, directory / "voc", config.Dataset(height=16, width=16), scenes.CLASSES)
     return directory / images.FILE
 
 

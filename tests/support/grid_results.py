@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from roar_pipeline import config
-from roar_pipeline.datasets import images, scenes
+from roar_pipeline.datasets import images, preparation, scenes
 from roar_pipeline.evaluation import one_label, prediction_metrics
 from roar_pipeline.evaluation.localization import localize
 from roar_pipeline.methods import MethodName
@@ -46,7 +46,7 @@ def write_images(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     scenes.generate(directory / "voc", config.Scenes(train=24, validation=2, test=12, size=16))
     dataset = config.Dataset(height=16, width=16)
-    images.prepare(directory, directory / "voc", dataset, scenes.CLASSES)
+    preparation.prepare(directory, directory / "voc", dataset, scenes.CLASSES)
     return directory / images.FILE
 
 
