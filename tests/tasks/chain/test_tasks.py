@@ -15,6 +15,7 @@ import pytest
 from luigi.scheduler import Scheduler
 from luigi.task_register import Register
 from luigi.task_status import DONE
+from support.class_folder import write_class_folder
 from support.voc_folder import CLASSES, write_voc_folder
 from support.workplace import Configure, changed_settings
 
@@ -221,6 +222,29 @@ def test_a_moved_data_set_is_the_same_and_a_changed_one_is_not(configure: Config
     annotation.write_text(annotation.read_text().replace("circle", "square"))
     configure("dataset", root=moved)
     assert tasks.PrepareImages().fingerprint != before
+
+
+def test_a_folder_of_classes_is_identified_by_what_counts_for_it(configure: Configure, tmp_path: Path) -> None:
+    root = write_class_folder(tmp_path / "classes", {"train": 3, "test": 2})
+    configure("dataset", root=root)
+    before = tasks.PrepareImages()
+    assert before.directory.name.startswith("set=")
+    moved = root.rename(tmp_path / "moved")
+    for same in ({"root": moved}, {"kind": "folder"}, {"segmentation_split": "other"}):
+        configure("dataset", **same)
+        assert tasks.PrepareImages().fingerprint == before.fingerprint, same
+    for other in ({"holdout": 0.4}, {"holdout_seed": 1}, {"classes": "dog, cat, bird"}):
+        configure("dataset", **other)
+        assert tasks.PrepareImages().fingerprint != before.fingerprint, other
+        configure("dataset", holdout=0.1, holdout_seed=0, classes="")
+
+
+def test_data_without_masks_have_no_localization(configure: Configure, tmp_path: Path) -> None:
+    assert tasks.Report().grid_tasks.localizations
+    configure("dataset", root=write_class_folder(tmp_path / "classes", {"train": 3, "test": 2}))
+    assert not tasks.Report().grid_tasks.localizations
+    with pytest.raises(InputError, match="Localization needs masks, and the data set has none"):
+        tasks.EvaluateLocalization(model="teacher", method="gradcam")
 
 
 def test_kept_photographs_are_part_of_the_images_and_none_are_not(configure: Configure) -> None:

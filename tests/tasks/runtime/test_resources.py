@@ -98,6 +98,13 @@ def test_the_sizes_of_a_data_set(configure: Configure, tmp_path: Path) -> None:
     assert resources.data_size().test == 0, "the stage that reads the list says what is wrong with it"
 
 
+def test_the_sizes_of_data_sets_of_other_kinds(configure: Configure, tmp_path: Path) -> None:
+    configure("dataset", root=write_class_folder(tmp_path / "classes", {"train": 10, "test": 4}), height=16, width=12)
+    assert resources.data_size() == Size(27, 12, 16, 12, 3, validation=3, is_single_label=True)
+    configure("dataset", kind="own", root="no_such:function", classes="a, b")
+    assert resources.data_size() == Size(50_000, 10_000, 16, 12, 2, validation=5_000, is_single_label=True)
+
+
 def test_the_kind_says_whether_an_image_has_one_label(configure: Configure, tmp_path: Path) -> None:
     assert not resources.data_size().is_single_label, "the generated set is in VOC layout"
     configure("dataset", root=write_class_folder(tmp_path / "classes"), test_split="test")
