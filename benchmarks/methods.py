@@ -4,7 +4,9 @@ Every method runs on the same net and batch, single thread, in turn with a bare 
 medians of pairs, so they do not depend on how busy the machine is. Other libraries are compared where they have the
 method and are installed (``pip install zennit grad-cam``). Peak memory is the growth of a process of its own.
 
-``python -m benchmarks.methods [--arch vgg16_bn] [--size 64] [--batch 16] [--rounds 7]``
+``python -m benchmarks.methods [--arch vgg16_bn] [--size 64] [--batch 16] [--rounds 7] [--peers ours,zennit]``
+
+``arch`` is a name of the settings: a VGG, a CIFAR ResNet such as resnet20, or one of torchvision's such as resnet18.
 """
 
 import argparse
@@ -18,10 +20,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import ResNet
 
+from roar_pipeline.architectures import CIFAR_RESNETS
 from roar_pipeline.attribution import engine
 from roar_pipeline.config import Maps, Network
-from roar_pipeline.networks import vgg
+from roar_pipeline.networks import classifiers
 from roar_pipeline.networks.layers import find_layer
 from roar_pipeline.networks.training import keep_freed_memory
 
@@ -33,17 +37,17 @@ SAMPLED = {"integrated_gradients": 25, "smoothgrad": 15}
 Run = Callable[[], object]
 
 
-def problem(arch: str, size: int, count: int) -> tuple[nn.Sequential, engine.Batch]:
+def problem(arch: str, size: int, count: int) -> tuple[nn.Module, engine.Batch]:
     """Build the net and the batch."""
     torch.manual_seed(0)
-    network = Network(arch=arch, width=64 if arch != "vgg11_small" else 16)
-    model = vgg.build(network, CLASSES).eval()
+    network = Network(arch=arch, width=16 if arch in ("vgg11_small", *CIFAR_RESNETS) else 64)
+    model = classifiers.build(network, CLASSES).eval()
     images = torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
     rows = torch.arange(count)
     return model, engine.Batch(images, [str(i) for i in range(count)], rows, rows % CLASSES)
 
 
-def ours(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+def ours(model: nn.Module, batch: engine.Batch) -> dict[str, Run]:
     """Return our methods, alone and together."""
     black = torch.full((1, 3, 1, 1), -2.0)
 
@@ -58,7 +62,7 @@ def ours(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
     }
 
 
-def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+def captums(model: nn.Module, batch: engine.Batch) -> dict[str, Run]:
     """Return captum's methods."""
     from captum import attr
 
@@ -78,13 +82,18 @@ def captums(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
     }
 
 
-def zennits(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
-    """Return zennit's methods, on a copy of the model, which zennit changes."""
+def zennits(model: nn.Module, batch: engine.Batch) -> dict[str, Run]:
+    """Return zennit's methods, on a copy of the model, which zennit changes and needs without ReLUs in place."""
     from zennit.attribution import Gradient
     from zennit.composites import EpsilonAlpha2Beta1, ExcitationBackprop
     from zennit.rules import AlphaBeta
+    from zennit.torchvision import ResNetCanonizer
 
     model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    canonizers = [ResNetCanonizer()] if isinstance(model, ResNet) else []
     onehot = nn.functional.one_hot(batch.class_index, CLASSES).float()
 
     def run(composite: object) -> Run:
@@ -94,11 +103,12 @@ def zennits(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
 
         return attribute
 
-    alpha = EpsilonAlpha2Beta1(layer_map=[(nn.Conv2d, AlphaBeta(1, 0)), (nn.Linear, AlphaBeta(1, 0))])
-    return {"lrp": run(alpha), "ebp": run(ExcitationBackprop())}
+    layer_map = [(nn.Conv2d, AlphaBeta(1, 0)), (nn.Linear, AlphaBeta(1, 0))]
+    alpha = EpsilonAlpha2Beta1(layer_map=layer_map, canonizers=canonizers)
+    return {"lrp": run(alpha), "ebp": run(ExcitationBackprop(canonizers=canonizers))}
 
 
-def gradcams(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
+def gradcams(model: nn.Module, batch: engine.Batch) -> dict[str, Run]:
     """Return pytorch-grad-cam's method."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -113,7 +123,7 @@ def gradcams(model: nn.Sequential, batch: engine.Batch) -> dict[str, Run]:
     return {"gradcam": run}
 
 
-PEERS: dict[str, Callable[[nn.Sequential, engine.Batch], dict[str, Run]]] = {
+PEERS: dict[str, Callable[[nn.Module, engine.Batch], dict[str, Run]]] = {
     "ours": ours,
     "captum": captums,
     "zennit": zennits,
@@ -162,6 +172,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -180,13 +191,14 @@ def main() -> None:
     print(
         f"{arguments.arch}, {arguments.size} pixels, batch {arguments.batch}, one thread, torch {torch.__version__}\n"
     )
-    print("| method | " + " | ".join(PEERS) + " | our peak, MiB |")
-    print("|---" * (len(PEERS) + 2) + "|")
-    print("| forward pass |" + " 1 |" * len(PEERS) + f" {peak(arguments, 'forward')} |")
+    peers = arguments.peers.split(",")
+    print("| method | " + " | ".join(peers) + " | our peak, MiB |")
+    print("|---" * (len(peers) + 2) + "|")
+    print("| forward pass |" + " 1 |" * len(peers) + f" {peak(arguments, 'forward')} |")
     rows: dict[str, dict[str, float]] = {}
-    for library, make in PEERS.items():
+    for library in peers:
         try:
-            runs = make(model, batch)
+            runs = PEERS[library](model, batch)
         except ImportError as error:
             print(f"({library} is not installed: {error})", file=sys.stderr)
             continue
@@ -195,7 +207,7 @@ def main() -> None:
     for name, ratios in rows.items():
         steps = SAMPLED.get(name, 15 if name == "noise family" else 1)
         label = f"{name}, per {'step' if name == 'integrated_gradients' else 'sample'}" if steps > 1 else name
-        texts = [f"{ratios[library] / steps:.2f}" if library in ratios else "" for library in PEERS]
+        texts = [f"{ratios[library] / steps:.2f}" if library in ratios else "" for library in peers]
         print(f"| {label} | " + " | ".join(texts) + f" | {peak(arguments, name)} |")
 
 
