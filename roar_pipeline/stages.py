@@ -261,7 +261,6 @@ def _fit(
     device = next(model.parameters()).device
     info = images.read_info(images_path)
     is_single_label = info.is_single_label
-    data = _training_data(images_path, recipe, device)
     splits = images.read_splits(images_path, ("test", "validation"))
     is_test = splits["validation"] is splits["test"]
     test_inputs = _on_device(images_path, splits["test"], device)
@@ -273,9 +272,12 @@ def _fit(
 
     checkpoint = Checkpoint(directory / "partial-checkpoint.pt", fingerprint)
     best_by = scoring.selecting_metric(is_single_label=is_single_label)
-    history = training.train(
-        model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate, best_by=best_by
-    )
+    history = []
+    if recipe.epochs:
+        data = _training_data(images_path, recipe, device)
+        history = training.train(
+            model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate, best_by=best_by
+        )
     reduction = recipe.reduction if isinstance(recipe, config.Student) else 1
     classifiers.save(directory / "model.pt", model, recipe, len(info.classes), reduction)
     with whole_file(directory / "curves.png") as scratch:

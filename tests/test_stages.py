@@ -13,6 +13,7 @@ from support.voc_folder import CLASSES, dataset, write_voc_folder
 from roar_pipeline import stages
 from roar_pipeline.config import Distillation, Execution, Student, Teacher
 from roar_pipeline.datasets import images
+from roar_pipeline.errors import InputError
 from roar_pipeline.networks import distillation
 from roar_pipeline.networks.objective import Objective
 
@@ -107,3 +108,48 @@ def test_teacher_and_student_train_on_crops_of_the_photographs(tmp_path: Path, m
     assert asked == [(4, 3, 16, 16)], "one step; the teacher sees the batch that the student sees"
     metrics = json.loads((tmp_path / "student" / "metrics.json").read_text(encoding="utf-8"))
     assert len(metrics["history"]) == 1
+
+
+def test_a_finished_teacher_is_measured_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights, scores and metrics are those of the model in the file; training images are never read."""
+    path = prepared(tmp_path, height=16, width=16)
+    recipe = Teacher(arch="resnet20", width=2, epochs=1, batch=4)
+    trained = fit_teacher(tmp_path / "trained", path, recipe)
+    read_group, splits = images._read_split, []
+
+    def note(file: h5py.File, split: str, *, pixels: bool) -> images.Split:
+        splits.append(split)
+        return read_group(file, split, pixels=pixels)
+
+    monkeypatch.setattr(images, "_read_split", note)
+    finished = dataclasses.replace(recipe, weights=str(trained / "model.pt"), epochs=7)
+    directory = fit_teacher(tmp_path / "finished", path, finished)
+    assert "train" not in splits
+    for name in ("model.pt", "scores.npy"):
+        assert (directory / name).read_bytes() == (trained / name).read_bytes()
+    measured, known = (json.loads((d / "metrics.json").read_text(encoding="utf-8")) for d in (directory, trained))
+    assert measured == {**known, "history": []}
+
+
+def test_a_resnet_teaches_a_smaller_one(tmp_path: Path) -> None:
+    """As stages: the layers are checked before the student is trained."""
+    path = prepared(tmp_path, height=16, width=16)
+    teacher = fit_teacher(tmp_path / "teacher", path, Teacher(arch="resnet32", width=2, epochs=1, batch=4))
+
+    def distill(name: str, **layers: str) -> Path:
+        (tmp_path / name).mkdir()
+        stages.distill_student(
+            tmp_path / name,
+            images_path=path,
+            student=Student(arch="resnet20", width=2, reduction=1, epochs=1, batch=4),
+            objective=Objective("swa", teacher / "model.pt", Distillation(**layers)),
+            seed=0,
+            fingerprint="1" * 64,
+            execution=CPU,
+        )
+        return tmp_path / name
+
+    assert (distill("student") / "model.pt").is_file()
+    with pytest.raises(InputError, match=r"layer3\.3.*Near names"):
+        distill("without", layer="layer3.4", student_layer="layer3.3")
+    assert list((tmp_path / "without").iterdir()) == []

@@ -12,7 +12,7 @@ _EPOCHS = "The number of passes over the training split."
 _BATCH = "The number of images per training step."
 _LR = "The learning rate; with schedule = one_cycle, its peak."
 _WEIGHT_DECAY = "The optimizer's weight decay."
-_DROPOUT = "The probability that dropout before the Linear layer zeroes a feature."
+_DROPOUT = "The probability that dropout before a VGG's Linear layer zeroes a feature."
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ _IMPORTS = (
     "roar_pipeline.stages",
     "roar_pipeline.networks.training",
     "roar_pipeline.networks.classifiers",
+    "roar_pipeline.networks.finished",
+    "roar_pipeline.networks.imagenet",
     "roar_pipeline.networks.distillation",
     "roar_pipeline.attribution.dumping",
     "roar_pipeline.evaluation.prediction_metrics",

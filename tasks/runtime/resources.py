@@ -105,8 +105,10 @@ def light_demand() -> Demand:
 
 def teacher_demand() -> Demand:
     """Return the demand of the teacher's training."""
-    recipe = settings().teacher
-    need = memory.teacher(data_size(), network_cost(recipe), recipe, on_gpu=_on_gpu())
+    recipe, size = settings().teacher, data_size()
+    if recipe.is_finished:
+        size = dataclasses.replace(size, train=0, photograph_bytes=0)
+    need = memory.teacher(size, network_cost(recipe), recipe, on_gpu=_on_gpu())
     return Demand(_megabytes(need), uses_network=True, remedy="Lower [teacher] batch.")
 
 

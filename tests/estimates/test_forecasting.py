@@ -11,7 +11,7 @@ import pytest
 from roar_pipeline import config
 from roar_pipeline.estimates.cost import Cost, Size, cost_of
 from roar_pipeline.estimates.forecasting import Need, Scope, estimate, reference_seconds, wall_seconds
-from roar_pipeline.plain_settings import training_keys
+from roar_pipeline.plain_settings import finished_keys, training_keys
 from roar_pipeline.settings_parser import parse
 
 ROOT = Path(__file__).parents[2]
@@ -173,3 +173,27 @@ def test_wall_time_is_bounded_by_the_chain_and_by_the_machine() -> None:
     assert wall_seconds(seconds, chain, dict.fromkeys(seconds, 0.5)) == 30
     assert wall_seconds(seconds, {}, dict.fromkeys(seconds, 0.5)) == 20
     assert wall_seconds(seconds, {}, dict.fromkeys(seconds, 1.0)) == 36, "each takes all the memory"
+
+
+def test_a_finished_teacher_costs_its_predictions_alone() -> None:
+    trained = read("luigi.cfg")
+    teacher = dataclasses.replace(trained.teacher, weights="weights.pth")
+    finished = {**training("FineTuneTeacher", trained), "settings": {"teacher": finished_keys(teacher, "0" * 64)}}
+    seconds = [
+        reference_seconds("FineTuneTeacher", identity, scope_of(trained, DEFAULT))
+        for identity in (training("FineTuneTeacher", trained), finished)
+    ]
+    assert seconds[1] < seconds[0] / 2
+    assert seconds[1] > 1.5
+
+
+@pytest.mark.parametrize("arch", ["resnet20", "resnet18", "nets:net"])
+def test_identities_that_leave_out_what_a_network_does_not_read_have_an_estimate(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roar_pipeline.plain_settings.source_digest", lambda reference: "0" * 64)
+    settings = read("luigi.cfg")
+    settings = dataclasses.replace(settings, retrain=dataclasses.replace(settings.retrain, arch=arch))
+    identity = training("Retrain", settings)
+    assert "pool" not in identity["settings"]["retrain"]
+    assert reference_seconds("Retrain", identity, scope_of(settings, DEFAULT)) > 1
