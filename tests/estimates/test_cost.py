@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from roar_pipeline.estimates.torchvision_costs import COSTS
 from support.splitting import split_at
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +14,7 @@ from roar_pipeline.attribution.relevance.sequential import layers_of
 from roar_pipeline.attribution.relevance.tape import make_tape
 from roar_pipeline.config import Network
 from roar_pipeline.estimates.cost import Cost, cost_of
+from roar_pipeline.estimates.torchvision_costs import COSTS
 from roar_pipeline.networks import classifiers, torchvision_models
 from roar_pipeline.networks.layers import find_layer
 
