@@ -20,9 +20,8 @@ from roar_pipeline.datasets.class_folders import checked_listing, class_names, i
 from roar_pipeline.datasets.faults import Faults
 from roar_pipeline.datasets.holdout import held_out_count, held_out_rows
 from roar_pipeline.datasets.overlaps import check_disjoint, same_files
-from roar_pipeline.datasets.photographs import estimated_bytes
 from roar_pipeline.datasets.pixels import Result, as_rgb, read_file, shrunk
-from roar_pipeline.datasets.source import Counts, DataFile, PhotographReader, Record, Source, one_hot
+from roar_pipeline.datasets.source import Counts, DataFile, PhotographReader, Record, Source, estimated_bytes, one_hot
 from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
 

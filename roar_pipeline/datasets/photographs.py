@@ -6,9 +6,6 @@ Layout: ``photographs/sizes`` (N, 2), their h and w, and ``photograph_pixels/val
 all photographs one after the other.
 """
 
-import contextlib
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,22 +16,18 @@ import numpy.typing as npt
 from roar_pipeline.cache.hdf5 import allocate
 from roar_pipeline.datasets.faults import Faults
 from roar_pipeline.datasets.source import PhotographReader
-from roar_pipeline.errors import InputError
 from roar_pipeline.progress import notify
 
 __all__ = [
     "Photographs",
     "allocate_photographs",
     "byte_offsets",
-    "estimated_bytes",
     "photograph_sizes",
     "read_photographs",
     "store_photographs",
 ]
 
 _PHOTOGRAPHS_PER_REPORT = 256
-_SAMPLE = 50
-"""Photographs whose size is read for an estimate."""
 
 _SIZES, _VALUES = "photographs/sizes", "photograph_pixels/values"
 
@@ -75,17 +68,6 @@ def photograph_sizes(reader: PhotographReader | None, count: int, faults: Faults
         faults: records the reasons.
     """
     return [faults.read(reader.size, row) or (0, 0) for row in range(count)] if reader else []
-
-
-def estimated_bytes(reader: PhotographReader | None, count: int) -> int:
-    """Estimate the bytes of ``count`` photographs in memory from the sizes of a sample; 0 without a reader."""
-    if reader is None:
-        return 0
-    sizes = []
-    for row in range(0, count, max(1, count // _SAMPLE)):
-        with contextlib.suppress(InputError, OSError):
-            sizes.append(math.prod(reader.size(row)))
-    return int(3 * count * statistics.fmean(sizes)) if sizes else 0
 
 
 def store_photographs(file: Any, reader: PhotographReader, sizes: Sequence[tuple[int, int]], faults: Faults) -> None:

@@ -3,7 +3,10 @@
 Legend: K classes, H x W pixels (height, width) after resizing. The splits are train, validation and test.
 """
 
+import contextlib
+import math
 import os
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SPLITS", "Counts", "DataFile", "PhotographReader", "Record", "Source", "one_hot"]
+from roar_pipeline.errors import InputError
+
+__all__ = ["SPLITS", "Counts", "DataFile", "PhotographReader", "Record", "Source", "estimated_bytes", "one_hot"]
 
 SPLITS = ("train", "validation", "test")
 
 Array = npt.NDArray[np.uint8]
+
+_SAMPLE = 50
+"""Photographs whose size is read for an estimate."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +100,14 @@ def one_hot(class_index: int, classes: int) -> Array:
     labels = np.zeros(classes, dtype=np.uint8)
     labels[class_index] = 1
     return labels
+
+
+def estimated_bytes(reader: PhotographReader | None, count: int) -> int:
+    """Estimate the bytes of ``count`` photographs in memory from the sizes of a sample; 0 without a reader."""
+    if reader is None:
+        return 0
+    sizes = []
+    for row in range(0, count, max(1, count // _SAMPLE)):
+        with contextlib.suppress(InputError, OSError):
+            sizes.append(math.prod(reader.size(row)))
+    return int(3 * count * statistics.fmean(sizes)) if sizes else 0

@@ -9,8 +9,7 @@ from typing import Any
 from roar_pipeline.config import Dataset
 from roar_pipeline.datasets import scenes, voc
 from roar_pipeline.datasets.overlaps import check_disjoint
-from roar_pipeline.datasets.photographs import estimated_bytes
-from roar_pipeline.datasets.source import Counts, DataFile, PhotographReader, Record, Source
+from roar_pipeline.datasets.source import Counts, DataFile, PhotographReader, Record, Source, estimated_bytes
 from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
 

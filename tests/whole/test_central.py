@@ -378,7 +378,7 @@ def test_the_grid_is_worked_off_curve_by_curve(scenes: tasks.GenerateScenes) -> 
     expected = [
         (seed, *curve)
         for seed in (0, 1)
-        for curve in [("none", "random"), *((m, k) for m in ("teacher", "sswa") for k in ("gradcam", "lrp"))]
+        for curve in [(None, "random"), *((m, k) for m in ("teacher", "sswa") for k in ("gradcam", "lrp"))]
     ]
     assert [curve for curve, _ in itertools.groupby(curves)] == expected
     student = next(number for number, task in enumerate(order) if isinstance(task, tasks.DistillStudent))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.web.curves import panels
-from tasks.web.details import _measured
+from tasks.web.details import _scores
 from tasks.web.grid import label
 from tasks.web.watch import Watch
 
@@ -39,8 +39,8 @@ def test_the_label_of_a_square_names_its_score():
     assert label("seed 0", facts) == "seed 0: done, accuracy 81.2 %"
 
 
-def test_measured_scores_have_their_units():
-    assert list(_measured({"test": TEST})) == [
+def test_scores_scores_have_their_units():
+    assert list(_scores({"test": TEST})) == [
         ("accuracy", "81.2 %"),
         ("balanced accuracy", "75.0 %"),
         ("NLL", "0.693 nats"),
