@@ -24,7 +24,7 @@ from roar_pipeline.report.missing import PARTIAL, RequestedResult, missing_lines
 from roar_pipeline.report.networks import network_terms
 from roar_pipeline.report.overview import Overview, gather
 from roar_pipeline.report.statistics.localization import pair_choices
-from roar_pipeline.report.tables.claims import claim_lines
+from roar_pipeline.report.tables.claims import brief_claims, claim_lines
 from roar_pipeline.report.terminal import terminal_text
 
 __all__ = ["build"]
@@ -47,6 +47,7 @@ def build(directory: Path, inputs: ReportInputs) -> None:
         audits=[table for direction in overview.directions for table in sections.audits(overview, direction)],
         caveats=_caveats(inputs, overview, info, results),
         claims=claim_lines(claims),
+        brief_claims=brief_claims(claims),
         classes=overview.classes,
         colors={curve.label: color(curve.model) for curve in overview.grid.curves if not curve.is_control},
         curves=curves,

@@ -6,7 +6,7 @@ A claim about several models holds if it holds for every one of them, with p-val
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -42,12 +42,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, the score that measures it, its verdict, and the differences that decide it."""
+    """A statement, the score that measures it, its verdict, and the differences that decide it.
+
+    ``method`` is the display name that the text begins with; empty if the claim is about no method's curves.
+    """
 
     text: str
     measure: str
     verdict: Verdict
     differences: tuple[Difference, ...]
+    method: str = ""
 
 
 def judge_claims(overview: Overview, margin: float) -> list[Claim]:
@@ -103,7 +107,7 @@ def _curve_claims(overview: Overview, direction: str, method: str, metric: str, 
             claims.append(
                 Claim(f"{text} (within {100 * margin:g} points)", measure, judge(estimate, margin), (difference,))
             )
-    return claims
+    return [replace(claim, method=name) for claim in claims]
 
 
 def _controls(overview: Overview, direction: str, method: str, metric: str) -> dict[str, Curve]:

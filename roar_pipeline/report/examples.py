@@ -4,6 +4,7 @@ Shapes: H x W pixels.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ _MAX_CLASSES = 3
 
 _ABSENT = "✗"
 """Marks explained classes that the image does not show."""
+
+_CHARACTERS = 22
+"""Most characters of a line of a method's name: it stands in a column beside the map."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -131,7 +135,7 @@ def _row(
         if stored.maps.max() <= 0:
             caption.append("empty map")
         if has_several_methods:
-            caption.insert(0, method)
+            caption[:0] = textwrap.wrap(method, _CHARACTERS)
     label = method if model is None else model_label(model)
     return ExampleRow(model, label, tuple(caption), stored.maps[0], pictures)
 

@@ -54,12 +54,14 @@ class Page:
 
     ``network_terms`` explains by name what is particular to the networks' architectures. ``blank_scores`` says what the
     leading scores are with nothing visible. ``claims`` are verdict, claim and the differences that decide it,
-    ``colors`` are by row name, ``missing`` is a headline and its list, or empty.
+    ``brief_claims`` their verdicts and texts in few lines, ``colors`` are by row name, ``missing`` is a headline and
+    its list, or empty.
     """
 
     audits: Sequence[Table]
     caveats: Sequence[str]
     claims: Sequence[tuple[str, str, str]]
+    brief_claims: Sequence[str]
     classes: Sequence[str]
     colors: Mapping[str, str]
     curves: Sequence[CurveSection]

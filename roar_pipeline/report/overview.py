@@ -1,5 +1,6 @@
 """All results of a grid, read once and summarized."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,13 @@ class Overview:
     def methods(self) -> list[str]:
         """The attribution methods, without the controls."""
         return list(dict.fromkeys(curve.method for curve in self.grid.curves if not curve.is_control))
+
+    @property
+    def drawn_metrics(self) -> tuple[str, ...]:
+        """The metrics that have curves: all, but for a balanced accuracy that is the accuracy of every cell."""
+        pairs = [[cell.test.get(metric) for metric in ("accuracy", "balanced_accuracy")] for cell in self.cells]
+        is_twice = all(a is not None and b is not None and math.isclose(a, b, abs_tol=1e-9) for a, b in pairs)
+        return tuple(m for m in self.scoring.metrics if m != "balanced_accuracy" or not is_twice)
 
     def has_signal(self, metric: str) -> bool:
         """Return whether the clean network scores well above a blank one; otherwise there is nothing to remove."""

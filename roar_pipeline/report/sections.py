@@ -36,11 +36,11 @@ _PARTICIPLES = {"remove": "removed", "keep": "kept"}
 
 
 def curve_section(directory: Path, overview: Overview, direction: str) -> CurveSection:
-    """Draw a figure per metric, as PNG for the page and PDF for a paper, and build its tables."""
-    scoring = overview.scoring
-    pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in scoring.metrics}
-    tables = {metric: _roar_tables(overview, direction, metric) for metric in scoring.metrics}
-    others = [metric for metric in scoring.metrics if metric not in scoring.leading]
+    """Draw a figure per metric that has curves, as PNG for the page and PDF for a paper, and build its tables."""
+    scoring, metrics = overview.scoring, overview.drawn_metrics
+    pictures = {metric: _curve_picture(directory, overview, direction, metric) for metric in metrics}
+    tables = {metric: _roar_tables(overview, direction, metric) for metric in metrics}
+    others = [metric for metric in metrics if metric not in scoring.leading]
     is_wide = len(overview.panels(direction, scoring.leading[0])) > 1
     by_model = [table for metric in scoring.leading for table in _tables_by_model(overview, direction, metric)]
     return CurveSection(

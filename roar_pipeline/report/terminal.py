@@ -15,13 +15,13 @@ _WIDTH = 110
 def terminal_text(page: Page) -> str:
     """Return the report as text: missing results, models, localization, leading metrics, claims and caveats.
 
-    With several methods, one table per model replaces the tables per method.
+    With several methods, one table per model replaces the tables per method, and methods share the lines of claims.
     """
     by_model = [table for section in page.curves for table in section.by_model]
     localization = page.localization[:2] if by_model else page.localization
     tables = [*page.models[:1], *localization, *(by_model or [t for s in page.curves for t in s.lead_tables])]
     missing = [*page.missing[:1], *_bullets(page.missing[1:]), *([""] if page.missing else [])]
-    claims = _bullets([f"{verdict}: {text}" for verdict, text, _ in page.claims])
+    claims = _bullets(page.brief_claims)
     return "\n".join(
         [
             *missing,

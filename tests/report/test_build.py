@@ -1,10 +1,12 @@
 """The report's files: complete, self-contained, the same bytes again, honest."""
 
 import csv
+import html
 import itertools
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support.grid_results import write_grid, write_images
 
@@ -22,10 +25,11 @@ from roar_pipeline.removal.level_store import read_levels
 from roar_pipeline.removal.ranking import removed
 from roar_pipeline.report.build import build
 from roar_pipeline.report.examples import choose_rows, read_examples
-from roar_pipeline.report.figures.curves import spread_apart
+from roar_pipeline.report.figures.curves import roar_figure, spread_apart
 from roar_pipeline.report.figures.style import color
 from roar_pipeline.report.figures.training import training_curves
 from roar_pipeline.report.labels import SEVERAL_LABELS
+from roar_pipeline.report.overview import gather
 
 
 @pytest.fixture(scope="module")
@@ -288,12 +292,45 @@ def test_example_rows_name_the_explained_classes(tmp_path, images_path):
     assert named == sorted(example.labels.values())
 
 
+def test_long_names_of_methods_take_two_lines(tmp_path, images_path):
+    sources = write_grid(tmp_path, images_path, methods=("gradcam", "guided_smoothgrad")).examples
+    split, info = images.read_split(images_path, "test"), images.read_info(images_path)
+    (example,) = read_examples(sources, split, info, [5], (10,), "remove")
+    assert ("SmoothGrad of guided", "backprop") in [row.caption[:2] for row in example.rows]
+
+
 def test_explained_classes_that_are_not_there_are_marked(tmp_path, images_path):
     source = write_grid(tmp_path, images_path).examples[1]
     split, info = images.read_split(images_path, "test"), images.read_info(images_path)
     absent = replace(split, labels=1 - split.labels)
     (example,) = read_examples([source], absent, info, [5], (10,), "remove")
     assert all(line.endswith(" ✗") for line in example.rows[0].caption)
+
+
+def test_methods_share_the_lines_of_what_is_said_of_all(tmp_path, images_path):
+    methods = ("gradcam", "ebp", "lrp")
+    inputs = write_grid(tmp_path, images_path, seeds=(0,), models=("teacher",), methods=methods, localized=False)
+    directory = report_of(tmp_path, inputs)
+    text = " ".join((directory / "table.txt").read_text(encoding="utf-8").split())
+    claim = "removal, every model: the curve lies below random's (mean mAP (classes) over the curve)"
+    assert text.count(f"- undecided: Grad-CAM, EBP, LRP {claim}") == text.count(claim) == 1
+    page = html.unescape((directory / "report.html").read_text(encoding="utf-8"))
+    assert all(f"<td>{name} {claim}</td>" in page for name in ("Grad-CAM", "EBP", "LRP"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_lowest_panel_of_every_column_has_percentages(tmp_path, images_path, monkeypatch, count):
+    methods = ("gradcam", "ebp", "lrp", "rap")[:count]
+    inputs = write_grid(tmp_path, images_path, seeds=(0,), models=("teacher",), methods=methods, localized=False)
+    overview = gather(inputs, images.read_split(images_path, "test"), images.read_info(images_path))
+    figure = Figure()
+    monkeypatch.setattr("roar_pipeline.report.figures.curves.saved_figure", lambda *paths: nullcontext(figure))
+    ends = overview.grid.clean, overview.grid.blank
+    roar_figure([], overview.panels("remove", "map_classes"), ends, (), "map_classes")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == count
+    for axes in shown[-min(count, 2) :]:
+        assert axes.xaxis.get_tick_params()["labelbottom"]
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [0.1, 0.2, 9.0], [5.0], [], [8.9, 9.0, 9.1, 9.2]])

@@ -39,7 +39,8 @@ ONE_LABEL = scoring_of(is_single_label=True, classes=CLASSES)
 
 @pytest.fixture(scope="module")
 def images_path(tmp_path_factory) -> Path:
-    return write_images(tmp_path_factory.mktemp("images"), classes=CLASSES)
+    unequal = {"train": 24, "validation": 8, "test": 18}
+    return write_images(tmp_path_factory.mktemp("images"), unequal, classes=CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,18 @@ def test_every_metric_of_one_label_has_a_figure_and_a_table(built):
     for words in ("[metrics]", "[scenes]", "segmentation", "objects", 'id="localization"'):
         assert words not in page
     assert "[retrain]" in page
+
+
+def test_where_classes_are_equally_frequent_balanced_accuracy_has_no_curves_of_its_own(tmp_path):
+    inputs = write_grid(tmp_path, write_images(tmp_path), seeds=(0,), models=("teacher",), localized=False)
+    (tmp_path / "report").mkdir()
+    build(tmp_path / "report", replace(inputs, settings=replace(inputs.settings, report=config.Report(examples=0))))
+    assert {p.name for p in (tmp_path / "report").glob("*.png")} == {"roar_accuracy.png", "roar_nll.png"}
+    page = page_text(tmp_path / "report")
+    assert "Grad-CAM: balanced accuracy" not in page
+    assert "has no curves of its own" in page
+    rows = read_csv(tmp_path / "report" / "results.csv")
+    assert all(float(row["balanced_accuracy"]) == pytest.approx(float(row["accuracy"])) for row in rows)
 
 
 def test_masks_bring_localization_and_its_settings(tmp_path):

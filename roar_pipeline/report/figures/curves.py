@@ -76,6 +76,8 @@ def roar_figure(
             axes.set_ylabel(f"{METRICS[metric].label}, {METRICS[metric].unit}")
         for axes in panel_axes.flat[len(panels) :]:
             axes.set_visible(False)
+        for axes in panel_axes.flat[len(panels) - columns : len(panels)]:
+            axes.tick_params(labelbottom=True)
         panel_wide, panel_tall = 4.95, 3.2
         figure.subplots_adjust(
             left=0.58 / wide,

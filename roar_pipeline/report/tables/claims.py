@@ -6,7 +6,7 @@ from roar_pipeline.report.claims import Claim, Difference
 from roar_pipeline.report.tables.estimates import estimate_texts, p_text
 from roar_pipeline.report.tables.table import Table, table_of_columns
 
-__all__ = ["claim_lines", "difference_table"]
+__all__ = ["brief_claims", "claim_lines", "difference_table"]
 
 
 def difference_table(differences: Sequence[Difference], title: str) -> Table:
@@ -32,3 +32,12 @@ def claim_lines(claims: Sequence[Claim]) -> list[tuple[str, str, str]]:
         )
         for claim in claims
     ]
+
+
+def brief_claims(claims: Sequence[Claim]) -> list[str]:
+    """Return verdict and text of the claims; methods of which the same is judged alike share a line."""
+    methods: dict[str, list[str]] = {}
+    for claim in claims:
+        statement = f"{claim.text.removeprefix(claim.method)} ({claim.measure})"
+        methods.setdefault(f"{claim.verdict}: {{}}{statement}", []).append(claim.method)
+    return [line.replace("{}", ", ".join(names), 1) for line, names in methods.items()]
