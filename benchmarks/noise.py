@@ -41,7 +41,7 @@ def trained(folder: Path, train: int, test: int) -> tuple[torch.nn.Module, engin
     model, info, split = classifiers.load(folder / "model.pt"), images.read_info(path), images.read_split(path, "test")
     device = torch.device("cpu")
     rows = torch.arange(test)
-    batch = batches.batch_of(batches.make_inputs(split.images, info.mean, info.std, device), rows)
+    batch = batches.batch_of(batches.make_inputs(split.images[:], info.mean, info.std, device), rows)
     with torch.inference_mode():
         top = model(batch).argmax(1)
     return model, engine.Batch(batch, split.ids, rows, top.clone()), batches.black_of(info.mean, info.std, device)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from roar_pipeline.networks.batches import Inputs
+    from roar_pipeline.networks.distillation import Targets
+    from roar_pipeline.networks.stored import AnyInputs
     from roar_pipeline.networks.training import Loss, TrainingData
 
 __all__ = [
@@ -83,7 +84,9 @@ def train_teacher(
         finished.load_weights(model, teacher.arch, Path(teacher.weights))
         teacher = dataclasses.replace(teacher, epochs=0)
     loss = training.classification_loss(label_kind(is_single_label=info.is_single_label).of_labels)
-    _fit(directory, model.to(device), images_path, teacher, seed=seed, fingerprint=fingerprint, loss=loss)
+    model.to(device)
+    in_memory = _fits(images_path, teacher, execution, device)
+    _fit(directory, model, images_path, teacher, seed=seed, fingerprint=fingerprint, loss=loss, in_memory=in_memory)
     return training.facts(device, execution)
 
 
@@ -107,17 +110,19 @@ def distill_student(
     info = _fitting_info(images_path, student)
     model = classifiers.build(student, len(info.classes), reduction=student.reduction, seed=seed).to(device)
     teacher = classifiers.load(objective.teacher_path, device) if objective.teacher_path else None
+    in_memory = _fits(images_path, student, execution, device)
     targets = None
     if teacher is not None:
         blank = torch.zeros(1, 3, info.height, info.width, device=device)
         distillation.check(objective.loss, objective.distillation, teacher, model, blank)
     if teacher is not None and student.augment == "none":
-        inputs = _on_device(images_path, images.read_split(images_path, "train"), device)
-        targets = distillation.all_targets(objective.loss, teacher, inputs, objective.distillation.layer)
+        targets = _cached_targets(images_path, objective, teacher, execution, in_memory=in_memory)
     kind = label_kind(is_single_label=info.is_single_label)
     loss = distillation.distillation_loss(objective.loss, objective.distillation, teacher, targets, kind)
-    _fit(directory, model, images_path, student, seed=seed, fingerprint=fingerprint, loss=loss)
-    return training.facts(device, execution)
+    _fit(directory, model, images_path, student, seed=seed, fingerprint=fingerprint, loss=loss, in_memory=in_memory)
+    is_cached = teacher is None or student.augment != "none" or targets is not None
+    # The last bits of a teacher's scores depend on the batch that it sees.
+    return training.facts(device, execution) | ({} if is_cached else {"targets": "of each batch"})
 
 
 def dump_control(directory: Path, *, images_path: Path, method: str, tie_seed: int, fingerprint: str) -> None:
@@ -144,7 +149,9 @@ def dump_maps(
     model = classifiers.load(model_path, device)
     facts = {**training.facts(device, execution), "dumped_together": len(directories)}
     try:
-        dumping.dump_explanations(directories, fingerprints, images_path, model, maps)
+        dumping.dump_explanations(
+            directories, fingerprints, images_path, model, maps, memory_share=execution.memory_share
+        )
     except SomeFailedError as error:
         error.facts = facts
         raise
@@ -181,7 +188,8 @@ def retrain(
     from roar_pipeline.networks import training
 
     device = training.set_up_device(execution)
-    train_cell(directory, cell, images_path, levels_path, fingerprint=fingerprint, device=device)
+    share = execution.memory_share
+    train_cell(directory, cell, images_path, levels_path, fingerprint=fingerprint, device=device, memory_share=share)
     return training.facts(device, execution)
 
 
@@ -216,30 +224,55 @@ def _fitting_info(images_path: Path, network: config.Network) -> images.Info:
     return info
 
 
-def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> "Inputs":
-    from roar_pipeline.networks.batches import make_inputs
+def _fits(images_path: Path, recipe: config.Training, execution: config.Execution, device: "torch.device") -> bool:
+    """Tell whether the images of a teacher's or student's training fit in the memory that a stage may take for them."""
+    from roar_pipeline.networks.stored import fits
+
+    names = images.SPLITS if recipe.epochs else ("validation", "test")
+    count = images.stored_bytes(images_path, names, photographs=recipe.augment == "resized_crop")
+    return fits(count, execution.memory_share, device)
+
+
+def _on_device(images_path: Path, split: images.Split, device: "torch.device") -> "AnyInputs":
+    from roar_pipeline.networks.stored import inputs_of
 
     info = images.read_info(images_path)
-    return make_inputs(split.images, info.mean, info.std, device)
+    return inputs_of(split.images, info.mean, info.std, device)
 
 
-def _training_data(images_path: Path, recipe: config.Training, device: "torch.device") -> "TrainingData":
+def _cached_targets(
+    images_path: Path, objective: Objective, teacher: "nn.Module", execution: config.Execution, *, in_memory: bool
+) -> "Targets | None":
+    """Return what the loss uses of the teacher for all training images; None if that takes too much memory."""
+    from roar_pipeline.networks import distillation
+    from roar_pipeline.networks.stored import room
+
+    device = next(teacher.parameters()).device
+    inputs = _on_device(images_path, images.read_split(images_path, "train", pixels=in_memory), device)
+    limit = room(execution.memory_share, device) - (images.stored_bytes(images_path) if in_memory else 0)
+    return distillation.all_targets(objective.loss, teacher, inputs, objective.distillation.layer, limit=limit)
+
+
+def _training_data(
+    images_path: Path, recipe: config.Training, device: "torch.device", *, in_memory: bool
+) -> "TrainingData":
     """Return the training data of a teacher or student.
 
     The inputs are the photographs if the recipe crops and photographs are stored, otherwise the images.
     """
-    from roar_pipeline.networks.crops import make_crop_inputs
     from roar_pipeline.networks.losses import label_kind
+    from roar_pipeline.networks.stored import inputs_of_crops
     from roar_pipeline.networks.training import TrainingData
 
     info = images.read_info(images_path)
     targets_of = label_kind(is_single_label=info.is_single_label).targets
-    photographs = images.read_training_photographs(images_path) if recipe.augment == "resized_crop" else None
+    is_cropped = recipe.augment == "resized_crop"
+    photographs = images.read_training_photographs(images_path, pixels=in_memory) if is_cropped else None
     if photographs is None:
-        split = images.read_split(images_path, "train")
+        split = images.read_split(images_path, "train", pixels=in_memory)
         return TrainingData(_on_device(images_path, split, device), targets_of(split.labels, device))
-    held = make_crop_inputs(photographs, info.mean, info.std, info.height, info.width, device)
-    return TrainingData(held, targets_of(photographs.labels, device))
+    crops = inputs_of_crops(photographs, info.mean, info.std, info.height, info.width, device)
+    return TrainingData(crops, targets_of(photographs.labels, device))
 
 
 def _fit(
@@ -251,6 +284,7 @@ def _fit(
     seed: int,
     fingerprint: str,
     loss: "Loss",
+    in_memory: bool,
 ) -> None:
     """Train a teacher or student on the training split, and save it with its figures."""
     from roar_pipeline.evaluation import scoring
@@ -261,7 +295,7 @@ def _fit(
     device = next(model.parameters()).device
     info = images.read_info(images_path)
     is_single_label = info.is_single_label
-    splits = images.read_splits(images_path, ("test", "validation"))
+    splits = images.read_splits(images_path, ("test", "validation"), pixels=in_memory)
     is_test = splits["validation"] is splits["test"]
     test_inputs = _on_device(images_path, splits["test"], device)
     validation_inputs = test_inputs if is_test else _on_device(images_path, splits["validation"], device)
@@ -274,7 +308,7 @@ def _fit(
     best_by = scoring.selecting_metric(is_single_label=is_single_label)
     history = []
     if recipe.epochs:
-        data = _training_data(images_path, recipe, device)
+        data = _training_data(images_path, recipe, device, in_memory=in_memory)
         history = training.train(
             model, data, recipe, seed=seed, checkpoint=checkpoint, loss=loss, validate=validate, best_by=best_by
         )

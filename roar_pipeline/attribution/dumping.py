@@ -37,6 +37,8 @@ def dump_explanations(
     images_path: Path,
     model: "nn.Module",
     settings: config.Maps,
+    *,
+    memory_share: float,
 ) -> None:
     """Write ``maps.h5`` of several methods: a map per image of every split, and one per pair to localize.
 
@@ -48,6 +50,7 @@ def dump_explanations(
         images_path: images.h5.
         model: to explain, on its device, in eval mode.
         settings: rule, layer, batch and the keys of the methods.
+        memory_share: of main memory, that the images may take; if they do not fit, they are read from disk.
 
     Raises:
         SomeFailedError: some methods cannot explain this model, or have maps that are not finite; the others succeeded.
@@ -56,12 +59,14 @@ def dump_explanations(
 
     from roar_pipeline.attribution import engine
     from roar_pipeline.attribution.targets import combine, explained_classes
-    from roar_pipeline.networks.batches import batch_of, black_of, make_inputs
+    from roar_pipeline.networks import stored
+    from roar_pipeline.networks.batches import batch_of, black_of
 
     device = next(model.parameters()).device
     info = images.read_info(images_path)
-    splits = images.distinct_splits(images.read_splits(images_path))
-    inputs = {name: make_inputs(s.images, info.mean, info.std, device) for name, s in splits.items()}
+    in_memory = stored.fits(images.stored_bytes(images_path), memory_share, device)
+    splits = images.distinct_splits(images.read_splits(images_path, pixels=in_memory))
+    inputs = {name: stored.inputs_of(s.images, info.mean, info.std, device) for name, s in splits.items()}
     black = black_of(info.mean, info.std, device)
     pairs = _pairs(splits["test"])
     failures: dict[str, Exception] = {}
@@ -78,7 +83,8 @@ def dump_explanations(
             class_index = pairs[rows, 1]
         else:
             image_rows = np.arange(rows.start, rows.stop)
-        batch = batch_of(inputs[split], torch.from_numpy(image_rows).to(device))
+        _, held, index_in_held = stored.held_rows(inputs[split], torch.from_numpy(image_rows))
+        batch = batch_of(held, index_in_held)
         with torch.inference_mode():
             scores: NDArray[np.float32] = model(batch).float().cpu().numpy()
         if group == "localization":
@@ -169,7 +175,7 @@ def _explain_chunk(names: Sequence[str], *arguments: Any) -> dict[str, NDArray[n
 def dump_control(path: Path, fingerprint: str, images_path: Path, method: MethodName, seed: int) -> None:
     """Write the maps of a control, which needs no model: no class is explained, and scores are NaN."""
     info = images.read_info(images_path)
-    splits = images.distinct_splits(images.read_splits(images_path))
+    splits = images.distinct_splits(images.read_splits(images_path, pixels=False))
     pairs = _pairs(splits["test"])
     control = CONTROLS[method.base]
 

@@ -24,4 +24,10 @@ class Execution:
     threads: int = setting(1, "The CPU threads of a worker process.", low=1, high=4096)
     retries: int = setting(2, "The retries of a stage after a transient error, such as a killed process.", low=0)
     page_port: int = setting(8083, "The port of the results' page on 127.0.0.1; luigid has its own.", low=1, high=65535)
+    memory_share: float = setting(
+        0.5,
+        "The share of main memory (and of a GPU's) that the images of a stage may take; it reads more from disk.",
+        low=0,
+        high=1,
+    )
     methods_per_process: int = setting(20, "The most methods of one model that share a pass over the images.", low=1)

@@ -20,8 +20,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from roar_pipeline.cache.rows import StoredRows
 from roar_pipeline.datasets.photographs import (
     Photographs,
+    photograph_bytes,
     read_photographs,
 )
 from roar_pipeline.datasets.source import SPLITS
@@ -40,6 +42,7 @@ __all__ = [
     "read_split",
     "read_splits",
     "read_training_photographs",
+    "stored_bytes",
 ]
 
 FILE = "images.h5"
@@ -53,7 +56,7 @@ FORMAT = "roar-pipeline images 1"
 
 @dataclass(frozen=True)
 class Split:
-    """One split in memory.
+    """One split, in memory but for its images, which may stay in the file.
 
     Attributes:
         ids: N image ids in the list's order. images: (N, H, W, 3), RGB 0..255. labels: (N, K), 1 where the
@@ -63,7 +66,7 @@ class Split:
     """
 
     ids: list[str]
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | StoredRows
     labels: npt.NDArray[np.uint8]
     segmentation: npt.NDArray[np.uint8]
     segmentation_rows: npt.NDArray[np.int64]
@@ -113,8 +116,8 @@ def _overlaps(file: Any) -> tuple[int, int, int]:
     return first, second, third
 
 
-def read_split(path: Path, split: str) -> Split:
-    """Read one of ``SPLITS`` of ``images.h5`` into memory.
+def read_split(path: Path, split: str, *, pixels: bool = True) -> Split:
+    """Read one of ``SPLITS`` of ``images.h5``; ``pixels`` as for ``read_splits``.
 
     Raises:
         InputError: the file is missing or not one that ``prepare`` wrote, or has no such split.
@@ -122,7 +125,7 @@ def read_split(path: Path, split: str) -> Split:
     if split not in SPLITS:
         raise InputError(f"There is no split '{split}'. Known: {', '.join(SPLITS)}.")
     with _open(path) as file:
-        return _read_split(file, split, pixels=True)
+        return _read_split(file, split, pixels=pixels)
 
 
 def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
@@ -130,7 +133,7 @@ def _read_split(file: Any, split: str, *, pixels: bool) -> Split:
     count = len(masks["rows"]) if split == "test" else 0
     return Split(
         ids=list(group["ids"].asstr()[:]),
-        images=group["images"][:] if pixels else group["images"][:0],
+        images=group["images"][:] if pixels else StoredRows(group["images"]),
         labels=group["labels"][:],
         segmentation=masks["segmentation"][:count],
         segmentation_rows=masks["rows"][:count],
@@ -145,7 +148,7 @@ def read_splits(
     Args:
         path: of ``images.h5``.
         names: of ``SPLITS``; a list under two names has the masks of the one that comes first.
-        pixels: if False, ``images`` of every split has no rows.
+        pixels: whether the images are read into memory; if not, their rows are read when they are indexed.
 
     Raises:
         InputError: the file is missing or not one that ``prepare`` wrote.
@@ -168,14 +171,39 @@ def distinct_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
     return {name: split for name, split in splits.items() if first_name(split, splits) == name}
 
 
-def read_training_photographs(path: Path) -> Photographs | None:
-    """Read the training split's photographs of ``images.h5`` into memory; None where ``train_side`` was 0.
+def read_training_photographs(path: Path, *, pixels: bool = True) -> Photographs | None:
+    """Read the training split's photographs of ``images.h5``; None where ``train_side`` was 0.
+
+    Args:
+        path: of ``images.h5``.
+        pixels: whether the photographs are read into memory; if not, they are read when they are due.
 
     Raises:
         InputError: the file is missing or not one that ``prepare`` wrote.
     """
     with _open(path) as file:
-        return read_photographs(file)
+        return read_photographs(file, pixels=pixels)
+
+
+def stored_bytes(path: Path, names: Iterable[str] = SPLITS, *, photographs: bool = False) -> int:
+    """Return the bytes of the images of splits, a list that serves as two of them counted once.
+
+    Args:
+        path: of ``images.h5``.
+        names: of ``SPLITS``.
+        photographs: count the training photographs, where there are any, instead of the training images.
+
+    Raises:
+        InputError: the file is missing or not one that ``prepare`` wrote.
+    """
+    with _open(path) as file:
+        counted: dict[str, int] = {}
+        for name in names:
+            if not any(file[other] == file[name] for other in counted):
+                counted[name] = int(file[name]["images"].nbytes)
+        if photographs and "train" in counted:
+            counted["train"] = photograph_bytes(file) or counted["train"]
+        return sum(counted.values())
 
 
 def _open(path: Path) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roar_pipeline.cache.hdf5 import allocate
+from roar_pipeline.cache.rows import StoredRows
 from roar_pipeline.datasets.faults import Faults
 from roar_pipeline.datasets.source import PhotographReader
 from roar_pipeline.progress import notify
@@ -22,6 +23,7 @@ __all__ = [
     "Photographs",
     "allocate_photographs",
     "byte_offsets",
+    "photograph_bytes",
     "photograph_sizes",
     "read_photographs",
     "store_photographs",
@@ -34,7 +36,7 @@ _SIZES, _VALUES = "photographs/sizes", "photograph_pixels/values"
 
 @dataclass(frozen=True)
 class Photographs:
-    """The training split's photographs in memory.
+    """The training split's photographs, whose pixels may stay in the file.
 
     Attributes:
         sizes: (N, 2), height and width. pixels: uint8, RGB 0..255, the (h, w, 3) of all photographs one after the
@@ -42,7 +44,7 @@ class Photographs:
     """
 
     sizes: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | StoredRows
     labels: npt.NDArray[np.uint8]
 
 
@@ -81,8 +83,14 @@ def store_photographs(file: Any, reader: PhotographReader, sizes: Sequence[tuple
             notify(row / len(sizes), f"photographs: {row} of {len(sizes)} images")
 
 
-def read_photographs(file: Any) -> Photographs | None:
-    """Read the photographs of an open ``images.h5``; None if it has none."""
+def read_photographs(file: Any, *, pixels: bool) -> Photographs | None:
+    """Read the photographs of an open ``images.h5``, with or without their pixels; None if it has none."""
     if _SIZES not in file:
         return None
-    return Photographs(file[_SIZES][:], file[_VALUES][:], file["train/labels"][:])
+    values = file[_VALUES][:] if pixels else StoredRows(file[_VALUES])
+    return Photographs(file[_SIZES][:], values, file["train/labels"][:])
+
+
+def photograph_bytes(file: Any) -> int:
+    """Return the bytes of the photographs of an open ``images.h5``; 0 if it has none."""
+    return int(file[_VALUES].nbytes) if _SIZES in file else 0

@@ -2,19 +2,38 @@
 
     process + images in memory + network + activations of a batch
 
+Images that take more than ``limit`` stay on disk: then a stage has some batches of them in memory.
+
 The factors were fitted to peaks of whole stages on a CPU (``benchmarks/memory.py``, table in ``benchmarks/README.md``),
 which differ by up to a fifth between runs, as heap fragmentation does; none exceeded its estimate. On a GPU, network
 and activations are in its own memory.
 Everything is in bytes. Nothing here imports torch.
 """
 
+import math
 from collections.abc import Iterable
+
+import psutil
 
 from roar_pipeline.config import Student, Training
 from roar_pipeline.estimates.cost import Cost, Size
 from roar_pipeline.methods import METHODS, MethodName
 
-__all__ = ["PREDICT_BATCH", "STREAMING", "cell", "images_per_pass", "light", "maps", "student", "teacher"]
+__all__ = [
+    "PREDICT_BATCH",
+    "READ_AHEAD",
+    "STREAMING",
+    "array_limit",
+    "cell",
+    "images_per_pass",
+    "light",
+    "maps",
+    "student",
+    "teacher",
+]
+
+READ_AHEAD = 2
+"""Batches of images on disk that are read while the network computes another."""
 
 PREDICT_BATCH = 64
 """Images per forward pass of predictions; fixed, as the last bits of scores depend on it."""
@@ -56,7 +75,12 @@ _STATES = {"adamw": 2, "sgd": 1}
 """State of an optimizer, in numbers per parameter."""
 
 
-def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
+def array_limit(share: float) -> int:
+    """Return the bytes that the images of a stage may take of this machine's main memory."""
+    return int(share * psutil.virtual_memory().total)
+
+
+def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool, limit: float = math.inf) -> int:
     """Return the memory of the training of a teacher.
 
     Args:
@@ -64,19 +88,32 @@ def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
         cost: of the teacher.
         recipe: batch, optimizer and checkpoint.
         on_gpu: whether the network is on a GPU.
+        limit: bytes that the images may take, such as ``array_limit``.
     """
     is_cropped = recipe.augment == "resized_crop" and size.photograph_bytes > 0
     train_bytes = size.photograph_bytes if is_cropped else _COLORS * size.train * size.pixels
     image_bytes = train_bytes + _COLORS * (size.validation + size.test) * size.pixels
-    return _process(on_gpu) + image_bytes + (0 if on_gpu else _training(size, cost, recipe))
+    per_image = max(train_bytes // max(size.train, 1), _COLORS * size.pixels)
+    held_bytes = _held(image_bytes, per_image, recipe.batch, limit)
+    return _process(on_gpu) + held_bytes + (0 if on_gpu else _training(size, cost, recipe))
 
 
-def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, teacher_cost: Cost, *, on_gpu: bool) -> int:
+def student(
+    size: Size,
+    cost: Cost,
+    recipe: Student,
+    loss: str,
+    layer: str,
+    teacher_cost: Cost,
+    *,
+    on_gpu: bool,
+    limit: float = math.inf,
+) -> int:
     """Return the memory of the training of a student: as of a teacher, and its teacher with that one's targets.
 
     Without augmentation the teacher predicts all images once, from a second copy of them, and its activations are kept
     for sswa. SWA's second derivative goes only through the modules above the matched layer, a max-pool and the head,
-    which is negligible.
+    which is negligible. Targets that do not fit beside the images are not kept.
 
     Args:
         size: of the data.
@@ -86,27 +123,31 @@ def student(size: Size, cost: Cost, recipe: Student, loss: str, layer: str, teac
         layer: the matched one.
         teacher_cost: of the teacher.
         on_gpu: whether the networks are on a GPU.
+        limit: bytes that the images, and then the targets, may take.
     """
-    alone = teacher(size, cost, recipe, on_gpu=on_gpu)
+    alone = teacher(size, cost, recipe, on_gpu=on_gpu, limit=limit)
     if loss == "plain":
         return alone
     is_cached = recipe.augment == "none"
-    targets = _COLORS * size.train * size.pixels if is_cached else 0
+    image_bytes = _COLORS * size.images * size.pixels
+    targets = _COLORS * size.train * size.pixels if is_cached and image_bytes <= limit else 0
     if on_gpu:
         return alone + targets
     if is_cached and loss == "sswa":
-        targets += 2 * _FLOAT * size.train * teacher_cost.matched_at(layer)  # batch by batch, and then joined
+        activations = 2 * _FLOAT * size.train * teacher_cost.matched_at(layer)  # batch by batch, and then joined
+        targets += int(min(activations, limit - image_bytes if image_bytes <= limit else limit))
     batch = min(PREDICT_BATCH if is_cached else recipe.batch, size.train)
     return alone + targets + _FLOAT * 2 * teacher_cost.parameters + _prediction(teacher_cost, batch)
 
 
-def cell(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool) -> int:
-    """Return the memory of a retrained cell: images, their removal levels and masks, and training."""
-    image_bytes = (_COLORS + 2) * size.images * size.pixels
-    return _process(on_gpu) + image_bytes + (0 if on_gpu else _training(size, cost, recipe))
+def cell(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool, limit: float = math.inf) -> int:
+    """Return the memory of a retrained cell: images, their removal levels, and training; ``limit`` as for a teacher."""
+    per_image = (_COLORS + 1) * size.pixels
+    held_bytes = _held(per_image * size.images, per_image, recipe.batch, limit)
+    return _process(on_gpu) + held_bytes + (0 if on_gpu else _training(size, cost, recipe))
 
 
-def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: bool) -> int:
+def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: bool, limit: float = math.inf) -> int:
     """Return the memory of a dump of maps.
 
     Args:
@@ -115,8 +156,10 @@ def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: 
         batch: images and pairs per pass.
         methods: computed together; a custom function counts as the costliest built-in method.
         on_gpu: whether the network is on a GPU.
+        limit: bytes that the images may take.
     """
-    image_bytes = size.pixels * (_COLORS * size.images + size.masks)
+    per_image = _COLORS * size.pixels
+    image_bytes = _held(per_image * size.images, per_image, batch, limit) + size.pixels * size.masks
     raws = {METHODS[base].raw if (base := MethodName.parse(name).base) in METHODS else "" for name in methods}
     network = 2 * _FLOAT * cost.parameters + batch * _explanation(cost, raws)
     return _process(on_gpu) + image_bytes + (0 if on_gpu else network)
@@ -137,12 +180,17 @@ def images_per_pass(cost: Cost, batch: int, limit: int) -> int:
 
 
 def light(size: Size) -> int:
-    """Return the memory of a stage without torch that reads images, masks, and the maps of the masks' classes.
+    """Return the memory of a stage without torch that reads masks, and the maps of the masks' classes.
 
-    Two classes per mask, one where an image has one label.
+    Two classes per mask, one where an image has one label. Images are read some at a time.
     """
     classes = 1 if size.is_single_label else 2
-    return STREAMING + size.pixels * (_COLORS * size.images + (1 + classes * _FLOAT) * size.masks)
+    return STREAMING + size.pixels * (1 + classes * _FLOAT) * size.masks
+
+
+def _held(image_bytes: int, per_image: int, batch: int, limit: float) -> int:
+    """Return the memory of images: all of them, or of the batches that are read ahead, in use, and being freed."""
+    return image_bytes if image_bytes <= limit else (READ_AHEAD + 2) * max(batch, PREDICT_BATCH) * per_image
 
 
 def _process(on_gpu: bool) -> int:

@@ -22,7 +22,7 @@ def localize(images_path: Path, maps_path: Path, model: str | None, method: str,
         ``is_predicted``), None for a control, which has no model. ``zero_maps`` counts maps without any positive value.
         A pair whose mask is empty or fills the image has AUC None and counts as undefined.
     """
-    split = read_split(images_path, "test")
+    split = read_split(images_path, "test", pixels=False)
     pairs = read_pairs(maps_path)
     is_single_label = read_info(images_path).is_single_label
     is_predicted = _top_classes(maps_path, pairs) if is_single_label else pairs.scores > 0

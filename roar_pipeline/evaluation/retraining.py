@@ -12,8 +12,7 @@ from roar_pipeline.cache.files import write_array, write_json
 from roar_pipeline.datasets import images
 from roar_pipeline.evaluation import scoring
 from roar_pipeline.evaluation.cells import Cell
-from roar_pipeline.networks import classifiers, training
-from roar_pipeline.networks.batches import Inputs, make_inputs, with_removal
+from roar_pipeline.networks import classifiers, stored, training
 from roar_pipeline.networks.checkpoints import Checkpoint
 from roar_pipeline.networks.losses import label_kind
 from roar_pipeline.removal.audits import removal_audits
@@ -30,6 +29,7 @@ def train_cell(
     *,
     fingerprint: str,
     device: torch.device,
+    memory_share: float,
 ) -> None:
     """Train a network from scratch and write its ``metrics.json``, ``scores.npy`` and, if ``save_model``, ``model.pt``.
 
@@ -40,21 +40,25 @@ def train_cell(
         directory: of the result.
         cell: the removal and the network.
         images_path: images.h5.
-        levels_path: levels.h5, read once; None at 0 and at 100 percent.
+        levels_path: levels.h5; None at 0 and at 100 percent.
         fingerprint: of the result.
         device: to train on.
+        memory_share: of main memory, that images and levels may take; if they do not fit, they are read from disk.
     """
     info = images.read_info(images_path)
     classifiers.check_size(cell.recipe, len(info.classes), info.height, info.width)
-    splits = images.read_splits(images_path)
-    levels = None if levels_path is None else read_all_levels(levels_path)
+    in_memory = stored.fits(images.stored_bytes(images_path) * 4 // 3, memory_share, device)  # three colors and a level
+    splits = images.read_splits(images_path, pixels=in_memory)
+    levels = None if levels_path is None else read_all_levels(levels_path, in_memory=in_memory)
 
-    def inputs_of(name: str) -> Inputs:
-        inputs = make_inputs(splits[name].images, info.mean, info.std, device)
+    def inputs_of(name: str) -> stored.AnyInputs:
+        inputs = stored.inputs_of(splits[name].images, info.mean, info.std, device)
         ranks = _uniform_levels(splits[name], cell.percent) if levels is None else levels[name].levels
         if ranks is None:
             return inputs
-        return with_removal(inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only)
+        return stored.removed_inputs(
+            inputs, ranks, cell.percent, cell.direction, fill=cell.fill, masks_only=cell.masks_only
+        )
 
     model = classifiers.build(cell.recipe, len(info.classes), seed=cell.seed).to(device)
     kind = label_kind(is_single_label=info.is_single_label)
@@ -89,5 +93,5 @@ def train_cell(
 
 
 def _uniform_levels(split: images.Split, percent: int) -> np.ndarray | None:
-    """Return the levels of a cell that depends on no map: none at 0 percent, 1 everywhere at 100."""
-    return None if percent == 0 else np.ones(split.images.shape[:3], dtype=np.uint8)
+    """Return the levels of a cell that depends on no map: none at 0 percent, 1 everywhere at 100, which take a byte."""
+    return None if percent == 0 else np.broadcast_to(np.uint8(1), split.images.shape[:3])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from roar_pipeline.config import Distillation
 from roar_pipeline.errors import InputError
-from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.batches import batch_of
 from roar_pipeline.networks.layers import channel_maps, find_layer, graph_above, last_output
 from roar_pipeline.networks.losses import SEVERAL_LABELS, LabelKind
+from roar_pipeline.networks.stored import AnyInputs, in_batches
 from roar_pipeline.networks.training import PREDICT_BATCH, Loss, classification_loss
 
 __all__ = [
@@ -53,6 +54,12 @@ class Targets:
         """Return the rows at ``index``."""
         rows = (None if value is None else value[index] for value in (self.maps, self.activations, self.weights))
         return Targets(self.scores[index], *rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        tensors = (self.scores, self.maps, self.activations, self.weights)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 _MATCHING = ("ewa", "swa", "sswa")
@@ -185,10 +192,21 @@ def check(name: str, settings: Distillation, teacher: nn.Module, student: nn.Mod
     match(*maps)
 
 
-def all_targets(loss: str, teacher: nn.Module, inputs: Inputs, layer: str) -> Targets:
-    """Compute what ``loss`` uses of the teacher (in eval mode) for all images, as they are without augmentation."""
-    chunks = torch.arange(len(inputs), device=inputs.device).split(PREDICT_BATCH)
-    return concatenate(teacher_targets(loss, teacher, batch_of(inputs, index), layer) for index in chunks)
+def all_targets(
+    loss: str, teacher: nn.Module, inputs: AnyInputs, layer: str, *, limit: int | None = None
+) -> Targets | None:
+    """Compute what ``loss`` uses of the teacher (in eval mode) for all images, as they are without augmentation.
+
+    Returns:
+        The targets; None if they would take more than ``limit`` bytes, twice their size while they are joined.
+    """
+    chunks: list[Targets] = []
+    for _, held, rows in in_batches(inputs, torch.arange(len(inputs)), PREDICT_BATCH):
+        targets = teacher_targets(loss, teacher, batch_of(held, rows), layer)
+        if not chunks and limit is not None and 2 * targets.nbytes / len(rows) * len(inputs) > limit:
+            return None
+        chunks.append(targets)
+    return concatenate(chunks)
 
 
 def distillation_loss(

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from roar_pipeline.config import Execution, Training
 from roar_pipeline.errors import InputError
 from roar_pipeline.estimates.memory import PREDICT_BATCH
-from roar_pipeline.networks.batches import Inputs, batch_of
+from roar_pipeline.networks.batches import batch_of
 from roar_pipeline.networks.checkpoints import Checkpoint, TrainingState
-from roar_pipeline.networks.crops import CropInputs
 from roar_pipeline.networks.losses import soft_margin
+from roar_pipeline.networks.stored import AnyInputs, in_batches
 from roar_pipeline.progress import notify
 from roar_pipeline.seeds import derived_seed
 
@@ -64,9 +64,9 @@ the same amount at every step therefore draws by (seed, epoch, step) alone.
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a network trains on, all of it in memory and on one device."""
+    """What a network trains on: labels in memory and on the device, images there as well or on disk."""
 
-    inputs: Inputs | CropInputs
+    inputs: AnyInputs
     """N images or photographs."""
     labels: Tensor
     """Multi-hot (N, K), float; or class indices (N,), int64."""
@@ -205,14 +205,14 @@ def train_epoch(state: TrainingState, data: TrainingData, recipe: Training, loss
     torch.manual_seed(derived_seed(seed, "dropout", epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     loss_generator = torch.Generator().manual_seed(derived_seed(seed, "loss", epoch))
-    order = torch.randperm(len(inputs), generator=generator).to(device)
+    order = torch.randperm(len(inputs), generator=generator)
     batch = min(recipe.batch, len(inputs))
     steps = _steps(len(inputs), recipe)
     total = torch.zeros((), device=device)
     state.model.train()
     order = order[: steps * batch]
-    for step, index in enumerate(order.split(batch)):
-        images = batch_of(inputs, index, recipe.augment, generator)
+    for step, (index, held, rows) in enumerate(in_batches(inputs, order, batch)):
+        images = batch_of(held, rows, recipe.augment, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             value = loss(state.model, images, data.labels[index], index, loss_generator)
         state.optimizer.zero_grad(set_to_none=True)
@@ -233,15 +233,14 @@ def _progress_line(epoch: int, epochs: int, loss: float | None, pace: float) -> 
     return f"epoch {epoch}/{epochs}{loss_text}, {pace:,.0f} images/s"
 
 
-def predict(model: nn.Module, inputs: Inputs, batch: int = PREDICT_BATCH) -> np.ndarray:
+def predict(model: nn.Module, inputs: AnyInputs, batch: int = PREDICT_BATCH) -> np.ndarray:
     """Return the scores, float32 (N, K), of all images; the model's mode is restored."""
-    device = inputs.device
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            chunks = torch.arange(len(inputs), device=device).split(batch)
-            scores = torch.cat([model(batch_of(inputs, index)) for index in chunks])
+            batches = in_batches(inputs, torch.arange(len(inputs)), batch)
+            scores = torch.cat([model(batch_of(held, rows)) for _, held, rows in batches])
     finally:
         model.train(was_training)
     result: np.ndarray = scores.float().cpu().numpy()

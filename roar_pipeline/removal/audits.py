@@ -3,16 +3,21 @@
 Legend: N images, M of them with a segmentation, H x W pixels.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from roar_pipeline.cache.rows import StoredRows
 from roar_pipeline.datasets.masks import is_object
 from roar_pipeline.removal.ranking import check_direction, finite_values, removed, removed_counts
 
 __all__ = ["Levels", "object_shares", "removal_audits", "tied_shares", "total_variation"]
+
+_BLOCK = 256
+"""Images per read of levels that are only counted."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Levels:
     """The removal levels of a split and their audits."""
 
     ids: list[str]
-    levels: NDArray[np.uint8]
-    """(N, H, W), the percentage at which each pixel is removed, 1..100."""
+    levels: NDArray[np.uint8] | StoredRows
+    """(N, H, W), the percentage at which each pixel is removed, 1..100; they may stay in the file."""
     tied_shares: dict[str, NDArray[np.float64]]
     """By direction: (101,), at each percentage the share of removed pixels decided by ties, mean over images."""
     total_variation: NDArray[np.float64]
@@ -103,7 +108,7 @@ def removal_audits(splits: Mapping[str, Levels], percent: int, direction: str) -
     audits: dict[str, float | int | None] = {"asked_percent": percent if direction == "remove" else 100 - percent}
     splits = {name: splits[name] for name in ("train", "test")}
     for name, split_levels in splits.items():
-        audits[f"actual_percent_{name}"] = 100 * float(removed(split_levels.levels, percent, direction).mean())
+        audits[f"actual_percent_{name}"] = 100 * _removed_share(split_levels.levels, percent, direction)
     for name, split_levels in splits.items():
         audits[f"tied_share_{name}"] = float(split_levels.tied_shares[direction][percent])
     for name, split_levels in splits.items():
@@ -113,6 +118,13 @@ def removal_audits(splits: Mapping[str, Levels], percent: int, direction: str) -
     audits["object_share"] = _defined(float(splits["test"].object_shares[direction][percent]))
     audits["total_variation"] = float(splits["test"].total_variation.mean())
     return audits
+
+
+def _removed_share(levels: NDArray[np.uint8] | StoredRows, percent: int, direction: str) -> float:
+    """Return the share of the pixels that are removed, block by block."""
+    starts = range(0, len(levels), _BLOCK)
+    counts = [int(removed(levels[start : start + _BLOCK], percent, direction).sum()) for start in starts]
+    return sum(counts) / math.prod(levels.shape)
 
 
 def _defined(value: float) -> float | None:

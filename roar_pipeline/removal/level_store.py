@@ -16,6 +16,7 @@ import numpy as np
 
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.hdf5 import allocate, created, open_group, reserve, text_of, write_column
+from roar_pipeline.cache.rows import StoredRows
 from roar_pipeline.datasets.images import SPLITS, Split, first_name
 from roar_pipeline.progress import notify
 from roar_pipeline.removal import audits
@@ -100,26 +101,26 @@ def _audit(group: h5py.Group, maps_path: Path, name: str, split: Split, *, shuff
         group.attrs.modify("explained_as_labels", np.float64((explained == split.labels).all(axis=1).mean()))
 
 
-def read_levels(path: Path, split: str) -> Levels:
-    """Read the removal levels of ``train``, ``validation`` or ``test``."""
+def read_levels(path: Path, split: str, *, in_memory: bool = True) -> Levels:
+    """Read the removal levels of ``train``, ``validation`` or ``test``; if not into memory, their rows when indexed."""
     with open_group(path, split) as group:
-        return _levels_of(group)
+        return _levels_of(group, in_memory=in_memory)
 
 
-def read_all_levels(path: Path) -> dict[str, Levels]:
+def read_all_levels(path: Path, *, in_memory: bool = True) -> dict[str, Levels]:
     """Read the removal levels of all splits; a split under two names is read once, as one object."""
     levels: dict[str, Levels] = {}
     with open_group(path, "/") as file:
         for name in SPLITS:
             same = next((other for other in levels if file[other] == file[name]), None)
-            levels[name] = levels[same] if same else _levels_of(file[name])
+            levels[name] = levels[same] if same else _levels_of(file[name], in_memory=in_memory)
     return levels
 
 
-def _levels_of(group: h5py.Group) -> Levels:
+def _levels_of(group: h5py.Group, *, in_memory: bool) -> Levels:
     return Levels(
         ids=text_of(group["ids"][()]),
-        levels=group["levels"][()],
+        levels=group["levels"][()] if in_memory else StoredRows(group["levels"]),
         tied_shares={d: group[f"tied_shares_{d}"][()] for d in DIRECTIONS},
         total_variation=group["total_variation"][()],
         object_shares={d: group[f"object_shares_{d}"][()] for d in DIRECTIONS},

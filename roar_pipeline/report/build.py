@@ -36,7 +36,7 @@ def build(directory: Path, inputs: ReportInputs) -> None:
     Raises:
         ValueError: a cell, or a direction's random control, is neither a result nor a missing one.
     """
-    info, test = images.read_info(inputs.images_path), images.read_split(inputs.images_path, "test")
+    info, test = images.read_info(inputs.images_path), images.read_split(inputs.images_path, "test", pixels=False)
     overview = gather(inputs, test, info)
     claims = judge_claims(overview, inputs.settings.report.par_margin / 100)
     results = requested_results(inputs)

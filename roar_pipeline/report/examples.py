@@ -95,7 +95,7 @@ def read_examples(
     for source in sources:
         if source.levels_path is None:
             continue
-        levels = read_levels(source.levels_path, "test").levels
+        levels = read_levels(source.levels_path, "test", in_memory=False).levels
         for example_rows, row in zip(rows_of_examples, rows, strict=True):
             removed_masks = [removed(levels[row], percent, direction) for percent in percents]
             pictures = tuple(np.where(mask[..., None], fill, split.images[row]) for mask in removed_masks)

@@ -108,28 +108,28 @@ def teacher_demand() -> Demand:
     recipe, size = settings().teacher, data_size()
     if recipe.is_finished:
         size = dataclasses.replace(size, train=0, photograph_bytes=0)
-    need = memory.teacher(size, network_cost(recipe), recipe, on_gpu=_on_gpu())
-    return Demand(_megabytes(need), uses_network=True, remedy="Lower [teacher] batch.")
+    need = memory.teacher(size, network_cost(recipe), recipe, on_gpu=_on_gpu(), limit=_limit())
+    return Demand(_megabytes(need), uses_network=True, remedy=_remedy("[teacher] batch"))
 
 
 def student_demand(recipe: config.Student, loss: str) -> Demand:
     """Return the demand of a student's training, with its teacher in memory."""
     cost, teacher_cost = network_cost(recipe, recipe.reduction), network_cost(settings().teacher)
     layer = settings().distillation.layer
-    need = memory.student(data_size(), cost, recipe, loss, layer, teacher_cost, on_gpu=_on_gpu())
-    return Demand(_megabytes(need), uses_network=True, remedy="Lower [student] batch.")
+    need = memory.student(data_size(), cost, recipe, loss, layer, teacher_cost, on_gpu=_on_gpu(), limit=_limit())
+    return Demand(_megabytes(need), uses_network=True, remedy=_remedy("[student] batch"))
 
 
 def cell_demand() -> Demand:
     """Return the demand of a retrained cell."""
-    return _cell_demand(settings().retrain, settings().dataset, data_size(), on_gpu=_on_gpu())
+    return _cell_demand(settings().retrain, settings().dataset, data_size(), on_gpu=_on_gpu(), limit=_limit())
 
 
 @functools.cache
-def _cell_demand(recipe: config.Retrain, dataset: config.Dataset, size: Size, *, on_gpu: bool) -> Demand:
+def _cell_demand(recipe: config.Retrain, dataset: config.Dataset, size: Size, *, on_gpu: bool, limit: int) -> Demand:
     """Return the demand of a cell; cached, as a grid has thousands of them with the same settings."""
-    need = memory.cell(size, _network_cost(recipe, dataset, 1), recipe, on_gpu=on_gpu)
-    return Demand(_megabytes(need), uses_network=True, remedy="Lower [retrain] batch.")
+    need = memory.cell(size, _network_cost(recipe, dataset, 1), recipe, on_gpu=on_gpu, limit=limit)
+    return Demand(_megabytes(need), uses_network=True, remedy=_remedy("[retrain] batch"))
 
 
 def maps_demand(model: str) -> Demand:
@@ -137,8 +137,9 @@ def maps_demand(model: str) -> Demand:
 
     It is equal for all methods, as the scheduler batches only tasks with equal resources.
     """
-    need = memory.maps(data_size(), explained_cost(model), maps_settings(model).batch, METHODS, on_gpu=_on_gpu())
-    return Demand(_megabytes(need), uses_network=True, remedy="Lower [maps] memory_mb or batch.")
+    batch = maps_settings(model).batch
+    need = memory.maps(data_size(), explained_cost(model), batch, METHODS, on_gpu=_on_gpu(), limit=_limit())
+    return Demand(_megabytes(need), uses_network=True, remedy=_remedy("[maps] memory_mb or batch"))
 
 
 def maps_settings(model: str) -> config.Maps:
@@ -195,6 +196,14 @@ def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
 
 def _data_root(dataset: config.Dataset) -> Path:
     return Path(dataset.root).expanduser()
+
+
+def _limit() -> int:
+    return memory.array_limit(settings().execution.memory_share)
+
+
+def _remedy(key: str) -> str:
+    return f"Lower {key}, or [execution] memory_share."
 
 
 def _megabytes(count: int) -> int:

@@ -167,7 +167,7 @@ def test_a_stage_that_needs_more_memory_than_the_machine_has_runs_alone_with_a_w
     (warning,) = resources.shortages([*tasks_, DemandingTask("Report", resources.light_demand())])
     need = f"{demand.memory_mb / 1e3:.1f}"
     assert f"FineTuneTeacher needs about {need} GB of memory, and tasks may take 9.0 GB" in warning
-    assert warning.endswith("it runs alone, and may be killed. Lower [teacher] batch.")
+    assert warning.endswith("it runs alone, and may be killed. Lower [teacher] batch, or [execution] memory_share.")
 
 
 class DemandingTask:
