@@ -95,7 +95,7 @@ def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool, limit: fl
     image_bytes = train_bytes + _COLORS * (size.validation + size.test) * size.pixels
     per_image = max(train_bytes // max(size.train, 1), _COLORS * size.pixels)
     held_bytes = _held(image_bytes, per_image, recipe.batch, limit)
-    return _process(on_gpu) + held_bytes + (0 if on_gpu else _training(size, cost, recipe))
+    return _process(on_gpu) + held_bytes + _labels(size) + (0 if on_gpu else _training(size, cost, recipe))
 
 
 def student(
@@ -144,7 +144,7 @@ def cell(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool, limit: float
     """Return the memory of a retrained cell: images, their removal levels, and training; ``limit`` as for a teacher."""
     per_image = (_COLORS + 1) * size.pixels
     held_bytes = _held(per_image * size.images, per_image, recipe.batch, limit)
-    return _process(on_gpu) + held_bytes + (0 if on_gpu else _training(size, cost, recipe))
+    return _process(on_gpu) + held_bytes + _labels(size) + (0 if on_gpu else _training(size, cost, recipe))
 
 
 def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: bool, limit: float = math.inf) -> int:
@@ -162,7 +162,7 @@ def maps(size: Size, cost: Cost, batch: int, methods: Iterable[str], *, on_gpu: 
     image_bytes = _held(per_image * size.images, per_image, batch, limit) + size.pixels * size.masks
     raws = {METHODS[base].raw if (base := MethodName.parse(name).base) in METHODS else "" for name in methods}
     network = 2 * _FLOAT * cost.parameters + batch * _explanation(cost, raws)
-    return _process(on_gpu) + image_bytes + (0 if on_gpu else network)
+    return _process(on_gpu) + image_bytes + _labels(size) + (0 if on_gpu else network)
 
 
 def images_per_pass(cost: Cost, batch: int, limit: int) -> int:
@@ -185,12 +185,17 @@ def light(size: Size) -> int:
     Two classes per mask, one where an image has one label. Images are read some at a time.
     """
     classes = 1 if size.is_single_label else 2
-    return STREAMING + size.pixels * (1 + classes * _FLOAT) * size.masks
+    return STREAMING + size.pixels * (1 + classes * _FLOAT) * size.masks + _labels(size)
 
 
 def _held(image_bytes: int, per_image: int, batch: int, limit: float) -> int:
     """Return the memory of images: all of them, or of the batches that are read ahead, in use, and being freed."""
     return image_bytes if image_bytes <= limit else (READ_AHEAD + 2) * max(batch, PREDICT_BATCH) * per_image
+
+
+def _labels(size: Size) -> int:
+    """Return the memory of the labels, which no stage leaves on disk: as stored, and as targets."""
+    return size.images * (size.classes + (8 if size.is_single_label else _FLOAT * size.classes))
 
 
 def _process(on_gpu: bool) -> int:

@@ -185,15 +185,17 @@ def in_batches(inputs: AnyInputs, order: Tensor, batch: int) -> Iterator[HeldBat
         for index in order.to(inputs.device).split(batch):
             yield HeldBatch(index, inputs, index)
         return
-    pending: deque[tuple[Tensor, Future[tuple[Tensor, ...]]]] = deque()
+    pending: deque[tuple[Tensor, Future[list[Tensor]]]] = deque()
     pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     try:
         for index in order.split(batch):
-            pending.append((index, pool.submit(_read, inputs, index.numpy())))
+            pending.append((index, pool.submit(_read, inputs, index)))
             if len(pending) > READ_AHEAD:
-                yield _held(inputs, *pending.popleft())
+                first, read = pending.popleft()
+                yield _held(inputs, first, read.result())
         while pending:
-            yield _held(inputs, *pending.popleft())
+            first, read = pending.popleft()
+            yield _held(inputs, first, read.result())
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -203,20 +205,17 @@ def held_rows(inputs: AnyInputs, index: Tensor) -> HeldBatch:
     if isinstance(inputs, Inputs | CropInputs):
         index = index.to(inputs.device)
         return HeldBatch(index, inputs, index)
-    return _hold(inputs, index, _read(inputs, index.numpy()))
+    return _held(inputs, index, _read(inputs, index))
 
 
-def _read(inputs: StoredInputs | StoredCrops, rows: np.ndarray) -> tuple[Tensor, ...]:
-    tensors = inputs.read(rows)
-    return tuple(tensor.pin_memory() for tensor in tensors) if inputs.device.type == "cuda" else tensors
+def _read(inputs: StoredInputs | StoredCrops, index: Tensor) -> list[Tensor]:
+    """Read a batch, in any thread: its rows and what ``inputs.read`` returns, on the CPU."""
+    tensors = [index, *inputs.read(index.numpy())]
+    return [tensor.pin_memory() for tensor in tensors] if inputs.device.type == "cuda" else tensors
 
 
-def _held(inputs: StoredInputs | StoredCrops, index: Tensor, read: "Future[tuple[Tensor, ...]]") -> HeldBatch:
-    return _hold(inputs, index, read.result())
-
-
-def _hold(inputs: StoredInputs | StoredCrops, index: Tensor, tensors: tuple[Tensor, ...]) -> HeldBatch:
-    device = inputs.device
-    on_device = [tensor.to(device, non_blocking=True) for tensor in tensors]
-    rows = torch.arange(len(index), device=device)
-    return HeldBatch(index.to(device), inputs.hold(index.numpy(), *on_device), rows)
+def _held(inputs: StoredInputs | StoredCrops, index: Tensor, read: list[Tensor]) -> HeldBatch:
+    """Move a batch to the device. From pinned memory nothing waits for the GPU's earlier work."""
+    in_split, *tensors = (tensor.to(inputs.device, non_blocking=True) for tensor in read)
+    held = inputs.hold(index.numpy(), *tensors)
+    return HeldBatch(in_split, held, torch.arange(len(index), device=inputs.device))

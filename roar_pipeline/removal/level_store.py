@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from roar_pipeline.cache.files import whole_file
 from roar_pipeline.cache.hdf5 import allocate, created, open_group, reserve, text_of, write_column
@@ -27,6 +28,8 @@ from roar_pipeline.seeds import derived_seed
 __all__ = ["read_all_levels", "read_levels", "write_levels"]
 
 _MAPS_PER_REPORT = 64
+_BLOCK = 4096
+"""Images per read of their explained classes."""
 
 
 def write_levels(
@@ -96,9 +99,19 @@ def _audit(group: h5py.Group, maps_path: Path, name: str, split: Split, *, shuff
     for direction in DIRECTIONS:
         group[f"object_shares_{direction}"][...] = audits.object_shares(levels, split.segmentation, direction)
     with open_group(maps_path, name) as data:
-        explained = data["explained"][()]
-    if explained.any() and not shuffled:
-        group.attrs.modify("explained_as_labels", np.float64((explained == split.labels).all(axis=1).mean()))
+        share = _share_as_labels(data["explained"], split.labels)
+    if share is not None and not shuffled:
+        group.attrs.modify("explained_as_labels", np.float64(share))
+
+
+def _share_as_labels(explained: h5py.Dataset, labels: NDArray[np.uint8]) -> float | None:
+    """Return the share of images whose explained classes are their labels (N, K); None where no class is explained."""
+    count, is_any = 0, False
+    for start in range(0, len(labels), _BLOCK):
+        rows = explained[start : start + _BLOCK]
+        is_any |= bool(rows.any())
+        count += int((rows == labels[start : start + _BLOCK]).all(axis=1).sum())
+    return count / len(labels) if is_any else None
 
 
 def read_levels(path: Path, split: str, *, in_memory: bool = True) -> Levels:

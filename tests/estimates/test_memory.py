@@ -98,12 +98,20 @@ def test_on_a_gpu_the_batch_takes_no_main_memory() -> None:
 
 
 def test_images_are_held() -> None:
-    """uint8, three colors; a split that validates and tests is held once; a cell has its levels too."""
+    """uint8, three colors; a split that validates and tests is held once; a cell has its levels too.
+
+    Labels: a byte and a float for each of 20 classes.
+    """
+    labels = 20 * 5
     size, bigger = few(1000), few(2000)
     own = cost(VGG16), Teacher(batch=8)
-    assert memory.teacher(bigger, *own, on_gpu=True) - memory.teacher(size, *own, on_gpu=True) == 3 * 1000 * 227**2
+    assert memory.teacher(bigger, *own, on_gpu=True) - memory.teacher(size, *own, on_gpu=True) == 1000 * (
+        3 * 227**2 + labels
+    )
     shared = dataclasses.replace(size, validation=0)
-    assert memory.teacher(size, *own, on_gpu=True) - memory.teacher(shared, *own, on_gpu=True) == 3 * 8 * 227**2
+    assert memory.teacher(size, *own, on_gpu=True) - memory.teacher(shared, *own, on_gpu=True) == 8 * (
+        3 * 227**2 + labels
+    )
     kept = dataclasses.replace(size, photograph_bytes=10**9)
     crops = dataclasses.replace(own[1], augment="resized_crop")
     assert memory.teacher(kept, *own, on_gpu=True) == memory.teacher(size, *own, on_gpu=True), "nothing reads them"
@@ -111,7 +119,7 @@ def test_images_are_held() -> None:
     assert with_crops - memory.teacher(size, *own, on_gpu=True) == 10**9 - 3 * 1000 * 227**2
     recipe = Retrain(batch=8)
     of_cell = [memory.cell(s, cost(VGG11), recipe, on_gpu=True) for s in (size, bigger)]
-    assert of_cell[1] - of_cell[0] == 4 * 1000 * 227**2
+    assert of_cell[1] - of_cell[0] == 1000 * (4 * 227**2 + labels)
 
 
 def test_as_many_images_as_fit_are_explained_at_a_time() -> None:
@@ -142,6 +150,37 @@ def test_nothing_here_imports_torch() -> None:
 
 
 def test_localization_of_one_label_holds_one_map_per_mask() -> None:
-    """Instead of two: float32 maps of as many pixels."""
+    """Instead of two: float32 maps of as many pixels. And the index of a label instead of a float per class."""
     one = dataclasses.replace(SMALL, is_single_label=True)
-    assert memory.light(SMALL) - memory.light(one) == 4 * SMALL.masks * SMALL.pixels > 0
+    labels = SMALL.images * (20 * 5 - (20 + 8))
+    assert memory.light(SMALL) - memory.light(one) == 4 * SMALL.masks * SMALL.pixels + labels > labels
+
+
+def test_images_on_disk_count_as_the_batches_that_are_read() -> None:
+    """Two read ahead, one in use, one being freed; at least as large as those of predictions."""
+    size, network = few(5000), cost(VGG11)
+    held = memory.cell(size, network, Retrain(batch=128), on_gpu=True)
+    arrays = 4 * 5016 * 227**2
+    assert memory.cell(size, network, Retrain(batch=128), on_gpu=True, limit=arrays) == held
+    for batch, counted in ((128, 128), (16, 64)):
+        on_disk = memory.cell(size, network, Retrain(batch=batch), on_gpu=True, limit=arrays - 1)
+        assert held - on_disk == arrays - 4 * counted * 4 * 227**2
+    of_maps = [memory.maps(size, network, 64, WALK, on_gpu=True, limit=limit) for limit in (arrays, 0)]
+    assert of_maps[0] - of_maps[1] == 3 * (5016 - 4 * 64) * 227**2
+    photographs = dataclasses.replace(size, photograph_bytes=5000 * 10**6)
+    crops = Teacher(batch=64, augment="resized_crop")
+    of_crops = memory.teacher(photographs, network, crops, on_gpu=True, limit=0)
+    assert of_crops == memory.teacher(size, network, crops, on_gpu=True, limit=0) + 4 * 64 * (10**6 - 3 * 227**2)
+
+
+def test_targets_take_no_more_than_the_images_leave() -> None:
+    size = few(3000, 48)
+    image_bytes = 3 * size.images * size.pixels
+
+    def student(limit: float) -> int:
+        own = cost(Network(), 48)
+        return memory.student(size, own, Student(), "sswa", "last_relu", own, on_gpu=False, limit=limit)
+
+    activations = 2 * 4 * 3000 * cost(Network(), 48).matched_at("last_relu")
+    assert student(image_bytes + activations) == student(float("inf"))
+    assert student(image_bytes + activations) - student(image_bytes + 10**6) == activations - 10**6

@@ -33,7 +33,7 @@ def dump(folder: Path, path: Path, *names: str, **changes: Any) -> dict[str, np.
     for directory in directories.values():
         directory.mkdir()
     settings = dataclasses.replace(Maps(samples=2), **changes)
-    dumping.dump_explanations(directories, dict.fromkeys(names, "0" * 64), path, model, settings)
+    dumping.dump_explanations(directories, dict.fromkeys(names, "0" * 64), path, model, settings, memory_share=0.5)
     return {name: map_store.read_rows(directory / "maps.h5", "train").maps for name, directory in directories.items()}
 
 
