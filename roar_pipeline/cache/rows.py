@@ -11,13 +11,15 @@ import os
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from roar_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["Index", "Rows", "StoredRows"]
 
@@ -40,7 +42,7 @@ class Rows(Protocol):
 class StoredRows:
     """An array of uint8 in a file, of which rows are read; several threads may read at once."""
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
+    def __init__(self, dataset: "h5py.Dataset") -> None:
         """Look up where a contiguous dataset of uint8 (N, ...) lies in its file; the HDF5 file may be closed then."""
         self.path = Path(dataset.file.filename)
         self.shape: tuple[int, ...] = dataset.shape
