@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from roar_pipeline.cache.manifests import provenance
+from roar_pipeline.cache.manifests import _commit
 
 
 def test_a_git_that_is_killed_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,5 +13,5 @@ def test_a_git_that_is_killed_is_started_again(monkeypatch: pytest.MonkeyPatch) 
         return subprocess.CompletedProcess(command, ends.pop(0), "1234\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert provenance.__wrapped__()["commit"] == "1234"
+    assert _commit.__wrapped__() == "1234"
     assert not ends
