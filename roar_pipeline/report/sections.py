@@ -61,7 +61,8 @@ def _curve_picture(directory: Path, overview: Overview, direction: str, metric: 
     paths = [directory / f"{stem}{suffix}" for suffix in (".png", ".pdf")]
     unseeing = ("most frequent class", overview.majority) if metric == "accuracy" else None
     roar_figure(paths, overview.panels(direction, metric), ends, overview.probes, metric, unseeing)
-    return Picture(paths[0], f"{METRICS[metric].label} by pixels {_PARTICIPLES[direction]}")
+    label = METRICS[metric].label
+    return Picture(paths[0], f"{label.capitalize() if label.islower() else label} by pixels {_PARTICIPLES[direction]}")
 
 
 def _roar_tables(overview: Overview, direction: str, metric: str) -> list[Table]:

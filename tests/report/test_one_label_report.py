@@ -85,6 +85,8 @@ def test_every_metric_of_one_label_has_a_figure_and_a_table(built):
     assert page.index("Grad-CAM: accuracy, %") < page.index("Grad-CAM: top-5 accuracy, %")
     for words in (
         "Recall by class, %",
+        "Accuracy by pixels removed",
+        "NLL by pixels removed",
         "<dt>NLL</dt>",
         "Accuracy, top-5 accuracy",
         "labels of an image",
