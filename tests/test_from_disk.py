@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from roar_pipeline import stages
-from roar_pipeline.cache.rows import StoredRows
 from roar_pipeline.config import Dataset, Distillation, Execution, Maps, Retrain, Scenes, Student, Teacher
 from roar_pipeline.datasets import images, scenes
 from roar_pipeline.evaluation.cells import Cell
 from roar_pipeline.networks import distillation
 from roar_pipeline.networks.objective import Objective
+from roar_pipeline.removal import level_store
 
 SHARES = {"memory": 0.5, "disk": 0.0}
 METHODS = ("gradcam", "smoothgrad")
@@ -81,28 +81,40 @@ class Chain:
         return {str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
+READERS = (
+    (images, "_read_split", "pixels"),
+    (images, "read_photographs", "pixels"),
+    (level_store, "_levels_of", "in_memory"),
+)
+"""What reads a split's images, its photographs or its levels, and how it is told to read all of them into memory."""
+
+
+def _noted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, flag: str) -> list[bool]:
+    """Return the flags of all calls from now on."""
+    flags: list[bool] = []
+    function = getattr(module, name)
+
+    def note(*arguments: Any, **settings: Any) -> Any:
+        flags.append(settings[flag])
+        return function(*arguments, **settings)
+
+    monkeypatch.setattr(module, name, note)
+    return flags
+
+
 def test_a_chain_from_disk_equals_the_one_in_memory(
     tmp_path: Path, images_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Models, scores, metrics, curves, maps, levels. From disk, no split is read as a whole."""
     chains = {name: Chain(tmp_path / name, images_path, share) for name, share in SHARES.items()}
-    reads: list[int] = []
-    read_rows = StoredRows.__getitem__
-
-    def note(self: StoredRows, rows: Any) -> Any:
-        got = read_rows(self, rows)
-        reads.append(len(got))
-        return got
-
-    monkeypatch.setattr(StoredRows, "__getitem__", note)
+    whole = {reader: _noted(monkeypatch, *reader) for reader in READERS}
     for name, chain in chains.items():
         chain.folder.mkdir()
-        reads.clear()
+        for flags in whole.values():
+            flags.clear()
         chain.run()
-        if name == "memory":
-            assert len(reads) == 4, "Sobel's maps, of three splits and of the pairs"
+        assert {True in flags for flags in whole.values()} == {name == "memory"}
     assert chains["disk"].files == chains["memory"].files
-    assert len(reads) > 40
     names = set(chains["disk"].files)
     assert {"flip/model.pt", "resized_crop/scores.npy", "gradcam/maps.h5", "cell 30 True/metrics.json"} <= names
 
