@@ -126,11 +126,11 @@ def room(share: float, device: torch.device) -> int:
 
 
 def fits(count: int, share: float, device: torch.device) -> bool:
-    """Tell whether arrays of ``count`` bytes fit in their ``room``; if not, the log says that they stay on disk."""
+    """Tell whether arrays of ``count`` bytes fit in their ``room``; if not, the stage's log says so."""
     limit = room(share, device)
     if count > limit:
         message = "Images are read from disk: they take %.1f GB, and [execution] memory_share = %g allows %.1f GB."
-        _log.info(message, count / 1e9, share, limit / 1e9)
+        _log.debug(message, count / 1e9, share, limit / 1e9)
     return count <= limit
 
 

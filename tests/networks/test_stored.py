@@ -134,7 +134,7 @@ def test_an_error_of_the_thread_is_raised(disk: dict[str, StoredRows], monkeypat
 def test_what_fits_in_a_share_of_memory(caplog: pytest.LogCaptureFixture) -> None:
     total = psutil.virtual_memory().total
     assert stored.room(0.25, CPU) == total // 4
-    with caplog.at_level("INFO", logger="roar"):
+    with caplog.at_level("DEBUG", logger="roar"):
         assert stored.fits(total // 4, 0.25, CPU)
         assert not caplog.records
         assert not stored.fits(total // 4 + 1, 0.25, CPU)
