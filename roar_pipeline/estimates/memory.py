@@ -10,6 +10,7 @@ and activations are in its own memory.
 Everything is in bytes. Nothing here imports torch.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -77,7 +78,13 @@ _STATES = {"adamw": 2, "sgd": 1}
 
 def array_limit(share: float) -> int:
     """Return the bytes that the images of a stage may take of this machine's main memory."""
-    return int(share * psutil.virtual_memory().total)
+    return int(share * _main_memory())
+
+
+@functools.cache
+def _main_memory() -> int:
+    """Return the bytes of main memory, read once: a grid has thousands of cells to estimate."""
+    return int(psutil.virtual_memory().total)
 
 
 def teacher(size: Size, cost: Cost, recipe: Training, *, on_gpu: bool, limit: float = math.inf) -> int:
