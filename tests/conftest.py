@@ -21,35 +21,35 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
-    place = Workplace(tmp_path)
-    place.configure()
-    return place
+    workplace = Workplace(tmp_path)
+    workplace.configure()
+    return workplace
 
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """The small chain, finished, to be read or copied; tests add nothing. Processes of pytest-xdist share it."""
     own = tmp_path_factory.getbasetemp()
-    place = Workplace((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pristine chain ü")
-    place.folder.mkdir(exist_ok=True)
-    with (place.folder / "lock").open("w") as lock:
+    workplace = Workplace((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pristine chain ü")
+    workplace.folder.mkdir(exist_ok=True)
+    with (workplace.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place.folder / "output.txt").exists():
-            place.configure()
-            code, output = place.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
+        if not (workplace.folder / "output.txt").exists():
+            workplace.configure()
+            code, output = workplace.run(sys.executable, "-m", "tasks", "run", "--workers", "2")
             assert code == 0, output
-            assert not list((place.folder / "data").rglob("partial-*"))
-            (place.folder / "output.txt").write_text(output, encoding="utf-8")
-    return place
+            assert not list((workplace.folder / "data").rglob("partial-*"))
+            (workplace.folder / "output.txt").write_text(output, encoding="utf-8")
+    return workplace
 
 
 @pytest.fixture(scope="session")
 def chain(pristine: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """The small chain, finished. Tests may add results, and leave those that are there."""
-    place = Workplace(tmp_path_factory.mktemp("chain with spaces ü"))
-    shutil.copytree(pristine.folder, place.folder, dirs_exist_ok=True)
-    shutil.copytree(place.folder / "data", finished(place))
-    return place
+    workplace = Workplace(tmp_path_factory.mktemp("chain with spaces ü"))
+    shutil.copytree(pristine.folder, workplace.folder, dirs_exist_ok=True)
+    shutil.copytree(workplace.folder / "data", finished(workplace))
+    return workplace
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ _UNSHARE = (
 class Disk:
     """A mounted tmpfs."""
 
-    place: Path
+    folder: Path
     """Where it is mounted, for commands that are run through ``prefix``."""
     seen: Path
-    """The same place for the test itself."""
+    """The same folder for the test itself."""
     prefix: tuple[str, ...]
 
     def do(self, *command: str) -> None:
@@ -51,14 +51,14 @@ class Disk:
 
 
 @contextlib.contextmanager
-def mounted(place: Path, megabytes: int = 64) -> Iterator[Disk]:
-    """Mount an empty disk at ``place``, or skip the test where that is not allowed."""
-    place.mkdir(parents=True, exist_ok=True)
+def mounted(folder: Path, megabytes: int = 64) -> Iterator[Disk]:
+    """Mount an empty disk at ``folder``, or skip the test where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
     size = f"size={megabytes}m"
     refusals = [f"there is no {tool}" for tool in ("unshare", "nsenter") if shutil.which(tool) is None]
     for unshare in [] if refusals else _UNSHARE:
         with _holder(
-            [*unshare, "sh", "-c", 'mount -t tmpfs -o "$1" none "$0" && echo && exec cat', str(place), size]
+            [*unshare, "sh", "-c", 'mount -t tmpfs -o "$1" none "$0" && echo && exec cat', str(folder), size]
         ) as (
             process,
             ready,
@@ -68,8 +68,8 @@ def mounted(place: Path, megabytes: int = 64) -> Iterator[Disk]:
                 continue
             user = ("--user", "--preserve-credentials") if "--user" in unshare else ()
             inside = 'cd "$0" && exec "$@"'
-            prefix = ("nsenter", "--target", str(process.pid), *user, "--mount", "sh", "-c", inside, str(place.parent))
-            yield Disk(place, Path(f"/proc/{process.pid}/root{place}"), prefix)
+            prefix = ("nsenter", "--target", str(process.pid), *user, "--mount", "sh", "-c", inside, str(folder.parent))
+            yield Disk(folder, Path(f"/proc/{process.pid}/root{folder}"), prefix)
             return
     pytest.skip(f"nothing can be mounted here, not even in a user namespace: {'; '.join(refusals)}")
 
@@ -94,7 +94,7 @@ def without_privileges() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Elsewhere(Workplace):
-    """A workplace whose data the test sees at a place of its own."""
+    """A workplace whose data the test sees at a folder of its own."""
 
     data: Path = Path()
 

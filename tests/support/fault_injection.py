@@ -157,7 +157,7 @@ class Watched(Workplace):
 class Reference:
     """The chain that was left alone."""
 
-    place: Watched
+    workplace: Watched
     seconds: float
     events: Counter[str]
     """Number of file-system events by ``family/name``."""
@@ -188,47 +188,49 @@ class Tally:
 
 def reference(folder: Path) -> Reference:
     """Run the chain undisturbed."""
-    place = _new_place(folder)
+    workplace = _new_workplace(folder)
     started = time.monotonic()
-    code, output = place.luigi(*REPORT)
+    code, output = workplace.luigi(*REPORT)
     if code != 0:
         raise FaultError(f"the undisturbed chain ends with exit code {code}:\n{output}")
     seconds = time.monotonic() - started
-    names = [name for _, path in place.events() if (name := _result_of(place, path))]
-    return Reference(place, seconds, Counter(names), outputs(place), manifests(place), _computed_epochs(place))
+    names = [name for _, path in workplace.events() if (name := _result_of(workplace, path))]
+    return Reference(
+        workplace, seconds, Counter(names), outputs(workplace), manifests(workplace), _computed_epochs(workplace)
+    )
 
 
-def _new_place(folder: Path) -> Watched:
+def _new_workplace(folder: Path) -> Watched:
     folder.mkdir(parents=True)
-    place = Watched(folder.resolve())
-    place.configure(**CHANGES)
-    return place
+    workplace = Watched(folder.resolve())
+    workplace.configure(**CHANGES)
+    return workplace
 
 
-def _result_of(place: Watched, path: str) -> str | None:
+def _result_of(workplace: Watched, path: str) -> str | None:
     """Return ``family/name`` of the result that a path lies in."""
-    found = re.match(re.escape(str(place.runs)) + r"/([^/]+/[^/]+)", path)
+    found = re.match(re.escape(str(workplace.runs)) + r"/([^/]+/[^/]+)", path)
     return found[1] if found else None
 
 
-def outputs(place: Watched) -> dict[str, bytes]:
+def outputs(workplace: Watched) -> dict[str, bytes]:
     """Return every byte below data but for manifests, locks and logs, which tell of times and places."""
-    data = place.folder / "data"
+    data = workplace.folder / "data"
     paths = {p.relative_to(data): p for p in sorted(data.rglob("*")) if p.is_file()}
     kept = {r: p for r, p in paths.items() if r.name not in ("manifest.json", ".lock") and "log" not in r.parts}
     return {str(relative): path.read_bytes() for relative, path in kept.items()}
 
 
-def manifests(place: Watched) -> dict[str, dict[str, Any]]:
+def manifests(workplace: Watched) -> dict[str, dict[str, Any]]:
     """Return the manifests without what may differ."""
-    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in place.done().items()}
+    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in workplace.done().items()}
     return {name: {k: v for k, v in m.items() if k not in ("seconds", "finished", "host")} for name, m in read.items()}
 
 
-def _computed_epochs(place: Watched) -> Counter[str]:
+def _computed_epochs(workplace: Watched) -> Counter[str]:
     """Count the epochs computed to their end, by result: each then opens its checkpoint for writing."""
-    opened = [p for event, p in place.events() if event == "open" and p.endswith("/partial-partial-checkpoint.pt")]
-    return Counter(name for path in opened if (name := _result_of(place, path)))
+    opened = [p for event, p in workplace.events() if event == "open" and p.endswith("/partial-partial-checkpoint.pt")]
+    return Counter(name for path in opened if (name := _result_of(workplace, path)))
 
 
 def inject(
@@ -247,25 +249,25 @@ def inject(
     whole = reference(folder / "reference")
     say(f"left alone: {whole.seconds:.1f} s, {len(whole.manifests)} results, {whole.events.total()} events")
     while tally.kills < kills and tally.chains != chains:
-        place = _new_place(folder / f"chain {tally.chains}")
+        workplace = _new_workplace(folder / f"chain {tally.chains}")
         try:
-            _one_chain(place, whole, kills, drawn, tally, say)
+            _one_chain(workplace, whole, kills, drawn, tally, say)
         except FaultError as error:
-            tally.failures.append(f"{place.folder}: {error}")
+            tally.failures.append(f"{workplace.folder}: {error}")
             say(f"FAILURE {tally.failures[-1]}")
         else:
-            shutil.rmtree(place.folder)
+            shutil.rmtree(workplace.folder)
         tally.chains += 1
     return tally
 
 
 def _one_chain(
-    place: Watched, whole: Reference, kills: int, drawn: random.Random, tally: Tally, say: Callable[[str], None]
+    workplace: Watched, whole: Reference, kills: int, drawn: random.Random, tally: Tally, say: Callable[[str], None]
 ) -> None:
-    ledger, before = Ledger(place), tally.kills
+    ledger, before = Ledger(workplace), tally.kills
     while True:
         let_through = tally.kills >= kills or tally.kills - before >= _MOST_KILLS
-        kind, stages, code = _run(place, whole, "none" if let_through else drawn.choice(KINDS), drawn)
+        kind, stages, code = _run(workplace, whole, "none" if let_through else drawn.choice(KINDS), drawn)
         ledger.check()
         if kind:
             tally.kinds[kind] += 1
@@ -276,14 +278,14 @@ def _one_chain(
             break
         else:
             raise FaultError(f"an undisturbed run ends with exit code {code}")
-    _compare(place, whole)
-    _weigh(place, whole, tally)
+    _compare(workplace, whole)
+    _weigh(workplace, whole, tally)
     say(f"chain {tally.chains} is done after {tally.kills - before} kills")
 
 
-def _run(place: Watched, whole: Reference, kind: str, drawn: random.Random) -> tuple[str, list[str], int]:
+def _run(workplace: Watched, whole: Reference, kind: str, drawn: random.Random) -> tuple[str, list[str], int]:
     """Run the chain once; return the kind of kill (empty: it was not hit), the stages that were hit, the exit code."""
-    pending = sorted(set(whole.manifests) - set(place.done()))
+    pending = sorted(set(whole.manifests) - set(workplace.done()))
     dumps = [name for name in pending if name.startswith("DumpMaps/model=")]
     if not pending or (len(pending) == 1 and drawn.random() < 0.5):
         kind = "none"
@@ -293,18 +295,18 @@ def _run(place: Watched, whole: Reference, kind: str, drawn: random.Random) -> t
         family = drawn.choice(sorted({name.partition("/")[0] for name in pending}))
         target = drawn.choice([name for name in pending if name.startswith(family + "/")])
         number, victim = drawn.randint(1, whole.events[target]), drawn.choice(EXACT_VICTIMS)
-        place = Watched(place.folder, target=target, number=number, victim=victim)
-    known = len(_kills(place))
-    process = place.start(*REPORT)
+        workplace = Watched(workplace.folder, target=target, number=number, victim=victim)
+    known = len(_kills(workplace))
+    process = workplace.start(*REPORT)
     hit: tuple[str, list[str]] = ("", [])
     try:
         if kind == "delay":
             left = whole.seconds * len(pending) / len(whole.manifests)
             moment = time.monotonic() + drawn.uniform(0.3, 1 + left)
-            hit = _kill_when(place, process, lambda: time.monotonic() > moment, drawn)
+            hit = _kill_when(workplace, process, lambda: time.monotonic() > moment, drawn)
         elif kind == "journal":
-            journal, lines = place.runs / drawn.choice(dumps) / "partial-maps.jsonl", drawn.randint(1, 25)
-            hit = _kill_when(place, process, lambda: _line_count(journal) >= lines, drawn, journal.parent)
+            journal, lines = workplace.runs / drawn.choice(dumps) / "partial-maps.jsonl", drawn.randint(1, 25)
+            hit = _kill_when(workplace, process, lambda: _line_count(journal) >= lines, drawn, journal.parent)
         output, _ = process.communicate(timeout=_HANG_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise FaultError(f"a run hangs for {_HANG_SECONDS} s after {hit}") from error
@@ -312,16 +314,16 @@ def _run(place: Watched, whole: Reference, kind: str, drawn: random.Random) -> t
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     _no_orphans(process.pid)
-    if kind == "exact" and len(told := _kills(place)) > known:
-        hit = f"exact: {place.victim}", [place.target.partition("/")[0]]
+    if kind == "exact" and len(told := _kills(workplace)) > known:
+        hit = f"exact: {workplace.victim}", [workplace.target.partition("/")[0]]
         if len(told) > known + 1:
             raise FaultError(f"the hook killed more than once: {told[known:]}")
     _check_code(process.returncode, *hit, output)
     return *hit, process.returncode
 
 
-def _kills(place: Watched) -> list[str]:
-    return [text for event, text in place.events() if event == "KILL"]
+def _kills(workplace: Watched) -> list[str]:
+    return [text for event, text in workplace.events() if event == "KILL"]
 
 
 def _check_code(code: int, kind: str, stages: list[str], output: str) -> None:
@@ -331,7 +333,7 @@ def _check_code(code: int, kind: str, stages: list[str], output: str) -> None:
 
 
 def _kill_when(
-    place: Watched,
+    workplace: Watched,
     process: "subprocess.Popen[str]",
     ready: Callable[[], bool],
     drawn: random.Random,
@@ -352,7 +354,7 @@ def _kill_when(
             if result and victim == "worker":
                 maker = _maker(result)
                 found = [p for p in found if p.pid == maker] or found
-            return _strike(place, process, "journal" if result else "delay", victim, drawn.choice(found))
+            return _strike(workplace, process, "journal" if result else "delay", victim, drawn.choice(found))
         time.sleep(0.002)
     return "", []
 
@@ -398,12 +400,12 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _strike(
-    place: Watched, process: "subprocess.Popen[str]", kind: str, victim: str, struck: psutil.Process
+    workplace: Watched, process: "subprocess.Popen[str]", kind: str, victim: str, struck: psutil.Process
 ) -> tuple[str, list[str]]:
     below = _children(struck)
     if process.poll() is not None or not _command(struck):
         return "", []
-    stages = _at_work(place, {struck.pid, *(p.pid for p in below)})
+    stages = _at_work(workplace, {struck.pid, *(p.pid for p in below)})
     if victim == "all":
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -414,10 +416,10 @@ def _strike(
     return f"{kind}: {victim}", stages
 
 
-def _at_work(place: Watched, pids: set[int]) -> list[str]:
+def _at_work(workplace: Watched, pids: set[int]) -> list[str]:
     """Return the families of the results that these processes are making, as the notes on their attempts say."""
     families = set()
-    for path in place.runs.glob("*/*/partial-attempt.json"):
+    for path in workplace.runs.glob("*/*/partial-attempt.json"):
         if _maker(path.parent) in pids:
             families.add(path.parent.parent.name)
     return sorted(families) or [NOWHERE]
@@ -442,8 +444,8 @@ def _members(session: int) -> Iterator[psutil.Process]:
 class Ledger:
     """What must not change from run to run: finished results, and what dumps have journaled."""
 
-    def __init__(self, place: Watched) -> None:
-        self._place = place
+    def __init__(self, workplace: Watched) -> None:
+        self._place = workplace
         self._finished: dict[str, tuple[int, int, int]] = {}
         self._journals: dict[Path, list[str]] = {}
 
@@ -471,34 +473,34 @@ def _whole_lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _compare(place: Watched, whole: Reference) -> None:
+def _compare(workplace: Watched, whole: Reference) -> None:
     """Raise unless the chain is, byte for byte, the one that was left alone."""
-    data = place.folder / "data"
+    data = workplace.folder / "data"
     if scratch := [str(p.relative_to(data)) for p in data.rglob("partial-*")]:
         raise FaultError(f"scratch is left: {scratch}")
-    directories = {str(p.relative_to(place.runs)) for p in place.runs.glob("*/*")}
+    directories = {str(p.relative_to(workplace.runs)) for p in workplace.runs.glob("*/*")}
     if directories != set(whole.manifests):
         raise FaultError(f"other results: {sorted(directories ^ set(whole.manifests))}")
     for what, ours, theirs in (
-        ("files", outputs(place), whole.outputs),
-        ("manifests", manifests(place), whole.manifests),
+        ("files", outputs(workplace), whole.outputs),
+        ("manifests", manifests(workplace), whole.manifests),
     ):
         if ours != theirs:
             raise FaultError(f"other {what}: {[k for k in ours | theirs if ours.get(k) != theirs.get(k)]}")
 
 
-def _weigh(place: Watched, whole: Reference, tally: Tally) -> None:
+def _weigh(workplace: Watched, whole: Reference, tally: Tally) -> None:
     """Count what was computed more than once; at most one epoch per attempt that was killed."""
-    computed = _computed_epochs(place)
+    computed = _computed_epochs(workplace)
     for name, needed in whole.epochs.items():
-        logs = sorted((place.runs / name / "log").glob("attempt-*.log"))
+        logs = sorted((workplace.runs / name / "log").glob("attempt-*.log"))
         logged = Counter(re.findall(r" (epoch \d+/\d+), loss", "".join(p.read_text(encoding="utf-8") for p in logs)))
         repeated = computed[name] - needed
         tally.repeated_epochs[repeated] += 1
         if repeated > len(logs) - 1 or max(logged.values(), default=0) > 1:
             raise FaultError(f"{name}: {computed[name]} epochs for {needed} in {len(logs)} attempts, logged: {logged}")
         tally.resumed["epochs"] += any("epoch 1/" not in p.read_text(encoding="utf-8") for p in logs[1:])
-    attempts = {name: len(list((place.runs / name / "log").iterdir())) for name in whole.manifests}
+    attempts = {name: len(list((workplace.runs / name / "log").iterdir())) for name in whole.manifests}
     tally.resumed["results with several attempts"] += sum(count > 1 for count in attempts.values())
 
 

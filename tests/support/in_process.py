@@ -44,10 +44,12 @@ def python_m_tasks(folder: Path, *words: str, files: Mapping[str, str] | None = 
     return _ask(folder, lambda: tasks.__main__.main(list(words)), words, files)
 
 
-def ask(place: Workplace, *words: str, code: int = 0) -> str:
+def ask(workplace: Workplace, *words: str, code: int = 0) -> str:
     """Run ``python -m tasks <words>`` in a workplace, by its own settings, and return what it prints."""
     names = ("luigi.cfg", "overlay.cfg")
-    answer = python_m_tasks(place.folder, *words, files={n: (place.folder / n).read_text("utf-8") for n in names})
+    answer = python_m_tasks(
+        workplace.folder, *words, files={n: (workplace.folder / n).read_text("utf-8") for n in names}
+    )
     assert answer.code == code, answer.output
     assert "Traceback" not in answer.output
     return answer.output

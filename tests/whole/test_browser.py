@@ -79,9 +79,9 @@ class Page:
     def __init__(self, browser: webdriver.Chrome, address: str) -> None:
         self.browser, self.address = browser, address
 
-    def open(self, place: str = "") -> None:
+    def open(self, path: str = "") -> None:
         self.browser.get("about:blank")  # an address that differs by its # alone loads nothing
-        self.browser.get(self.address + place)
+        self.browser.get(self.address + path)
 
     def all(self, selector: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
@@ -113,9 +113,9 @@ class LuigisPage(Page):
         """Find the link to a task's result."""
         return self.row(*texts).find_element(By.XPATH, ".//a[i[contains(@class, 'fa-eye')]]")
 
-    def load(self, place: str) -> None:
+    def load(self, path: str) -> None:
         """Open the page, and wait until it has what it asked its server for."""
-        self.open(place)
+        self.open(path)
         until(
             "the page is loaded",
             lambda: self.browser.execute_script("return document.readyState === 'complete' && !jQuery.active"),

@@ -152,9 +152,9 @@ def test_a_run_in_another_directory_finishes_what_a_killed_one_began(workplace: 
     assert workplace.counts()["Report"] == 1
 
 
-def at_work(place: Workplace, family: str, run: int, *, trains: bool = False) -> psutil.Process | None:
+def at_work(workplace: Workplace, family: str, run: int, *, trains: bool = False) -> psutil.Process | None:
     """Return a process in which a run makes a result of a family, and has trained it for an epoch if need be."""
-    for note in (place.folder / "data" / "runs" / family).glob("*/partial-attempt.json"):
+    for note in (workplace.folder / "data" / "runs" / family).glob("*/partial-attempt.json"):
         with contextlib.suppress(psutil.Error, FileNotFoundError, ValueError):
             process = psutil.Process(json.loads(note.read_text(encoding="utf-8"))["pid"])
             trained = (note.parent / "partial-checkpoint.pt").exists()

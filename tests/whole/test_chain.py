@@ -19,8 +19,8 @@ from roar_pipeline.removal.level_store import read_levels
 CELL = ("Retrain", "--model", "sswa", "--method", "gradcam", "--percent", "60", "--seed", "0")
 
 
-def cells(place: Workplace) -> dict[str, Path]:
-    return {p.name.split("__")[0]: p for p in place.results("Retrain")}
+def cells(workplace: Workplace) -> dict[str, Path]:
+    return {p.name.split("__")[0]: p for p in workplace.results("Retrain")}
 
 
 def test_every_stage_once_and_nothing_twice(chain: Workplace) -> None:

@@ -45,7 +45,7 @@ def faint(model, images, image_index, class_index):
 
 
 @pytest.fixture
-def place(workplace: Workplace, chain: Workplace) -> Workplace:
+def workplace(workplace: Workplace, chain: Workplace) -> Workplace:
     """A workplace of one's own with a copy of the finished small chain; nothing is tried twice."""
     workplace.configure(execution={"retries": 0})
     shutil.copytree(finished(chain), workplace.folder / "data")
@@ -59,20 +59,20 @@ def failure(directory: Path) -> dict[str, Any]:
     return {**note, "text": (directory / note["log"]).read_text(encoding="utf-8")}
 
 
-def again(place: Workplace, note: dict[str, Any]) -> tuple[int, str]:
+def again(workplace: Workplace, note: dict[str, Any]) -> tuple[int, str]:
     """Type the command of a failure into a shell with the environment activated."""
-    return place.run("env", "-u", "LUIGI_CONFIG_PATH", "sh", "-c", note["command"])
+    return workplace.run("env", "-u", "LUIGI_CONFIG_PATH", "sh", "-c", note["command"])
 
 
-def stamps(place: Workplace) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (place.folder / "data/runs").rglob("manifest.json")}
+def stamps(workplace: Workplace) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in (workplace.folder / "data/runs").rglob("manifest.json")}
 
 
-def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplace) -> None:
+def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(workplace: Workplace) -> None:
     """As the kernel kills when memory runs out."""
-    cells = place.folder / "data/runs/Retrain"
-    before = stamps(place)
-    run = place.start(
+    cells = workplace.folder / "data/runs/Retrain"
+    before = stamps(workplace)
+    run = workplace.start(
         "Report", "--models", "teacher", "--methods", "random", "--percents", "35,45,55", "--retrain-epochs", "60"
     )
     deadline = time.monotonic() + 60
@@ -87,7 +87,7 @@ def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplac
     assert run.returncode == TASK_FAILED, output
     assert output.count(" failed: ") == 1
     assert "Traceback" not in output
-    made = {path.parent for path in stamps(place).keys() - before.keys()}
+    made = {path.parent for path in stamps(workplace).keys() - before.keys()}
     assert {path.parent.name for path in made} == {"Retrain"}
     assert sorted(path.name.split("percent=")[1].split(",")[0] for path in made) == ["0", "100", "35", "55"]
     note = failure(victim)
@@ -95,19 +95,19 @@ def test_a_killed_cell_fails_alone_and_its_command_makes_just_it(place: Workplac
     assert "epoch 1/60" in note["text"]
     for told in (note["message"], str(victim / note["log"]), note["command"]):
         assert told in output
-    before = stamps(place)
-    code, output = again(place, note)
+    before = stamps(workplace)
+    code, output = again(workplace, note)
     assert code == 0, output
-    after = stamps(place)
+    after = stamps(workplace)
     assert after.keys() - before.keys() == {victim / "manifest.json"}
     assert {path: after[path] for path in before} == before
     assert not list(victim.glob("partial-*"))
 
 
-def test_memory_that_runs_out_is_told_in_a_line(place: Workplace) -> None:
+def test_memory_that_runs_out_is_told_in_a_line(workplace: Workplace) -> None:
     """A real limit, of the processes' address space."""
     command = (str(BIN / "luigi"), "--module", "tasks", "Retrain", "--percent", "0", "--retrain-width", "3000")
-    code, output = place.run("sh", "-c", 'ulimit -v 6000000 && exec "$0" "$@"', *command, "--local-scheduler")
+    code, output = workplace.run("sh", "-c", 'ulimit -v 6000000 && exec "$0" "$@"', *command, "--local-scheduler")
     assert code == TASK_FAILED, output
     assert output.startswith("Retrain needs about 2"), "a warning, before it begins"
     assert "\nRetrain percent=0 seed=0 failed: Out of memory: " in output
@@ -120,15 +120,15 @@ def test_memory_that_runs_out_is_told_in_a_line(place: Workplace) -> None:
     ("method", "code", "attempts"), [("faint", 0, 3), ("deadly", TASK_FAILED, 3), ("raises", TASK_FAILED, 1)]
 )
 def test_what_may_pass_is_tried_again_and_nothing_loops(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, method: str, code: int, attempts: int
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, method: str, code: int, attempts: int
 ) -> None:
     """A process that is killed twice; always; and one that fails by itself."""
-    (place.folder / "my_maps.py").write_text(MY_MAPS, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(place.folder))
-    place.configure(execution={"retries": 2})
-    ended, output = place.luigi("DumpMaps", "--model", "teacher", "--method", f"my_maps:{method}")
+    (workplace.folder / "my_maps.py").write_text(MY_MAPS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(workplace.folder))
+    workplace.configure(execution={"retries": 2})
+    ended, output = workplace.luigi("DumpMaps", "--model", "teacher", "--method", f"my_maps:{method}")
     assert ended == code, output
-    (directory,) = (place.folder / "data/runs/DumpMaps").glob(f"*my_maps-{method},*")
+    (directory,) = (workplace.folder / "data/runs/DumpMaps").glob(f"*my_maps-{method},*")
     assert len(list((directory / "log").iterdir())) == attempts
     assert output.count("This may pass: it is tried again") == attempts - 1
     if code:
@@ -136,19 +136,19 @@ def test_what_may_pass_is_tried_again_and_nothing_loops(
 
 
 def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Grad-CAM is refused for its layer before any work; three functions of one's own fail in the midst of it."""
-    (place.folder / "my_maps.py").write_text(MY_MAPS, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(place.folder))
+    (workplace.folder / "my_maps.py").write_text(MY_MAPS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(workplace.folder))
     own = ("fine", "nan", "raises", "shapeless")
     methods = ",".join(["gradcam", "gradient", *(f"my_maps:{name}" for name in own)])
-    before = stamps(place)
+    before = stamps(workplace)
     grid = ("--models", "teacher", "--methods", methods, "--percents", "30", "--maps-layer", "99")
-    code, output = place.luigi("Report", *grid, "--workers", "2")
+    code, output = workplace.luigi("Report", *grid, "--workers", "2")
     assert code == TASK_FAILED, output
     assert "Traceback" not in output
-    made = sorted(path.parent for path in stamps(place).keys() - before.keys())
+    made = sorted(path.parent for path in stamps(workplace).keys() - before.keys())
     for family in ("DumpMaps", "RankPixels", "EvaluateLocalization", "Retrain"):
         names = [path.name for path in made if path.parent.name == family]
         assert len(names) == 2, names
@@ -161,7 +161,7 @@ def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
         "my_maps-raises": "my_maps:raises raised IndexError: ",
         "my_maps-shapeless": "my_maps:shapeless must return a tensor of maps",
     }
-    maps = place.folder / "data/runs/DumpMaps"
+    maps = workplace.folder / "data/runs/DumpMaps"
     failed = [path.parent for path in maps.glob("*/partial-failure.json")]
     assert len(failed) == len(reasons)
     assert output.count(" failed: ") == len(reasons), output
@@ -178,7 +178,7 @@ def test_methods_of_a_batch_fail_alone_and_the_others_are_followed(
     assert together == {False: 2, True: 1}, (
         "built-in methods share a pass, a function of one's own has a process to itself"
     )
-    code, output = again(place, note)
+    code, output = again(workplace, note)
     assert code == TASK_FAILED
     assert output.count(" failed: ") == 1
     assert len(list((directory / "log").iterdir())) == 2

@@ -23,13 +23,15 @@ BEGUN_AGAIN_SECONDS = 20
 """From the start of a rerun to its first stage: a bound for a busy machine, far below any wait for the dead."""
 
 
-def scratch(place: Workplace, family: str, name: str) -> Callable[[], list[Path]]:
-    return lambda: list((place.folder / "data" / "runs" / family).glob(f"*/{name}"))
+def scratch(workplace: Workplace, family: str, name: str) -> Callable[[], list[Path]]:
+    return lambda: list((workplace.folder / "data" / "runs" / family).glob(f"*/{name}"))
 
 
-def start_and_kill(place: Workplace, arguments: tuple[str, ...], begun: Callable[[], list[Path]], delay: float) -> bool:
+def start_and_kill(
+    workplace: Workplace, arguments: tuple[str, ...], begun: Callable[[], list[Path]], delay: float
+) -> bool:
     """Start a task, SIGKILL its Luigi process ``delay`` seconds after work has begun; tell whether it was still on."""
-    process = place.start(*arguments)
+    process = workplace.start(*arguments)
     until("work has begun or is over", lambda: begun() or process.poll() is not None, interval=0.005)
     time.sleep(delay)  # to a random moment of the work
     alive = process.poll() is None
@@ -50,11 +52,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
     @functools.cache
     def run(arguments: tuple[str, ...]) -> Workplace:
-        place = Workplace(tmp_path_factory.mktemp("undisturbed"))
-        place.configure()
-        code, output = place.luigi(*arguments)
+        workplace = Workplace(tmp_path_factory.mktemp("undisturbed"))
+        workplace.configure()
+        code, output = workplace.luigi(*arguments)
         assert code == 0, output
-        return place
+        return workplace
 
     return run
 
@@ -93,7 +95,7 @@ def test_sigkill_and_resume(
     code, output = workplace.luigi(*arguments)
     assert code == 0, output
     places = (workplace, undisturbed(compared))
-    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in places)
+    ours, theirs = ({p.name: contents(p) for p in workplace.results(family)} for workplace in places)
     assert ours
     assert ours == {name: theirs[name] for name in ours}
     assert not list((workplace.folder / "data" / "runs").rglob("partial-*"))
@@ -133,7 +135,7 @@ def test_a_signal_ends_all_processes_and_the_next_run_begins_at_once(
     output, _ = rerun.communicate(timeout=120)
     assert rerun.returncode == 0, output
     places = (workplace, undisturbed(arguments))
-    ours, theirs = ({p.name: contents(p) for p in place.results(family)} for place in places)
+    ours, theirs = ({p.name: contents(p) for p in workplace.results(family)} for workplace in places)
     assert ours == theirs
 
 

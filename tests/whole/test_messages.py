@@ -9,12 +9,12 @@ from support.workplace import Workplace
 BAD_INPUT, TASK_FAILED = 40, 30
 
 
-def refused(place: Workplace, *arguments: str) -> str:
+def refused(workplace: Workplace, *arguments: str) -> str:
     """Run a task that must be refused before anything starts, and return what is said."""
-    code, output = place.luigi(*arguments)
+    code, output = workplace.luigi(*arguments)
     assert code == BAD_INPUT, output
     assert "Traceback" not in output
-    assert not (place.folder / "data" / "runs").exists()
+    assert not (workplace.folder / "data" / "runs").exists()
     return output
 
 

@@ -13,7 +13,7 @@ TASKS = (sys.executable, "-m", "tasks")
 BAD_INPUT = 40
 
 
-def made(place: Workplace, data: Path) -> set[str]:
+def made(workplace: Workplace, data: Path) -> set[str]:
     assert inventory.verify(inventory.scan(data), full=True, workers=1) == {}
     return {f"{path.parent.parent.name}/{path.parent.name}" for path in data.glob("runs/*/*/manifest.json")}
 
@@ -47,14 +47,14 @@ def test_data_folders_of_all_sorts(
 ) -> None:
     monkeypatch.setenv("HOME", str(workplace.folder))
     given = data.format(name=workplace.folder.name, folder=workplace.folder)
-    place = workplace.folder / Path(given.replace("%%", "%")).expanduser()
-    place.parent.mkdir(exist_ok=True)
+    data = workplace.folder / Path(given.replace("%%", "%")).expanduser()
+    data.parent.mkdir(exist_ok=True)
     workplace.configure(paths={"data": given})
     code, output = workplace.luigi("PrepareImages")
     assert code == 0, output
-    names = made(workplace, place)
+    names = made(workplace, data)
     for name in names:
-        assert contents(place / "runs" / name) == contents(finished(chain) / "runs" / name)
+        assert contents(data / "runs" / name) == contents(finished(chain) / "runs" / name)
     assert len(names) == 2
 
 

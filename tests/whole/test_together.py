@@ -32,11 +32,11 @@ def command(kind: str, url: str, arguments: Sequence[str]) -> list[str]:
     return [str(BIN / "luigi"), "--module", "tasks", *arguments, *scheduler]
 
 
-def at_once(place: Workplace, kinds: Sequence[str], url: str, arguments: Sequence[str]) -> list[tuple[int, str]]:
+def at_once(workplace: Workplace, kinds: Sequence[str], url: str, arguments: Sequence[str]) -> list[tuple[int, str]]:
     """Start runs at the same time; return their exit codes and outputs."""
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = [
-        subprocess.Popen(command(kind, url, arguments), cwd=place.folder, env=place.environment(), **pipe)  # type: ignore[call-overload]
+        subprocess.Popen(command(kind, url, arguments), cwd=workplace.folder, env=workplace.environment(), **pipe)  # type: ignore[call-overload]
         for kind in kinds
     ]
     try:
@@ -48,11 +48,11 @@ def at_once(place: Workplace, kinds: Sequence[str], url: str, arguments: Sequenc
     return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def made_once_and_like(place: Workplace, chain: Workplace) -> None:
+def made_once_and_like(workplace: Workplace, chain: Workplace) -> None:
     """Check that every result has one attempt, is whole and has the bytes of the undisturbed chain's."""
-    stored = inventory.scan(place.folder / "data")
+    stored = inventory.scan(workplace.folder / "data")
     assert inventory.verify(stored, full=True, workers=1) == {}
-    assert not list((place.folder / "data").rglob("partial-*"))
+    assert not list((workplace.folder / "data").rglob("partial-*"))
     for each in stored:
         assert each.manifest is not None
         assert [log.name for log in (each.directory / "log").iterdir()] == ["attempt-1.log"], each.name

@@ -57,10 +57,10 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 @pytest.fixture
 def on_disk(disk: Disk, chain: Workplace) -> Elsewhere:
     """A workplace with the finished small chain, its data on a disk of its own."""
-    place = Elsewhere(disk.place.parent, disk.prefix, disk.seen)
-    place.configure()
+    workplace = Elsewhere(disk.folder.parent, disk.prefix, disk.seen)
+    workplace.configure()
     shutil.copytree(finished(chain), disk.seen, dirs_exist_ok=True)
-    return place
+    return workplace
 
 
 def told_once(output: str, what: str) -> None:
@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_at_any_stage(
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(FILLER, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
-    monkeypatch.setenv("FULL_DISK", str(disk.place))
+    monkeypatch.setenv("FULL_DISK", str(disk.folder))
     removed = []
     for family, pattern, arguments, at in FULL_AT:
         (directory,) = (d for d in on_disk.results(family) if d.match(pattern))
@@ -111,21 +111,21 @@ def test_a_disk_that_fills_up_at_any_stage(
 
 @pytest.mark.parametrize("kept", [0, pytest.param(3 << 19, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_from_the_start(disk: Disk, kept: int) -> None:
-    place = Elsewhere(disk.place.parent, disk.prefix, disk.seen)
-    place.configure(dataset={"height": 128, "width": 128})
+    workplace = Elsewhere(disk.folder.parent, disk.prefix, disk.seen)
+    workplace.configure(dataset={"height": 128, "width": 128})
     if kept:
-        assert place.luigi("GenerateScenes")[0] == 0
+        assert workplace.luigi("GenerateScenes")[0] == 0
     disk.fill(leave=kept)
-    code, output = place.luigi("PrepareImages")
+    code, output = workplace.luigi("PrepareImages")
     assert code == TASK_FAILED, output
     told_once(output, "no space is left on the disk")
     disk.clear()
-    assert place.luigi("PrepareImages")[0] == 0
+    assert workplace.luigi("PrepareImages")[0] == 0
     assert faults(disk.seen) == {}
 
 
 def test_a_read_only_cache_can_be_read(on_disk: Elsewhere, disk: Disk) -> None:
-    disk.do("mount", "-o", "remount,ro", str(disk.place))
+    disk.do("mount", "-o", "remount,ro", str(disk.folder))
     tasks = (sys.executable, "-m", "tasks")
     code, output = on_disk.run(*tasks, "run")
     assert code == 0, output
@@ -150,46 +150,46 @@ def test_a_disk_that_is_pulled_out(on_disk: Elsewhere, disk: Disk) -> None:
     deadline = time.monotonic() + 60
     while len(list(disk.seen.glob("runs/*/*seed=5*/partial-checkpoint.pt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    disk.do("umount", "--lazy", str(disk.place))
+    disk.do("umount", "--lazy", str(disk.folder))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == TASK_FAILED, output
     told = output.count("has vanished: was it removed, or its disk unmounted?")
     assert told == output.count(" failed: ") > 0, output
     quiet(output)
-    assert list(disk.place.iterdir()) == []
+    assert list(disk.folder.iterdir()) == []
 
 
 def test_a_folder_in_which_nothing_may_be_written(tmp_path: Path) -> None:
-    place = closed(tmp_path)
-    place.data.mkdir(mode=0o500)
-    code, output = place.luigi("GenerateScenes")
+    workplace = closed(tmp_path)
+    workplace.data.mkdir(mode=0o500)
+    code, output = workplace.luigi("GenerateScenes")
     assert code == TASK_FAILED, output
-    told_once(output, f"{place.data / 'runs'} cannot be used: permission is denied. Give yourself the right")
+    told_once(output, f"{workplace.data / 'runs'} cannot be used: permission is denied. Give yourself the right")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", ".", "VOC2012/JPEGImages", "VOC2012/Annotations/val_000000.xml"])
 def test_a_result_that_may_not_be_read(tmp_path: Path, chain: Workplace, name: str) -> None:
-    place = closed(tmp_path)
-    shutil.copytree(finished(chain) / "runs/GenerateScenes", place.data / "runs/GenerateScenes")
-    (scenes,) = place.results("GenerateScenes")
+    workplace = closed(tmp_path)
+    shutil.copytree(finished(chain) / "runs/GenerateScenes", workplace.data / "runs/GenerateScenes")
+    (scenes,) = workplace.results("GenerateScenes")
     mode = (scenes / name).stat().st_mode
     (scenes / name).chmod(0)
     try:
-        code, output = place.luigi("PrepareImages")
+        code, output = workplace.luigi("PrepareImages")
         assert code == TASK_FAILED, output
         told_once(output, "permission is denied")
         assert str(scenes / name) in output
     finally:
         (scenes / name).chmod(mode)
-    assert place.luigi("PrepareImages")[0] == 0
-    assert faults(place.data) == {}
+    assert workplace.luigi("PrepareImages")[0] == 0
+    assert faults(workplace.data) == {}
 
 
 def closed(folder: Path) -> Elsewhere:
     """Return a workplace whose commands heed the rights of files."""
-    place = Elsewhere(folder, without_privileges(), folder / "data")
-    place.configure()
-    return place
+    workplace = Elsewhere(folder, without_privileges(), folder / "data")
+    workplace.configure()
+    return workplace
 
 
 @pytest.mark.parametrize("data", ["link", "link/below", "file", "file/below", "nowhere/data"])
