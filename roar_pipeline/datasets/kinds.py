@@ -88,7 +88,7 @@ def has_masks(root: Path, dataset: Dataset) -> bool:
 def is_single_label(root: Path, dataset: Dataset) -> bool:
     """Return whether every image has exactly one label: a property of the kind, and for ``own`` a setting."""
     kind = kind_of(root, dataset)
-    return dataset.labels != "several" if kind == "own" else kind not in _SEVERAL_LABELS
+    return own.is_single_label(dataset) if kind == "own" else kind not in _SEVERAL_LABELS
 
 
 def class_names(root: Path, dataset: Dataset) -> tuple[str, ...]:

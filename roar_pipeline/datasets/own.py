@@ -33,7 +33,7 @@ from roar_pipeline.errors import InputError
 from roar_pipeline.plain_settings import plain
 from roar_pipeline.progress import notify
 
-__all__ = ["class_names", "count", "files", "identity", "open_source"]
+__all__ = ["class_names", "count", "files", "identity", "is_single_label", "open_source"]
 
 _ASSUMED = Counts(train=50_000, validation=5_000, test=10_000)
 _PER_REPORT = 256
@@ -61,7 +61,7 @@ def identity(root: Path, dataset: Dataset) -> dict[str, Any]:
     return {
         "kind": "own",
         "function": dataset.root.partition(":")[2],
-        "labels": "one" if _is_single_label(dataset) else "several",
+        "labels": "one" if is_single_label(dataset) else "several",
         "masks": bool(dataset.segmentation_split),
         "holdout": dataset.holdout,
         "holdout_seed": dataset.holdout_seed,
@@ -117,7 +117,7 @@ def open_source(root: Path, dataset: Dataset, classes: Sequence[str]) -> Source:
         dataset.root,
         ids,
         records,
-        is_single_label=_is_single_label(dataset),
+        is_single_label=is_single_label(dataset),
         masked_rows=_masked_rows(checked) if has_masks else (),
         unused_masks=sum(len(checked[split].masked) for split in ("train", "validation")) if has_masks else 0,
         held_out=is_held_out,
@@ -125,7 +125,8 @@ def open_source(root: Path, dataset: Dataset, classes: Sequence[str]) -> Source:
     )
 
 
-def _is_single_label(dataset: Dataset) -> bool:
+def is_single_label(dataset: Dataset) -> bool:
+    """Return whether every image has exactly one label, by [dataset] labels."""
     return dataset.labels != "several"
 
 
@@ -155,7 +156,7 @@ def _check(
     if not checked.digests and split != "validation":
         faults.check()
         faults.add(f"{dataset.root}('{split}') yields nothing: a split needs at least one image.")
-    if split == "train" and _is_single_label(dataset):
+    if split == "train" and is_single_label(dataset):
         present = {indices[0] for indices in checked.class_indices}
         for index, name in enumerate(classes):
             if checked.digests and index not in present:
@@ -176,7 +177,7 @@ def _items(
 
     def read(given: Any, row: int) -> Item:
         try:
-            return read_item(given, classes, is_single_label=_is_single_label(dataset))
+            return read_item(given, classes, is_single_label=is_single_label(dataset))
         except InputError as error:
             raise InputError(f"{where}, item {row}: {error}") from error
 
@@ -193,7 +194,7 @@ def _items(
 
 def _hold_out(checked: _Checked, dataset: Dataset, classes: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return the rows that stay in train and those that are held out: of every class, or of all with several labels."""
-    if _is_single_label(dataset):
+    if is_single_label(dataset):
         index, names = np.array([indices[0] for indices in checked.class_indices], dtype=np.int64), tuple(classes)
     else:
         index, names = np.zeros(len(checked.digests), dtype=np.int64), ("any class",)
